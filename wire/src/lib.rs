@@ -24,6 +24,8 @@ pub mod frame;
 pub mod id;
 pub mod keyset;
 pub mod message;
+pub mod outbox;
 pub mod servers;
+pub mod session;
 pub mod signed;
 pub mod signing;

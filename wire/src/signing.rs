@@ -24,6 +24,7 @@ struct Inner {
     public: PublicKey,
 }
 
+#[allow(clippy::large_enum_variant)] // lives behind an `Arc`
 enum Pair {
     Ed25519(Ed25519KeyPair),
     P256 { fixed: EcdsaKeyPair, asn1: EcdsaKeyPair },

@@ -1,0 +1,440 @@
+//! A session between an agent and a server: negotiation, heartbeats, bounded output. Bytes and time in, decisions out.
+//!
+//! | state | the agent waits for | the server waits for |
+//! |---|---|---|
+//! | `Opening` | WELCOME | HELLO |
+//! | `Deciding` | - | the application's `welcome` |
+//! | `Established` | anything | anything |
+//! | `Closed` | nothing more happens | nothing more happens |
+
+mod config;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::frame::{Frame, FrameError, HEADER_LEN, PAYLOAD_LIMIT};
+use crate::message::{End, Hello, Kind, Message, MessageError, ProtocolError, Welcome};
+use crate::outbox::{Full, Outbox};
+pub use config::{Config, FEATURES, MINOR_MAX, MINOR_MIN, negotiate};
+
+/// One end of a session. Drain [`Session::poll_output`] after each `&mut` call.
+#[derive(Debug)]
+pub struct Session {
+    end: End,
+    config: Config,
+    state: State,
+    input: BytesMut,
+    outbox: Outbox,
+    events: VecDeque<Event>,
+    /// Counts heartbeats, to jitter each differently.
+    beats: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Until the peer's first frame.
+    Opening {
+        deadline: Instant,
+    },
+    /// Server only: HELLO is in, the application decides.
+    Deciding {
+        hello: Hello,
+        deadline: Instant,
+    },
+    Established(Heart),
+    /// `reported` once the application has taken the reason.
+    Closed {
+        reason: CloseReason,
+        reported: bool,
+    },
+}
+
+/// What keeps an established session alive.
+#[derive(Debug, Clone, Copy)]
+struct Heart {
+    heartbeat: Duration,
+    /// When the next PING is due (agent).
+    next_ping: Instant,
+    /// Since when a PONG is awaited.
+    awaiting: Option<Instant>,
+    last_heard: Instant,
+}
+
+/// What happened, in.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Bytes came from the peer.
+    Received(&'a [u8]),
+    /// The peer ended its stream.
+    Eof,
+}
+
+/// What to do, out.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Something for the application.
+    Event(Event),
+    /// Write these bytes; ask again only once they are written, so that a slow peer's messages wait in their slots.
+    Transmit(BytesMut),
+    /// Close the transport after what was transmitted is written. Said once, and last.
+    Close(CloseReason),
+}
+
+/// What an application learns.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Server: an agent introduced itself; answer with [`Session::welcome`] or [`Session::refuse`].
+    Hello(Hello),
+    /// Agent: the session is established.
+    Welcome(Welcome),
+    /// A message for the application.
+    Message(Message),
+    /// The answer to a ping came after this long.
+    Pong(Duration),
+    /// The peer showed that it is alive (server: a heartbeat came).
+    Heartbeat,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// The peer's stream ended without a word.
+    #[error("the peer closed the connection")]
+    Eof,
+    /// Nothing came in time.
+    #[error("nothing heard for {0:?}")]
+    Silent(Duration),
+    /// The peer said why it closes.
+    #[error("the peer closed: {0}")]
+    Peer(String),
+    /// This end closed.
+    #[error("closed: {0}")]
+    Local(String),
+    /// The peer broke the frame format.
+    #[error("protocol broken: {0}")]
+    Frame(#[from] FrameError),
+    /// The peer sent what is no message.
+    #[error("protocol broken: {0}")]
+    Message(#[from] MessageError),
+    /// The peer sent a message that its end may not send, or not now.
+    #[error("protocol broken: unexpected {0:?}")]
+    Unexpected(Kind),
+    /// The versions do not meet.
+    #[error("no common minor version: the peer speaks {0} to {1}")]
+    Version(u32, u32),
+}
+
+impl Session {
+    /// Starts the agent's end: HELLO goes out at once.
+    ///
+    /// # Errors
+    /// [`Full::TooLong`] when `hello` does not fit in a frame.
+    pub fn agent(now: Instant, config: Config, hello: Hello) -> Result<Self, Full> {
+        let mut session = Self::new(now, End::Agent, config);
+        session.outbox.push(&Message::Hello(hello), 0)?;
+        Ok(session)
+    }
+
+    /// Starts the server's end, which waits for HELLO.
+    pub fn server(now: Instant, config: Config) -> Self {
+        Self::new(now, End::Server, config)
+    }
+
+    fn new(now: Instant, end: End, config: Config) -> Self {
+        let state = State::Opening { deadline: now + config.hello_timeout };
+        let (input, outbox) = (BytesMut::new(), Outbox::default());
+        Self { end, config, state, input, outbox, events: VecDeque::new(), beats: 0 }
+    }
+
+    /// Takes in what happened on the transport.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Received(bytes) => self.received(now, bytes),
+            Input::Eof => self.close(CloseReason::Eof),
+        }
+    }
+
+    /// Sends the heartbeat that is due, and gives up on a silent peer.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &self.state {
+            State::Opening { deadline } | State::Deciding { deadline, .. } if now >= *deadline => {
+                self.close(CloseReason::Silent(self.config.hello_timeout));
+            }
+            State::Established(heart) => self.beat(now, *heart),
+            _ => {}
+        }
+    }
+
+    /// Server: establishes the session with what was decided about the agent's HELLO.
+    ///
+    /// `welcome.minor` and `welcome.features` are filled in from the negotiation.
+    ///
+    /// # Errors
+    /// [`SendError::NotNow`] when no HELLO waits for an answer.
+    pub fn welcome(&mut self, now: Instant, mut welcome: Welcome) -> Result<(), SendError> {
+        let State::Deciding { hello, .. } = &self.state else { return Err(SendError::NotNow(Kind::Welcome)) };
+        let Some(minor) = negotiate(hello.minor_min, hello.minor_max) else {
+            return Err(SendError::NotNow(Kind::Welcome));
+        };
+        welcome.minor = minor;
+        welcome.features = hello.features & FEATURES;
+        let heartbeat = welcome.heartbeat();
+        self.outbox.push(&Message::Welcome(welcome), 0)?;
+        self.state = State::Established(Heart::new(now, heartbeat, self.jitter(heartbeat)));
+        Ok(())
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// [`SendError`] when the session is not established, this end may not send the kind, or the peer is stalled.
+    pub fn send(&mut self, message: &Message) -> Result<(), SendError> {
+        let kind = message.kind();
+        let opening = matches!(kind, Kind::Hello | Kind::Welcome);
+        if !matches!(self.state, State::Established(_)) || opening || !kind.may_send(self.end) {
+            return Err(SendError::NotNow(kind));
+        }
+        Ok(self.outbox.push(message, 0)?)
+    }
+
+    /// Asks the peer to show that it is alive: the answer is [`Event::Pong`], or the session ends.
+    pub fn ping(&mut self, now: Instant) {
+        let State::Established(heart) = &mut self.state else { return };
+        heart.awaiting.get_or_insert(now);
+        // A full outbox ends by its own deadline: the PONG will not come.
+        let _ = self.outbox.push(&Message::Ping, 0);
+    }
+
+    /// Ends the session and tells the peer why.
+    pub fn refuse(&mut self, reason: &str) {
+        let last = Message::Error(ProtocolError { reason: reason.to_owned() });
+        self.finish(&last, reason);
+    }
+
+    /// Ends the session with `last` as the last message.
+    pub fn finish(&mut self, last: &Message, reason: &str) {
+        // A peer too slow for the last word does without it.
+        let _ = self.outbox.push(last, 0);
+        self.close(CloseReason::Local(reason.to_owned()));
+    }
+
+    /// Takes the next thing to do; `None` once there is nothing more to do now.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(Output::Event(event));
+        }
+        if let Some(bytes) = self.outbox.pop() {
+            return Some(Output::Transmit(bytes));
+        }
+        match &mut self.state {
+            State::Closed { reason, reported } if !*reported => {
+                *reported = true;
+                Some(Output::Close(reason.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// When to call [`Session::handle_timeout`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Opening { deadline } | State::Deciding { deadline, .. } => Some(*deadline),
+            State::Established(heart) => Some(self.next_deadline(heart)),
+            State::Closed { .. } => None,
+        }
+    }
+
+    /// Bytes this session holds for its peer.
+    pub fn held(&self) -> usize {
+        self.outbox.len() + self.input.len()
+    }
+
+    fn received(&mut self, now: Instant, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        while !matches!(self.state, State::Closed { .. }) {
+            match self.next_message() {
+                Ok(Some(message)) => self.take(now, message),
+                Ok(None) => break,
+                Err(reason) => self.close(reason),
+            }
+        }
+        if self.input.is_empty() {
+            self.input = BytesMut::new(); // an idle session keeps no buffer
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Option<Message>, CloseReason> {
+        while let Some(frame) = Frame::decode(&mut self.input)? {
+            // Streams of their own are for gateways, which this version does not negotiate.
+            if frame.stream != 0 {
+                return Err(CloseReason::Message(MessageError::Unknown(frame.kind)));
+            }
+            if let Some(message) = Message::decode(&frame)? {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, now: Instant, message: Message) {
+        let kind = message.kind();
+        if !kind.may_send(self.end.other()) {
+            return self.close(CloseReason::Unexpected(kind));
+        }
+        match (&mut self.state, message) {
+            (_, Message::Error(error)) => self.close(CloseReason::Peer(error.reason)),
+            (State::Opening { .. }, Message::Hello(hello)) => self.hello(now, hello),
+            (State::Opening { .. }, Message::Welcome(welcome)) => self.welcomed(now, welcome),
+            (State::Opening { .. }, Message::GoAway(message)) => {
+                self.event(Event::Message(Message::GoAway(message)))
+            }
+            (State::Established(heart), message) => {
+                heart.last_heard = now;
+                self.established(now, message);
+            }
+            _ => self.close(CloseReason::Unexpected(kind)),
+        }
+    }
+
+    fn hello(&mut self, now: Instant, hello: Hello) {
+        if negotiate(hello.minor_min, hello.minor_max).is_none() {
+            let reason = CloseReason::Version(hello.minor_min, hello.minor_max);
+            let last = ProtocolError { reason: reason.to_string() };
+            let _ = self.outbox.push(&Message::Error(last), 0);
+            return self.close(reason);
+        }
+        self.event(Event::Hello(hello.clone()));
+        self.state = State::Deciding { hello, deadline: now + self.config.hello_timeout };
+    }
+
+    fn welcomed(&mut self, now: Instant, welcome: Welcome) {
+        if !(MINOR_MIN..=MINOR_MAX).contains(&welcome.minor) {
+            return self.close(CloseReason::Version(welcome.minor, welcome.minor));
+        }
+        let heartbeat = welcome.heartbeat();
+        self.state = State::Established(Heart::new(now, heartbeat, self.jitter(heartbeat)));
+        self.event(Event::Welcome(welcome));
+    }
+
+    fn established(&mut self, now: Instant, message: Message) {
+        match message {
+            Message::Ping => {
+                self.event(Event::Heartbeat);
+                // A peer that does not read our answers will miss them and leave.
+                let _ = self.outbox.push(&Message::Pong, 0);
+            }
+            Message::Pong => self.pong(now),
+            message @ (Message::Hello(_) | Message::Welcome(_)) => {
+                self.close(CloseReason::Unexpected(message.kind()));
+            }
+            message => self.event(Event::Message(message)),
+        }
+    }
+
+    fn pong(&mut self, now: Instant) {
+        let State::Established(heart) = &mut self.state else { return };
+        if let Some(sent) = heart.awaiting.take() {
+            self.event(Event::Pong(now.saturating_duration_since(sent)));
+        }
+    }
+
+    fn beat(&mut self, now: Instant, heart: Heart) {
+        let overdue = |since: Instant, limit: Duration| (now >= since + limit).then_some(limit);
+        let unanswered = heart.awaiting.and_then(|sent| overdue(sent, self.config.pong_timeout));
+        let silent = overdue(heart.last_heard, heart.silence());
+        if let Some(limit) = unanswered.or(silent) {
+            return self.close(CloseReason::Silent(limit));
+        }
+        if self.end == End::Agent && now >= heart.next_ping {
+            self.beats += 1;
+            let next_ping = now + self.jitter(heart.heartbeat);
+            if let State::Established(heart) = &mut self.state {
+                heart.next_ping = next_ping;
+            }
+            self.ping(now);
+        }
+    }
+
+    fn next_deadline(&self, heart: &Heart) -> Instant {
+        let silence = heart.last_heard + heart.silence();
+        let pong = heart.awaiting.map(|sent| sent + self.config.pong_timeout);
+        let ping = (self.end == End::Agent).then_some(heart.next_ping);
+        [pong, ping].into_iter().flatten().fold(silence, Instant::min)
+    }
+
+    /// `heartbeat` +-20 %, different for each agent and each beat, so that a fleet's heartbeats spread.
+    fn jitter(&self, heartbeat: Duration) -> Duration {
+        let mixed = splitmix64(self.config.jitter_seed.wrapping_add(self.beats));
+        heartbeat.mul_f64(0.8 + 0.4 * (mixed >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        if !matches!(self.state, State::Closed { .. }) {
+            self.state = State::Closed { reason, reported: false };
+            self.input = BytesMut::new();
+        }
+    }
+}
+
+impl Heart {
+    fn new(now: Instant, heartbeat: Duration, first_ping: Duration) -> Self {
+        Self { heartbeat, next_ping: now + first_ping, awaiting: None, last_heard: now }
+    }
+
+    /// How long a peer may be silent: two and a half heartbeats.
+    fn silence(&self) -> Duration {
+        self.heartbeat * 5 / 2
+    }
+}
+
+impl End {
+    /// The other end.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Agent => Self::Server,
+            Self::Server => Self::Agent,
+        }
+    }
+}
+
+impl Welcome {
+    /// The heartbeat interval, held between [`HEARTBEAT_MIN`] and [`HEARTBEAT_MAX`] whatever the server says.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms.into()).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX)
+    }
+}
+
+/// Why a message was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The session's state or this end's part does not allow it.
+    #[error("a {0:?} may not be sent now by this end")]
+    NotNow(Kind),
+    /// The peer reads too slowly, or the message is too long.
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+/// Shortest heartbeat that is obeyed; for laboratories.
+pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
+/// Longest heartbeat that is obeyed.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
+
+/// Most bytes of input a session keeps: one incomplete frame.
+pub const INPUT_LIMIT: usize = HEADER_LEN + PAYLOAD_LIMIT;
+
+/// SplitMix64 (Steele, Lea, Flood 2014): spreads consecutive numbers evenly.
+fn splitmix64(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
