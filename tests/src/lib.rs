@@ -5,6 +5,7 @@
 //! | [`lab`] | hosts as network namespaces on this machine: NAT, loss, partition, real processes |
 //! | [`sim`] | a seeded network in virtual time: datagrams, multicast, byte streams |
 //! | [`fault`] | descriptor limits, full disks, failing system calls, wrong clocks, a hostile relay |
+//! | [`bench`] | the runner behind `tests/bench NAME`: alternated rounds, ratios, CPU seconds |
 //!
 //! Nothing depends on this crate (`tests/structure.rs` holds that), so it uses `anyhow` throughout: its only reader of
 //! errors is a person looking at a failed test.
@@ -14,6 +15,7 @@
 //! - traffic of a [`lab::Lab`] never leaves namespaces it made itself: `hosts_have_no_way_out_of_the_lab`;
 //! - a lab leaves neither namespace nor process behind: `dropped_lab_leaves_nothing_behind`.
 
+pub mod bench;
 pub mod fault;
 pub mod lab;
 pub mod sim;

@@ -13,6 +13,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Makes `command` start inside the network namespace behind `namespace`.
 pub(crate) fn start_inside(command: &mut Command, namespace: Arc<File>) {
@@ -46,6 +47,16 @@ pub(crate) fn signal(pid: u32, signal: i32) -> io::Result<()> {
     }
     // SAFETY: kill takes two integers; a pid above 1 names one process, never a group.
     checked(unsafe { libc::kill(pid, signal) })
+}
+
+/// CPU time, user and system, of all threads this process has had.
+pub(crate) fn own_cpu_time() -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime only writes the struct on our stack.
+    checked(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) })?;
+    let seconds = u64::try_from(time.tv_sec).map_err(io::Error::other)?;
+    let nanoseconds = u64::try_from(time.tv_nsec).map_err(io::Error::other)?;
+    Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds))
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {

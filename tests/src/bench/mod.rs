@@ -1,0 +1,65 @@
+//! The runner behind `tests/bench NAME`: this project against its peers, on one machine, in one run.
+//!
+//! A shared machine is noisy, so a figure alone says little. Ours and the peer's run in alternation, A B B A A B, and
+//! each round gives one ratio; what is reported is the spread of those ratios, and the CPU seconds of each side.
+//!
+//! To add a benchmark: write `src/bench/NOUN.rs` with a `pub(super) fn run(options: &Options) -> Result<Report>`, and
+//! give it a line in [`ALL`]. A row is one call of [`compare`]:
+//!
+//! ```
+//! use klnet_tests::bench::{Better, Options, Report, Sample, Subject, compare};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let options = Options { full: false, rounds: 3 };
+//! let row = compare(
+//!     &options,
+//!     Subject { what: "sum of a million numbers", unit: "M/s", better: Better::Higher },
+//!     ("iterator", || Sample::of_this_process(|elapsed| { (0..1_000_000_u64).sum::<u64>(); Ok(1.0 / elapsed().as_secs_f64()) })),
+//!     ("loop", || Sample::of_this_process(|elapsed| { let mut s = 0; for n in 0..1_000_000_u64 { s += n; } std::hint::black_box(s); Ok(1.0 / elapsed().as_secs_f64()) })),
+//! )?;
+//! println!("{}", Report { rows: vec![row], notes: vec![] }.table());
+//! # Ok(())
+//! # }
+//! ```
+
+mod compare;
+mod machine;
+mod report;
+mod section;
+mod simulator;
+mod spread;
+
+use anyhow::Result;
+
+pub use compare::{Sample, Subject, compare};
+pub use machine::machine;
+pub use report::{Better, Report, Row};
+pub use section::replace_section;
+pub use spread::Spread;
+
+/// A benchmark that `tests/bench` knows by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Benchmark {
+    /// What to type.
+    pub name: &'static str,
+    /// One line: what is compared with what.
+    pub about: &'static str,
+    /// Measures; the headline rows take at most 30 minutes.
+    pub run: fn(&Options) -> Result<Report>,
+}
+
+/// How to run a benchmark.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The whole matrix instead of the headline rows.
+    pub full: bool,
+    /// Rounds of each row; in each both sides run once.
+    pub rounds: usize,
+}
+
+/// Every benchmark there is.
+pub const ALL: &[Benchmark] = &[Benchmark {
+    name: "simulator",
+    about: "datagrams a second through the simulated network, against a bare heap of the same arrivals",
+    run: simulator::run,
+}];
