@@ -22,8 +22,12 @@
 
 pub mod frame;
 pub mod id;
+#[cfg(feature = "identity")]
+pub mod identity;
 pub mod keyset;
 pub mod message;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod outbox;
 pub mod servers;
 pub mod session;

@@ -1,0 +1,13 @@
+//! Identity: who holds which role in which fabric, proven by certificates under one pinned root.
+//!
+//! No sockets here; TLS is configured, not driven. `PROTOCOL.md`, sections 8 and 9.
+
+pub mod authority;
+pub mod enroll;
+pub mod profile;
+pub mod role;
+pub mod tls;
+pub mod trust;
+
+pub use role::{Principal, Role};
+pub use trust::{ChainError, Trust};
