@@ -1,0 +1,1 @@
+//! Which addresses a tunnel to another host may never reach.

@@ -1,0 +1,78 @@
+//! A relay's identity and limits.
+
+use std::fmt;
+use std::time::Duration;
+
+use klnet_wire::id::ServerId;
+
+/// What a relay is made with.
+#[derive(Clone)]
+pub struct Config {
+    /// Drawn at start; cookies are made from it.
+    pub secret: [u8; 32],
+    /// The server whose relay this is.
+    pub audience: ServerId,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of everything a relay keeps; above a bound the new thing is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Live grants to one device.
+    pub grants_per_device: usize,
+    /// Live grants of one operator.
+    pub grants_per_operator: usize,
+    /// Live grants of one tenant.
+    pub grants_per_tenant: usize,
+    /// Live grants, all in all.
+    pub grants: usize,
+    /// Grants that ended but whose bytes would still be in time: kept so that none is admitted twice.
+    pub spent: usize,
+    /// Dial-backs asked for or waiting, for one grant.
+    pub spares_per_grant: usize,
+    /// Dial-backs asked for or waiting, for one device.
+    pub spares_per_device: usize,
+    /// Dial-backs asked for or waiting, for one operator.
+    pub spares_per_operator: usize,
+    /// Dial-backs asked for or waiting, all in all.
+    pub spares: usize,
+    /// Initiators that wait for a dial-back, all in all.
+    pub initiators: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            grants_per_device: 64,
+            grants_per_operator: 1024,
+            grants_per_tenant: 8192,
+            grants: 16_384,
+            spent: 65_536,
+            spares_per_grant: 2,
+            spares_per_device: 8,
+            spares_per_operator: 64,
+            spares: 1024,
+            initiators: 1024,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { secret: _, audience, limits } = self;
+        f.debug_struct("Config").field("audience", audience).field("limits", limits).finish_non_exhaustive()
+    }
+}
+
+/// A dial-back nobody needed is closed after this long.
+pub const SPARE_LIFE: Duration = Duration::from_secs(30);
+
+/// An initiator waits this long for a dial-back.
+pub const INITIATOR_WAIT: Duration = Duration::from_secs(10);
+
+/// A joined pair is cut when the agent has not verified the inner client key by then.
+pub const VERIFY_WAIT: Duration = Duration::from_secs(10);
+
+/// How far the clocks of the servers that mint and admit a grant may be apart.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(30);

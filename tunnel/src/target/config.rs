@@ -1,0 +1,69 @@
+//! A target's identity, policy and limits.
+
+use std::fmt;
+use std::time::Duration;
+
+use klnet_wire::id::{DeviceId, TenantId};
+
+use crate::policy::TargetPolicy;
+
+/// What a target is made with.
+#[derive(Clone)]
+pub struct Config {
+    /// The device.
+    pub device: DeviceId,
+    /// The device's tenant.
+    pub tenant: TenantId,
+    /// The device's own rules.
+    pub policy: TargetPolicy,
+    /// Bounds.
+    pub limits: Limits,
+    /// Drawn at start; session ids are made from it.
+    pub secret: [u8; 32],
+}
+
+/// Bounds of everything a target keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Live grants; above it a grant is refused.
+    pub grants: usize,
+    /// Dial-backs before their key is verified; above it an OPEN is refused.
+    pub pending: usize,
+    /// Verified connections; above it a connection is refused.
+    pub connections: usize,
+    /// Records not yet stored by the server; above it the oldest is forgotten and stays unconfirmed.
+    pub records: usize,
+    /// Grants of this session remembered so that none is taken twice; above it the oldest by mint are forgotten,
+    /// and none minted before them is taken any more.
+    pub seen: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { grants: 64, pending: 16, connections: 1024, records: 1024, seen: 4096 }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, tenant, policy, limits, secret: _ } = self;
+        f.debug_struct("Config")
+            .field("device", device)
+            .field("tenant", tenant)
+            .field("policy", policy)
+            .field("limits", limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The longest life of a dial-back that waits for its initiator.
+pub const SPARE_LIFE: Duration = Duration::from_secs(30);
+
+/// GO comes within this after the handshake.
+pub const GO_WAIT: Duration = Duration::from_secs(10);
+
+/// A name is resolved within this.
+pub const RESOLVE_WAIT: Duration = Duration::from_secs(5);
+
+/// A target accepts within this.
+pub const DIAL_WAIT: Duration = Duration::from_secs(5);
