@@ -1,1 +1,4 @@
 //! Work in progress.
+
+#[cfg(feature = "net")]
+pub mod store;

@@ -1,0 +1,79 @@
+//! Revisions, operation ids, and the incarnation they belong to.
+
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// A store-wide revision: one per commit, strictly rising, never reused within an [`Incarnation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rev(pub u64);
+
+/// Names one commit across its retries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OpId(pub [u8; 16]);
+
+/// Names one history of a store; revisions of two incarnations do not compare.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Incarnation(pub [u8; 16]);
+
+impl Rev {
+    /// Before the first commit.
+    pub const ZERO: Self = Self(0);
+
+    pub(super) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl OpId {
+    /// Draws a fresh id; keep it for the retries.
+    ///
+    /// # Panics
+    /// When the system has no random source.
+    pub fn random() -> Self {
+        Self(random())
+    }
+}
+
+impl Incarnation {
+    pub(super) fn random() -> Self {
+        Self(random())
+    }
+}
+
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).expect("the system's random source answers once it has started");
+    bytes
+}
+
+impl fmt::Display for Rev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpId({self})")
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Incarnation({self})")
+    }
+}

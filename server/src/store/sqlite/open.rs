@@ -1,0 +1,153 @@
+//! Opening the database file, and what can be wrong with it.
+
+use std::{
+    fs::{File, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{
+    lock::{LastStop, Lock},
+    schema,
+};
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another server runs on this file.
+    #[error("store {} is in use by process {holder}", path.display())]
+    Locked {
+        /// The database file.
+        path: PathBuf,
+        /// Process id of the other server.
+        holder: String,
+    },
+    /// The file or its directory cannot be used.
+    #[error("store file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The check after an unclean stop found damage.
+    #[error("store {} is damaged: {finding}", path.display())]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// First finding of the check.
+        finding: String,
+    },
+    /// A later version wrote the file.
+    #[error("store {} has schema {found}, this server knows up to {known}", path.display())]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// Schema of the file.
+        found: u32,
+        /// Newest schema of this server.
+        known: u32,
+    },
+    /// A database, but not of this product.
+    #[error("{} is not a klnet store", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The SQLite library is too old to trust.
+    #[error("sqlite {found} is older than 3.51.3 and can corrupt a store under load")]
+    OldSqlite {
+        /// Version of the library.
+        found: &'static str,
+    },
+    /// SQLite refuses.
+    #[error("store {}: {source}", path.display())]
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// SQLite's error.
+        source: rusqlite::Error,
+    },
+}
+
+/// Locks the file, opens it for the writer, checks it when it needs checking, and brings its schema up to date.
+pub(super) fn writer(path: &Path) -> Result<(Connection, Lock), OpenError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenError::OldSqlite { found: rusqlite::version() });
+    }
+    let (lock, last_stop) = Lock::take(path)?;
+    keep_private(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
+    let mut db = connect(path, WRITER_PATIENCE).map_err(|source| failed(path, source))?;
+    set_up_writer(&db).map_err(|source| failed(path, source))?;
+    if last_stop == LastStop::Unclean {
+        check(path, &db)?;
+    }
+    schema::migrate(path, &mut db)?;
+    Ok((db, lock))
+}
+
+/// Opens a connection that cannot change anything.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let db = connect(path, READER_PATIENCE)?;
+    db.pragma_update(None, "query_only", true)?;
+    Ok(db)
+}
+
+pub(super) fn failed(path: &Path, source: rusqlite::Error) -> OpenError {
+    OpenError::Sqlite { path: path.into(), source }
+}
+
+/// Makes the file, readable by its owner alone (SQLite gives its other files the same mode), and makes its
+/// name durable.
+fn keep_private(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn connect(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(patience)?;
+    // Temporary files would be one more thing that a full disk can break.
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    db.pragma_update(None, "trusted_schema", false)?;
+    db.pragma_update(None, "cell_size_check", true)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(db)
+}
+
+fn set_up_writer(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update_and_check(None, "journal_mode", "WAL", |row| match row.get::<_, String>(0)?.as_str() {
+        "wal" => Ok(()),
+        _ => Err(rusqlite::Error::InvalidQuery),
+    })?;
+    db.pragma_update(None, "synchronous", "FULL")
+}
+
+fn check(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    tracing::info!(path = %path.display(), "checking store after an unclean stop");
+    let finding: String =
+        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|source| failed(path, source))?;
+    match finding.as_str() {
+        "ok" => Ok(()),
+        _ => Err(OpenError::Damaged { path: path.into(), finding }),
+    }
+}
+
+/// 3.51.3, the first release whose checkpoint cannot lose a WAL that is being reset.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How long the writer waits for a reader when it truncates the WAL; commits wait behind it.
+const WRITER_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long a reader waits for the recovery of the WAL that another connection does.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Prepared statements kept for each connection; more than there are.
+const STATEMENTS: usize = 32;

@@ -1,0 +1,76 @@
+//! A few read connections, used on blocking threads.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::Connection;
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::{open, unavailable};
+use crate::store::{ReadError, Unavailable};
+
+/// Read connections, opened when first needed.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    busy: Arc<Semaphore>,
+    line: Semaphore,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.into(),
+            idle: Mutex::default(),
+            busy: Arc::new(Semaphore::new(CONNECTIONS)),
+            line: Semaphore::new(WAITING),
+        }
+    }
+
+    /// Runs `work` in one read transaction, so that all it reads is of one moment.
+    pub(super) async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<Result<T, ReadError>> + Send + 'static,
+    {
+        let _place = self.line.try_acquire().map_err(|_| Unavailable::QueueFull)?;
+        let busy = Arc::clone(&self.busy).acquire_owned().await.map_err(|_| Unavailable::Closed)?;
+        let readers = Arc::clone(self);
+        let done = spawn_blocking(move || {
+            // Held to the end of the work even when the caller stops waiting.
+            let _busy = busy;
+            readers.run(work)
+        });
+        let result = done.await.map_err(|error| Unavailable::Fault(error.to_string()))?;
+        result.map_err(|error| unavailable(&error))?
+    }
+
+    fn run<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, ReadError>>,
+    ) -> rusqlite::Result<Result<T, ReadError>> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let db = match idle {
+            Some(db) => db,
+            None => open::reader(&self.path)?,
+        };
+        let result = {
+            let snapshot = db.unchecked_transaction()?;
+            work(&snapshot)
+        };
+        // A connection that failed is dropped instead: a fresh one knows nothing of the fault.
+        if result.is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+        }
+        result
+    }
+}
+
+/// Reads at a time: SQLite's readers do not wait for each other, but they share the machine's cores.
+const CONNECTIONS: usize = 4;
+
+/// Reads that may wait or run; beyond it callers get `QueueFull`.
+const WAITING: usize = 4096;

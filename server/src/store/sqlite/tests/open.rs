@@ -1,0 +1,91 @@
+//! Opening: one process, our own file, private, and checked after an unclean stop.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::store::OpenError;
+
+#[tokio::test]
+async fn second_server_on_one_file_is_refused_by_name() {
+    let mut fixture = Fixture::new();
+    let refused = SqliteStore::open(&fixture.path()).expect_err("the first one holds the lock");
+    let expected = format!("store {} is in use by process {}", fixture.path().display(), std::process::id());
+    assert_eq!(refused.to_string(), expected);
+    fixture.reopen();
+    fixture.put("a", "1").await;
+}
+
+#[tokio::test]
+async fn files_of_the_store_are_readable_by_their_owner_alone() {
+    let fixture = Fixture::new();
+    fixture.put("a", "1").await;
+    let mut names = Vec::new();
+    for file in fs::read_dir(fixture.directory.path()).expect("the directory is there") {
+        let file = file.expect("readable");
+        let mode = file.metadata().expect("readable").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", file.file_name());
+        names.push(file.file_name());
+    }
+    assert_eq!(names.len(), 4, "database, WAL, its index and the lock: {names:?}");
+}
+
+#[test]
+fn incarnation_stays_with_the_file_and_differs_between_files() {
+    let mut fixture = Fixture::new();
+    let first = fixture.store().incarnation();
+    fixture.reopen();
+    assert_eq!(fixture.store().incarnation(), first);
+    assert_ne!(Fixture::new().store().incarnation(), first);
+}
+
+#[test]
+fn file_of_a_newer_schema_is_refused() {
+    let mut fixture = Fixture::new();
+    fixture.close();
+    edit(&fixture.path(), "PRAGMA user_version = 99");
+    let refused = SqliteStore::open(&fixture.path());
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 1, .. })), "{refused:?}");
+}
+
+#[test]
+fn database_of_another_product_is_refused_and_left_alone() {
+    let directory = TempDir::new().expect("a directory for the test");
+    let path = directory.path().join(FILE);
+    edit(&path, "CREATE TABLE theirs (x)");
+    let refused = SqliteStore::open(&path);
+    assert!(matches!(refused, Err(OpenError::Foreign { .. })), "{refused:?}");
+    let tables = Connection::open(&path)
+        .and_then(|db| db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, u32>(0)));
+    assert_eq!(tables, Ok(1));
+}
+
+#[tokio::test]
+async fn damage_is_found_after_an_unclean_stop() {
+    let mut fixture = Fixture::new();
+    for n in 0..200 {
+        fixture.put(&format!("key {n}"), "value").await;
+    }
+    fixture.close();
+    damage(&fixture.path());
+    // The check is what finds it: after a clean stop there is none.
+    fixture.reopen();
+    fixture.close();
+    fs::write(fixture.directory.path().join("store.db.lock"), "1234567890\n").expect("writable");
+    let refused = SqliteStore::open(&fixture.path());
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
+}
+
+fn edit(path: &Path, statement: &str) {
+    let db = Connection::open(path).expect("a writable directory");
+    db.execute_batch(statement).expect("a valid statement");
+}
+
+/// Overwrites the header of the last page, which belongs to the log or its index.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).expect("the file is there");
+    let last = bytes.len() - 4096;
+    bytes[last..last + 100].fill(0xa5);
+    fs::write(path, bytes).expect("writable");
+}
