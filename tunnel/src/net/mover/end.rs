@@ -1,0 +1,84 @@
+//! What a join can have at its ends.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, Stdin, Stdout};
+use tokio::net::TcpStream;
+
+use crate::net::socket;
+
+/// A stream that can also be ended by a reset.
+pub trait End: AsyncRead + AsyncWrite + Unpin {
+    /// Makes the close that follows a reset, where the stream knows one.
+    fn close_by_reset(&mut self);
+}
+
+impl End for TcpStream {
+    fn close_by_reset(&mut self) {
+        socket::close_by_reset(self);
+    }
+}
+
+impl End for tokio_rustls::client::TlsStream<TcpStream> {
+    fn close_by_reset(&mut self) {
+        // Dropped without close_notify: the other end sees that the stream was cut.
+        socket::close_by_reset(self.get_ref().0);
+    }
+}
+
+impl End for tokio_rustls::server::TlsStream<TcpStream> {
+    fn close_by_reset(&mut self) {
+        socket::close_by_reset(self.get_ref().0);
+    }
+}
+
+/// This process's standard input and output as one stream.
+#[derive(Debug)]
+pub struct Stdio {
+    input: Stdin,
+    output: Stdout,
+}
+
+impl Stdio {
+    /// Takes both; nothing else should read or write them from now on.
+    pub fn new() -> Self {
+        Self { input: tokio::io::stdin(), output: tokio::io::stdout() }
+    }
+}
+
+impl Default for Stdio {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl End for Stdio {
+    /// Pipes know no reset: the exit code says that the stream was cut.
+    fn close_by_reset(&mut self) {}
+}
+
+impl AsyncRead for Stdio {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stdio {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.output).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_shutdown(cx)
+    }
+}

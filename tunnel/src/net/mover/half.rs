@@ -1,0 +1,99 @@
+//! One direction of a join.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::buffer::Buffer;
+
+/// Reads from one end, writes to the other, and passes the end of the stream on.
+pub(super) struct Half<'a> {
+    state: State,
+    moved: &'a AtomicU64,
+}
+
+/// What the direction waits for.
+enum State {
+    /// Bytes to read; `unflushed` when the writer may still hold some of what it took.
+    Reading { unflushed: bool },
+    /// The writer, to take these.
+    Writing(Buffer),
+    /// The writer, to pass on the end of the stream.
+    Ending,
+    /// Nothing more.
+    Ended,
+}
+
+/// An end of the direction was reset, or its stream ended in the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken;
+
+impl<'a> Half<'a> {
+    pub(super) fn new(moved: &'a AtomicU64) -> Self {
+        Self { state: State::Reading { unflushed: false }, moved }
+    }
+
+    /// Moves what can be moved now, at most [`BUDGET`] bytes; ready once the stream has ended.
+    pub(super) fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+    ) -> Poll<Result<(), Broken>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut moved = 0;
+        while moved < BUDGET {
+            match &mut self.state {
+                State::Reading { unflushed } => match read(cx, reader) {
+                    Poll::Ready(Ok(Some(buffer))) => self.state = State::Writing(buffer),
+                    Poll::Ready(Ok(None)) => self.state = State::Ending,
+                    Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
+                    Poll::Pending => {
+                        if *unflushed {
+                            ready!(Pin::new(writer).poll_flush(cx)).map_err(|_| Broken)?;
+                            *unflushed = false;
+                        }
+                        return Poll::Pending;
+                    }
+                },
+                State::Writing(buffer) => {
+                    let taken = ready!(Pin::new(&mut *writer).poll_write(cx, buffer.pending()));
+                    let taken = taken.ok().filter(|taken| *taken > 0).ok_or(Broken)?;
+                    buffer.taken(taken);
+                    moved += taken;
+                    self.moved.fetch_add(taken as u64, Ordering::Relaxed);
+                    if buffer.pending().is_empty() {
+                        self.state = State::Reading { unflushed: true };
+                    }
+                }
+                State::Ending => {
+                    ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(|_| Broken)?;
+                    self.state = State::Ended;
+                }
+                State::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+        // The turn is over, not the work.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Reads what is there; `None` at the clean end of the stream.
+fn read<R: AsyncRead + Unpin>(cx: &mut Context<'_>, reader: &mut R) -> Poll<Result<Option<Buffer>, Broken>> {
+    let mut buffer = Buffer::borrow();
+    let mut space = ReadBuf::new(buffer.space());
+    // TLS reports an end without close_notify as an error, a socket a reset: both are broken, not ended.
+    ready!(Pin::new(reader).poll_read(cx, &mut space)).map_err(|_| Broken)?;
+    let length = space.filled().len();
+    buffer.filled(length);
+    Poll::Ready(Ok((length > 0).then_some(buffer)))
+}
+
+/// Most bytes of one direction in one turn: a bulk stream leaves room for the keystrokes of its neighbours.
+const BUDGET: usize = 1024 * 1024;
