@@ -7,6 +7,9 @@
 //! | [`fault`] | descriptor limits, full disks, failing system calls, wrong clocks, a hostile relay |
 //! | [`bench`] | the runner behind `tests/bench NAME`: alternated rounds, ratios, CPU seconds |
 //!
+//! [`program`] finds the project's own commands; [`skip`] and [`need_programs`] skip a test aloud; [`scale`] chooses between
+//! short and long.
+//!
 //! Nothing depends on this crate (`tests/structure.rs` holds that), so it uses `anyhow` throughout: its only reader of
 //! errors is a person looking at a failed test.
 //!
@@ -18,10 +21,12 @@
 pub mod bench;
 pub mod fault;
 pub mod lab;
+mod program;
 pub mod sim;
 mod skip;
 mod system;
 
+pub use program::program;
 pub use skip::{Unavailable, need_programs, skip};
 
 /// The short value usually, the long one under `tests/run --long` (environment `KLNET_LONG=1`).
