@@ -160,9 +160,10 @@ mod tests {
         }
     }
 
+    #[allow(clippy::cast_possible_truncation)] // masked to seven bits
     fn base128(number: u64) -> Vec<u8> {
         let groups = (0..10).rev().map(|group| number >> (7 * group)).skip_while(|rest| *rest == 0);
-        let mut bytes: Vec<u8> = groups.map(|rest| rest as u8 | 0x80).collect();
+        let mut bytes: Vec<u8> = groups.map(|rest| (rest & 0x7f) as u8 | 0x80).collect();
         *bytes.last_mut().unwrap() &= 0x7f;
         bytes
     }
