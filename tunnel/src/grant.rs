@@ -45,7 +45,7 @@ pub struct Grant {
     pub rate: Option<NonZeroU64>,
     /// Most connections at once; at most [`CONNECTIONS_LIMIT`].
     pub connections: NonZeroU32,
-    /// When it was minted, Unix seconds: for the audit log and for order, no target compares it with a clock.
+    /// When it was minted, Unix seconds, never 0: for the audit log and for order, no target compares it with a clock.
     pub issued: u64,
 }
 
@@ -186,7 +186,8 @@ impl TryFrom<Raw> for Grant {
             connections: NonZeroU32::new(raw.connections)
                 .filter(|most| most.get() <= CONNECTIONS_LIMIT)
                 .ok_or(Field("number of connections"))?,
-            issued: raw.issued,
+            // Proto3 does not write zeros: without this a grant cut before its last field would still be one.
+            issued: Some(raw.issued).filter(|second| *second != 0).ok_or(Field("time of issue"))?,
         })
     }
 }

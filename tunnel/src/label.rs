@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_label_is_the_golden_one() {
         let label = Label::of(&LabelSecret::new([7; 32]), GrantId::new([1; 16]), 3);
-        assert_eq!(label.server_name(), "GOLDEN");
+        assert_eq!(label.server_name(), "tms44hppdpzbwkvviezw26pd5yrx3srz5.klnet.internal");
     }
 
     #[test]

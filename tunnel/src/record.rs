@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_record_is_the_golden_one() {
-        assert_eq!(HEXLOWER.encode(&sample().encode()), "GOLDEN");
+        assert_eq!(HEXLOWER.encode(&sample().encode()), GOLDEN);
     }
 
     #[test]
@@ -191,4 +191,9 @@ mod tests {
             reason: EndReason::Finished,
         }
     }
+
+    const GOLDEN: &str = concat!(
+        "0a1001010101010101010101010101010101121402020202020202020202020202020202020202021a100303",
+        "0303030303030303030303030303280a3014381e40284801",
+    );
 }
