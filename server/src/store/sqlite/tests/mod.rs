@@ -5,6 +5,7 @@ mod disk;
 mod model;
 mod open;
 mod rules;
+mod sync;
 mod watch;
 
 use std::path::PathBuf;

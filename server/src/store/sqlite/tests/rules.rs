@@ -71,6 +71,20 @@ async fn retry_under_the_same_id_returns_the_first_revision() {
 }
 
 #[tokio::test]
+async fn parallel_retries_apply_once_and_all_learn_the_revision() {
+    let fixture = Fixture::new();
+    let id = OpId::random();
+    let store: Arc<dyn Store> = Arc::new(fixture.store.expect("open"));
+    let mut retries = JoinSet::new();
+    for _ in 0..100 {
+        let store = Arc::clone(&store);
+        retries
+            .spawn(async move { store.commit(id, vec![Guard::Absent(key("a"))], vec![put("a", "1")]).await });
+    }
+    assert_eq!(retries.join_all().await, vec![Ok(Rev(1)); 100]);
+}
+
+#[tokio::test]
 async fn same_id_with_other_contents_is_refused() {
     let fixture = Fixture::new();
     let id = OpId::random();
