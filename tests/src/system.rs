@@ -1,6 +1,6 @@
 //! The few system calls std does not offer.
 //!
-//! They act on a child between `fork` and `exec`, so that the child *is* the program: with `ip netns exec` or `prlimit`
+//! Most act on a child between `fork` and `exec`, so that the child *is* the program: with `ip netns exec` or `prlimit`
 //! as a parent, a kill would reach the wrapper and leave the real program running.
 #![allow(
     unsafe_code,
@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -49,6 +49,40 @@ pub(crate) fn signal(pid: u32, signal: i32) -> io::Result<()> {
     checked(unsafe { libc::kill(pid, signal) })
 }
 
+/// Waits until one of the descriptors can be read or has been hung up; `None` waits for ever.
+pub(crate) fn wait_readable<const N: usize>(
+    descriptors: [BorrowedFd<'_>; N],
+    timeout: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let mut polled =
+        descriptors.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let timeout = timeout.map(timespec).transpose()?;
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let count = libc::nfds_t::try_from(N).map_err(io::Error::other)?;
+    // SAFETY: the array and the optional timespec outlive the call; the descriptors are borrowed for its length.
+    let ready = unsafe { libc::ppoll(polled.as_mut_ptr(), count, timeout, std::ptr::null()) };
+    if ready < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(polled.map(|one| one.revents != 0))
+}
+
+/// Makes a TAP device in the network namespace of the calling thread; it goes away with the file.
+pub(crate) fn tap(device: &str) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open("/dev/net/tun")?;
+    // SAFETY: all zeroes is a valid ifreq: an empty name and no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let name = device.bytes().take(libc::IFNAMSIZ - 1); // the last byte stays zero
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one ifreq, which is on our stack.
+    checked(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    Ok(file)
+}
+
 /// CPU time, user and system, of all threads this process has had.
 pub(crate) fn own_cpu_time() -> io::Result<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -57,6 +91,11 @@ pub(crate) fn own_cpu_time() -> io::Result<Duration> {
     let seconds = u64::try_from(time.tv_sec).map_err(io::Error::other)?;
     let nanoseconds = u64::try_from(time.tv_nsec).map_err(io::Error::other)?;
     Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds))
+}
+
+fn timespec(time: Duration) -> io::Result<libc::timespec> {
+    let tv_sec = libc::time_t::try_from(time.as_secs()).map_err(io::Error::other)?;
+    Ok(libc::timespec { tv_sec, tv_nsec: time.subsec_nanos().into() })
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {

@@ -1,12 +1,14 @@
 //! The lab itself: a fault that is not what it says would make every test above it worthless.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use klnet_tests::lab::{Host, Lab, Process, cpu_time};
+use klnet_tests::sim::Link;
+use klnet_tests::{Unavailable, skip};
 
 #[test]
 fn hosts_on_a_switch_reach_each_other() -> Result<()> {
@@ -115,6 +117,37 @@ fn killed_flow_ends_at_once() -> Result<()> {
     let error = flow.read(&mut [0]).expect_err("the flow was killed");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
     Ok(())
+}
+
+#[test]
+fn line_delays_both_ways_and_loses_nothing_it_was_not_told_to() -> Result<()> {
+    let Some(lab) = Lab::or_skip("line") else { return Ok(()) };
+    if !Path::new("/dev/net/tun").exists() {
+        skip(&Unavailable::Forbidden("the kernel has no /dev/net/tun".to_owned()));
+        return Ok(());
+    }
+    let (a, b) = (lab.host("a")?, lab.host("b")?);
+    let link = Link { latency: Duration::from_millis(30), ..Link::default() };
+    let line = lab.line(&a, &b, link, 1)?;
+    let to = line.addresses().1;
+    greet(&a, &b, to.into())?; // the neighbours get to know each other
+    let listener = b.inside(|| TcpListener::bind((to, 0)))??;
+    let begun = Instant::now();
+    let mut client = dial(&a, listener.local_addr()?)?;
+    assert!(
+        begun.elapsed() >= Duration::from_millis(60),
+        "a handshake takes a round trip: {:?}",
+        begun.elapsed()
+    );
+    let (mut accepted, _) = listener.accept()?;
+    let sent = vec![7; 300_000];
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| client.write_all(&sent).and_then(|()| client.shutdown(Shutdown::Write)));
+        let mut received = Vec::new();
+        accepted.read_to_end(&mut received)?;
+        assert!(received == sent);
+        Ok(writer.join().expect("the writer does not panic")?)
+    })
 }
 
 #[test]

@@ -30,6 +30,7 @@
 
 mod fault;
 mod host;
+mod line;
 mod namespace;
 mod nat;
 mod process;
@@ -43,11 +44,13 @@ use anyhow::{Context, Result};
 
 pub use fault::Loss;
 pub use host::Host;
+pub use line::Line;
 pub use nat::Nat;
 pub use process::{Doom, Process, cpu_time};
 pub use switch::Switch;
 pub(crate) use tool::run;
 
+use crate::sim::Link;
 use crate::skip::{Unavailable, on_path, skip};
 use namespace::Namespace;
 
@@ -118,6 +121,15 @@ impl Lab {
         let (here, there) = (a.namespace().next_device(), b.namespace().next_device());
         a.namespace().wire(&here, b.namespace(), &there)?;
         Ok((a.configure(&here, subnet.host(1))?, b.configure(&there, subnet.host(2))?))
+    }
+
+    /// Joins two hosts by a line as good or bad as `link` says; frames draw their fate from `seed`.
+    ///
+    /// # Errors
+    /// When the kernel refuses a device, or has no `/dev/net/tun`.
+    pub fn line(&self, a: &Host, b: &Host, link: Link, seed: u64) -> Result<Line> {
+        let subnet = self.subnet()?;
+        Line::start([(a, subnet.host(1)), (b, subnet.host(2))], link, seed)
     }
 
     /// Adds an Ethernet switch.

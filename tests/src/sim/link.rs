@@ -53,7 +53,7 @@ impl Default for Link {
 
 /// What a link remembers between datagrams.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     bad: bool,
     /// When the last bit queued so far leaves.
     free_at: Option<Instant>,
@@ -61,7 +61,7 @@ pub(super) struct Lane {
 
 impl Lane {
     /// When a datagram sent now arrives: never, once, or twice.
-    pub(super) fn carry(&mut self, link: &Link, rng: &mut Rng, now: Instant, size: usize) -> Arrivals {
+    pub(crate) fn carry(&mut self, link: &Link, rng: &mut Rng, now: Instant, size: usize) -> Arrivals {
         if self.loses(link, rng) {
             return Arrivals::default();
         }
@@ -93,9 +93,9 @@ impl Lane {
 
 /// When copies of one datagram arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Arrivals {
-    pub(super) first: Option<Instant>,
-    pub(super) second: Option<Instant>,
+pub(crate) struct Arrivals {
+    pub(crate) first: Option<Instant>,
+    pub(crate) second: Option<Instant>,
 }
 
 /// One way's time, drawn anew for each copy.

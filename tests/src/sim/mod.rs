@@ -31,6 +31,7 @@ mod rng;
 mod stream;
 
 pub use digest::Digest;
+pub(crate) use link::Lane;
 pub use link::{Burst, Link};
 pub use network::{Delivery, GroupId, Network, NodeId};
 pub use rng::Rng;
