@@ -18,6 +18,15 @@ fn crates_depend_one_way() -> Result<()> {
 }
 
 #[test]
+fn arrows_the_other_way_are_refused() {
+    for (name, other) in
+        [("wire", "tunnel"), ("tunnel", "discovery"), ("agent", "server"), ("server", "tests")]
+    {
+        assert!(!may_depend(name, other), "{name} -> {other}");
+    }
+}
+
+#[test]
 fn only_up_imports_the_agent_and_the_commands() -> Result<()> {
     let found = lines("server/src", "rs")?.filter(|line| {
         line.has_any(&["klnet_agent", "klnet_tunnel::cli"]) && !line.comes_from("server/src/up")
