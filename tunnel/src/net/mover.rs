@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use super::clock::now;
 use crate::pair::{EndReason, PairEnd, PairLimits};
 pub use end::{End, Stdio};
 use half::Half;
@@ -127,10 +128,6 @@ impl<'a> Watch<'a> {
 fn next(limits: &PairLimits, active: Instant) -> Instant {
     let idle = active + limits.idle.min(FAR);
     limits.deadline.map_or(idle, |deadline| deadline.min(idle))
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// What is further away is looked at again when this much has passed: adding it to a clock cannot overflow.

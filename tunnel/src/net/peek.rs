@@ -47,6 +47,9 @@ pub enum PeekError {
     /// The peer closed before the record was complete.
     #[error("closed before the hello was complete")]
     Closed,
+    /// As many connections as may be are without a first flight.
+    #[error("too many connections without a first flight")]
+    Crowded,
     /// The socket failed.
     #[error("the socket failed: {0}")]
     Io(#[from] io::Error),

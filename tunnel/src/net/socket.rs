@@ -66,6 +66,22 @@ pub fn close_by_reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// Waits until the peer has closed or reset the connection, without touching what it sent before.
+///
+/// The readiness to read belongs to whoever reads next: clearing it here would lose the bytes that are waiting. The
+/// interest in urgent data completes on a close as well, and nobody else uses it.
+#[cfg(target_os = "linux")]
+pub async fn closed(stream: &TcpStream) {
+    // An error of the reactor means that no close will ever be reported: as good as closed.
+    let _ = stream.ready(tokio::io::Interest::PRIORITY).await;
+}
+
+/// Elsewhere a close shows when bytes are moved.
+#[cfg(not(target_os = "linux"))]
+pub async fn closed(_stream: &TcpStream) {
+    std::future::pending().await
+}
+
 /// Silence after which the kernel asks the peer whether it still lives.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// Time between two such questions.
@@ -78,7 +94,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -110,6 +126,34 @@ mod tests {
         drop(left);
         let error = right.read(&mut [0; 1]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_close_is_noticed_and_what_came_before_it_can_still_be_read() {
+        for reset in [false, true] {
+            let (mut left, mut right) = pair().await;
+            left.write_all(b"before").await.unwrap();
+            {
+                let mut waiting = std::pin::pin!(closed(&right));
+                tokio::select! {
+                    biased;
+                    () = &mut waiting => panic!("still open"),
+                    () = tokio::task::yield_now() => {}
+                }
+                if reset {
+                    close_by_reset(&left);
+                }
+                drop(left);
+                waiting.await;
+            }
+            let mut bytes = Vec::new();
+            let end = right.read_to_end(&mut bytes).await;
+            match reset {
+                false => assert_eq!((end.unwrap(), &bytes[..]), (6, &b"before"[..])),
+                true => assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset),
+            }
+        }
     }
 
     async fn pair() -> (TcpStream, TcpStream) {

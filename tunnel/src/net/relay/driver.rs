@@ -1,0 +1,220 @@
+//! The task that owns the core.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::parked::Parked;
+use super::{LiveTunnel, Moved, QUEUE, RelayEvent};
+use crate::grant::Grant;
+use crate::label::{Cookie, Label, LabelSecret};
+use crate::net::clock::{now, until};
+use crate::net::mover::{self, Flow};
+use crate::net::socket;
+use crate::pair::{ConnId, EndReason, PairEnd, PairId, PairLimits};
+use crate::relay::{AdmitError, Input, Output, Relay};
+
+/// What handles ask for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Admit {
+        now_unix: u64,
+        grant: Arc<Grant>,
+        secret: LabelSecret,
+        reply: oneshot::Sender<Result<(), AdmitError>>,
+    },
+    Initiator {
+        stream: TcpStream,
+        label: Label,
+        peer: SocketAddr,
+    },
+    Target {
+        stream: TcpStream,
+        cookie: Cookie,
+    },
+    Tell(Input),
+    Tunnels {
+        reply: oneshot::Sender<Vec<LiveTunnel>>,
+    },
+}
+
+/// What the tasks of sockets tell.
+#[derive(Debug)]
+pub(super) enum Report {
+    Gone(ConnId),
+    Ended(PairId, PairEnd),
+}
+
+pub(super) struct Driver {
+    core: Relay,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<RelayEvent>,
+    reports: mpsc::Receiver<Report>,
+    reporter: mpsc::Sender<Report>,
+    next_conn: u64,
+    parked: HashMap<ConnId, Parked>,
+    pairs: HashMap<PairId, Pair>,
+}
+
+/// A joined pair while its mover runs.
+struct Pair {
+    /// Ends the mover; gone once used.
+    cut: Option<oneshot::Sender<EndReason>>,
+    flow: Arc<Flow>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        core: Relay,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<RelayEvent>,
+    ) -> Self {
+        let (reporter, reports) = mpsc::channel(QUEUE);
+        let (parked, pairs) = (HashMap::new(), HashMap::new());
+        Self { core, commands, events, reports, reporter, next_conn: 0, parked, pairs }
+    }
+
+    /// Runs until every handle is dropped; then each mover ends, because its `cut` is dropped with `self`.
+    pub(super) async fn run(mut self) {
+        loop {
+            // 1. Drain.
+            while let Some(output) = self.core.poll_output() {
+                self.act(output).await;
+            }
+            // 2. Wait for whatever comes first.
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some(report) = self.reports.recv() => self.hear(report),
+                () = until(self.core.poll_timeout()) => self.core.handle_timeout(now()),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Admit { now_unix, grant, secret, reply } => {
+                let admitted = self.core.admit(now(), now_unix, grant, secret);
+                // Who asked may have given up; the grant then ends unused.
+                let _ = reply.send(admitted);
+            }
+            Command::Initiator { stream, label, peer } => {
+                let conn = self.park(stream);
+                self.core.handle_input(now(), Input::Initiator { conn, label, peer });
+            }
+            Command::Target { stream, cookie } => {
+                let conn = self.park(stream);
+                self.core.handle_input(now(), Input::Target { conn, cookie });
+            }
+            Command::Tell(input) => self.core.handle_input(now(), input),
+            Command::Tunnels { reply } => {
+                let _ = reply.send(self.tunnels());
+            }
+        }
+    }
+
+    fn hear(&mut self, report: Report) {
+        match report {
+            // A socket that was joined or dropped meanwhile is no news to the core.
+            Report::Gone(conn) if self.parked.remove(&conn).is_some() => {
+                self.core.handle_input(now(), Input::Gone { conn });
+            }
+            Report::Gone(_) => {}
+            Report::Ended(pair, end) => {
+                self.pairs.remove(&pair);
+                self.core.handle_input(now(), Input::Ended { pair, end });
+            }
+        }
+    }
+
+    async fn act(&mut self, output: Output) {
+        match output {
+            Output::Open { device, open } => self.tell(RelayEvent::Open { device, open }).await,
+            Output::RevokeAt { device, grants, reason } => {
+                self.tell(RelayEvent::RevokeAt { device, grants, reason }).await;
+            }
+            Output::Record(record) => self.tell(RelayEvent::Record(record)).await,
+            Output::Refused { why, grant, peer } => {
+                // A flood of these must not hold up the tunnels.
+                let _ = self.events.try_send(RelayEvent::Refused { why, grant, peer });
+            }
+            Output::Join { pair, initiator, target, limits } => self.join(pair, initiator, target, limits),
+            Output::Drop { conn } => drop(self.parked.remove(&conn)),
+            Output::Cut { pair, reason } => {
+                if let Some(cut) = self.pairs.get_mut(&pair).and_then(|pair| pair.cut.take()) {
+                    // An error means that the mover has just ended by itself.
+                    let _ = cut.send(reason);
+                }
+            }
+        }
+    }
+
+    /// A server that no longer listens is shutting down, and then so is this task.
+    async fn tell(&self, event: RelayEvent) {
+        let _ = self.events.send(event).await;
+    }
+
+    fn park(&mut self, stream: TcpStream) -> ConnId {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.parked.insert(conn, Parked::new(conn, stream, self.reporter.clone()));
+        conn
+    }
+
+    fn join(&mut self, pair: PairId, initiator: ConnId, target: ConnId, limits: PairLimits) {
+        let sockets = (self.parked.remove(&initiator), self.parked.remove(&target));
+        let (cut, wait) = oneshot::channel();
+        let flow = Arc::new(Flow::default());
+        self.pairs.insert(pair, Pair { cut: Some(cut), flow: flow.clone() });
+        let reporter = self.reporter.clone();
+        tokio::spawn(async move {
+            let reason = match sockets {
+                (Some(initiator), Some(target)) => carry(initiator, target, &limits, &flow, wait).await,
+                _ => EndReason::Reset,
+            };
+            let _ = reporter.send(Report::Ended(pair, flow.ended(reason))).await;
+        });
+    }
+
+    fn tunnels(&self) -> Vec<LiveTunnel> {
+        let moved = |pair: &PairId| {
+            let flow = self.pairs.get(pair).map(|pair| &pair.flow);
+            flow.map_or_else(Moved::default, |flow| Moved {
+                to_target: flow.to_target(),
+                to_initiator: flow.to_initiator(),
+            })
+        };
+        let live = |view: crate::relay::TunnelView| {
+            let moved = view.pairs.iter().map(|view| moved(&view.pair)).collect();
+            LiveTunnel { view, moved }
+        };
+        self.core.tunnels().map(live).collect()
+    }
+}
+
+/// Takes both sockets from where they wait and moves bytes until they end.
+async fn carry(
+    initiator: Parked,
+    target: Parked,
+    limits: &PairLimits,
+    flow: &Flow,
+    cut: oneshot::Receiver<EndReason>,
+) -> EndReason {
+    let (Some(initiator), Some(target)) = (initiator.take().await, target.take().await) else {
+        return EndReason::Reset;
+    };
+    if let Some(rate) = limits.rate {
+        for socket in [&initiator, &target] {
+            if let Err(error) = socket::pace(socket, rate) {
+                tracing::debug!(%error, "the system does not keep a grant's rate");
+            }
+        }
+    }
+    let cut = async { cut.await.unwrap_or(EndReason::Shutdown) };
+    mover::join(initiator, target, limits, flow, cut).await
+}
