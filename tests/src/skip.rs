@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn continuous_run_skips_only_what_it_has_no_right_to() {
-        let (missing, forbidden) = (Unavailable::Missing(String::new()), Unavailable::Forbidden(String::new()));
+        let (missing, forbidden) =
+            (Unavailable::Missing(String::new()), Unavailable::Forbidden(String::new()));
         assert!(!may_skip(&missing, true));
         assert!(may_skip(&missing, false));
         assert!(may_skip(&forbidden, true));

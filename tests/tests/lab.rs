@@ -51,6 +51,29 @@ fn nat_lets_the_inside_out_and_nobody_in() -> Result<()> {
 }
 
 #[test]
+fn rebooted_router_drops_what_comes_until_the_inside_speaks() -> Result<()> {
+    let Some(lab) = Lab::or_skip("reboot") else { return Ok(()) };
+    let internet = lab.switch("internet")?;
+    let server = internet.host("server")?;
+    let home = lab.nat("home", &internet)?;
+    let device = home.host("device")?;
+
+    let listener = listen(&server)?;
+    let mut inside = dial(&device, listener.local_addr()?)?;
+    let (mut outside, _) = listener.accept()?;
+    home.reboot()?;
+    outside.write_all(b"unasked")?;
+    inside.set_read_timeout(Some(BRIEFLY))?;
+    let silence = inside.read(&mut [0; 16]).expect_err("nothing may come in");
+    assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
+
+    inside.write_all(b"hello")?;
+    inside.set_read_timeout(Some(PATIENCE))?;
+    assert_eq!(inside.read(&mut [0; 16])?, 7, "the retransmission finds the way open");
+    Ok(())
+}
+
+#[test]
 fn hosts_have_no_way_out_of_the_lab() -> Result<()> {
     let Some(lab) = Lab::or_skip("closed") else { return Ok(()) };
     let host = lab.switch("lan")?.host("host")?;
@@ -146,6 +169,25 @@ fn line_delays_both_ways_and_loses_nothing_it_was_not_told_to() -> Result<()> {
         let mut received = Vec::new();
         accepted.read_to_end(&mut received)?;
         assert!(received == sent);
+        Ok(writer.join().expect("the writer does not panic")?)
+    })
+}
+
+#[test]
+fn limited_rate_makes_a_transfer_take_its_time() -> Result<()> {
+    let Some(lab) = Lab::or_skip("rate") else { return Ok(()) };
+    let lan = lab.switch("lan")?;
+    let (a, b) = (lan.host("a")?, lan.host("b")?);
+    a.limit_rate(8_000_000)?;
+    let listener = listen(&b)?;
+    let mut client = dial(&a, listener.local_addr()?)?;
+    let (mut accepted, _) = listener.accept()?;
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || client.write_all(&[7; 564_000]));
+        accepted.read_to_end(&mut Vec::new())?;
+        // 64 KB pass at once, the other 500 KB at 1 MB a second.
+        assert!(begun.elapsed() > Duration::from_millis(450), "{:?}", begun.elapsed());
         Ok(writer.join().expect("the writer does not panic")?)
     })
 }

@@ -22,7 +22,9 @@ impl SmallDisk {
     /// # Errors
     /// When `mount` refuses.
     pub fn mount(kilobytes: u32) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("klnet-disk-").tempdir()?;
+        sweep();
+        let directory =
+            tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir()?;
         let size = format!("size={kilobytes}k,mode=0700");
         run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "klnet"]).arg(directory.path()))?;
         Ok(Self { directory })
@@ -71,3 +73,18 @@ impl Drop for SmallDisk {
         let _ = run(Command::new("umount").arg("-l").arg(self.path()));
     }
 }
+
+/// Unmounts what test processes that are gone have left mounted.
+fn sweep() {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for path in mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = run(Command::new("umount").arg("-l").arg(path));
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}
+
+const PREFIX: &str = "klnet-disk-";

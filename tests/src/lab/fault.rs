@@ -74,6 +74,19 @@ impl Host {
         Ok(())
     }
 
+    /// Lets at most so many bits a second leave this host; more than 50 ms of them in a queue are dropped.
+    ///
+    /// # Errors
+    /// When `tc` refuses.
+    pub fn limit_rate(&self, bits_per_second: u64) -> Result<()> {
+        let shape = format!("rate {bits_per_second}bit burst 64k latency 50ms");
+        for device in self.namespace().devices() {
+            let command = format!("qdisc replace dev {device} root tbf {shape}");
+            self.run("tc", &command.split(' ').collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
     /// Ends TCP flows of this host at once, as `ss -K FILTER`: `"dport = :23100"`, `"dst 10.77.1.1"`.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ mod nat;
 mod process;
 mod switch;
 mod tool;
+mod usage;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -46,9 +47,10 @@ pub use fault::Loss;
 pub use host::Host;
 pub use line::Line;
 pub use nat::Nat;
-pub use process::{Doom, Process, cpu_time};
+pub use process::{Doom, Process};
 pub use switch::Switch;
 pub(crate) use tool::run;
+pub use usage::cpu_time;
 
 use crate::sim::Link;
 use crate::skip::{Unavailable, on_path, skip};
@@ -168,7 +170,7 @@ impl Subnet {
 }
 
 fn try_one() -> Result<(), Unavailable> {
-    if let Some(missing) = ["ip", "nft"].iter().find(|p| !on_path(p)) {
+    if let Some(missing) = ["ip", "nft", "ss", "tc"].iter().find(|p| !on_path(p)) {
         return Err(Unavailable::Missing((*missing).to_owned()));
     }
     if !is_root() {

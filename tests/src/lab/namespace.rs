@@ -73,6 +73,11 @@ impl Namespace {
         format!("eth{}", self.devices.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The devices handed out so far.
+    pub(super) fn devices(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.devices.load(Ordering::Relaxed)).map(|number| format!("eth{number}"))
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -47,24 +47,31 @@ impl Nat {
         &self.router
     }
 
-    /// Forgets every connection, as a router does that was switched off and on.
+    /// Forgets every connection, as a router does that was switched off and on: what comes from outside is dropped
+    /// until the inside speaks again.
     ///
     /// # Errors
     /// When `nft` refuses.
     pub fn reboot(&self) -> Result<()> {
-        // Taking the outside down flushes what masquerade has learnt about it; no conntrack tool is needed.
+        // Masquerade forgets what left through a device that goes down.
         self.router.ip("link set eth0 down")?;
         self.router.ip("link set eth0 up").map(drop)
     }
 }
 
-/// The forward chain drops by default, so the outside cannot even reach an inside address it routes to on purpose.
+/// Both filters drop by default: the outside cannot reach an inside address it routes to on purpose, and a connection
+/// the router has forgotten ends in silence, not in a reset.
 const MASQUERADE: &str = "
 table ip nat {
     chain out { type nat hook postrouting priority srcnat; oifname eth0 masquerade; }
     chain through {
         type filter hook forward priority filter; policy drop;
         iifname eth1 accept
+        ct state established,related accept
+    }
+    chain to_router {
+        type filter hook input priority filter; policy drop;
+        iifname { lo, eth1 } accept
         ct state established,related accept
     }
 }";

@@ -185,39 +185,6 @@ impl Doom {
     }
 }
 
-/// CPU time, user and system, of a process and all its descendants that live or were waited for.
-///
-/// # Errors
-/// When `/proc` cannot be read.
-pub fn cpu_time(pid: u32) -> Result<Duration> {
-    let ticks = tree(pid)?.into_iter().filter_map(|pid| ticks(pid).ok()).sum::<u64>();
-    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
-}
-
-/// The process and its living descendants.
-fn tree(root: u32) -> Result<Vec<u32>> {
-    let mut found = vec![root];
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied() {
-        next += 1;
-        let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
-        for task in tasks.flatten() {
-            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            found.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        }
-    }
-    Ok(found)
-}
-
-/// utime + stime + cutime + cstime, fields 14 to 17 of `/proc/PID/stat` (proc(5)).
-fn ticks(pid: u32) -> Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the program's name in brackets and may hold anything; count from its end.
-    let (_, rest) = stat.rsplit_once(')').context("no name in stat")?;
-    let fields = rest.split_whitespace().skip(11).take(4).map(str::parse::<u64>);
-    Ok(fields.sum::<Result<u64, _>>()?)
-}
-
 /// Looks every [`POLL`] until there is a result or the time is over.
 fn poll<T>(timeout: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     let deadline = Instant::now() + timeout;
@@ -234,5 +201,3 @@ fn poll<T>(timeout: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Re
 
 /// Neither a file nor a process of someone else's making can be awaited portably; 10 ms costs nothing measurable.
 const POLL: Duration = Duration::from_millis(10);
-/// `USER_HZ`, fixed at 100 for user space on every Linux architecture (proc(5)).
-const TICKS_PER_SECOND: u64 = 100;

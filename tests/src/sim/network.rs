@@ -174,22 +174,22 @@ impl Network {
 
     /// Goes to the next arrival; `None` when nothing is on its way.
     pub fn poll(&mut self) -> Option<(Instant, Delivery)> {
-        loop {
-            let Reverse(event) = self.events.pop()?;
-            self.now = event.when;
-            if let Some(delivery) = self.happen(event.happening) {
-                return Some((event.when, delivery));
+        while let Some(when) = self.poll_timeout() {
+            let arrived = self.poll_until(when);
+            if arrived.is_some() {
+                return arrived;
             }
         }
+        None
     }
 
     /// Goes to the next arrival no later than `deadline`, or to `deadline` when there is none.
     pub fn poll_until(&mut self, deadline: Instant) -> Option<(Instant, Delivery)> {
         while self.poll_timeout().is_some_and(|when| when <= deadline) {
-            let Reverse(event) = self.events.pop().expect("poll_timeout has just seen an event");
+            let Reverse(event) = self.events.pop()?;
             self.now = event.when;
             if let Some(delivery) = self.happen(event.happening) {
-                return Some((event.when, delivery));
+                return Some((self.now, delivery));
             }
         }
         self.now = self.now.max(deadline);
