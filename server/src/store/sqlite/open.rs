@@ -127,6 +127,8 @@ fn set_up_writer(db: &Connection) -> rusqlite::Result<()> {
         "wal" => Ok(()),
         _ => Err(rusqlite::Error::InvalidQuery),
     })?;
+    db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     db.pragma_update(None, "synchronous", "FULL")
 }
 
@@ -148,6 +150,13 @@ const WRITER_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long a reader waits for the recovery of the WAL that another connection does.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pages of the WAL (32 MiB) after which it is folded back into the database: seldom enough that pages written
+/// again and again are folded once.
+const WAL_PAGES: u32 = 8192;
+
+/// Page cache of the writer: a transaction that outgrows it is written twice.
+const WRITER_CACHE_KIB: i32 = 32 << 10;
 
 /// Prepared statements kept for each connection; more than there are.
 const STATEMENTS: usize = 32;
