@@ -210,6 +210,19 @@ fn process_runs_on_its_host_and_a_kill_reaches_it() -> Result<()> {
 }
 
 #[test]
+fn frozen_process_hears_nothing_until_it_is_thawed() -> Result<()> {
+    let script = "trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.02; done";
+    let mut process = Process::spawn("polite", std::process::Command::new("sh").args(["-c", script]))?;
+    process.wait_for_line("up", PATIENCE)?;
+    process.freeze()?;
+    assert!(process.terminate(BRIEFLY).is_err(), "a frozen process cannot answer");
+    process.thaw()?;
+    assert!(process.wait(PATIENCE)?.success());
+    assert!(process.output()?.ends_with("asked\n"));
+    Ok(())
+}
+
+#[test]
 fn line_that_never_comes_is_an_error_with_the_output() -> Result<()> {
     let mut process =
         Process::spawn("short", std::process::Command::new("sh").args(["-c", "echo something else"]))?;

@@ -128,6 +128,38 @@ fn stream_keeps_every_byte_in_order_however_it_is_cut() {
 }
 
 #[test]
+fn stream_loses_nothing_through_stalls_and_partitions_of_any_seed() {
+    for seed in 0..500 {
+        let (mut network, mut rng) = (Network::new(seed), Rng::new(seed));
+        let (a, b) = (network.node(), network.node());
+        network.connect(a, b, Link { latency: ms(10), jitter: ms(40), loss: 200, ..Link::default() });
+        let stream = network.open(a, b);
+        network.set_largest_segment(stream, rng.within(1..3000));
+        let mut sent = vec![0; 20_000];
+        rng.fill(&mut sent);
+        let (mut received, mut is_finished) = (Vec::new(), false);
+        for part in sent.chunks(2_000) {
+            assert_eq!(network.write(stream, Side::Opener, &Bytes::copy_from_slice(part)), part.len());
+            match rng.below(4) {
+                0 => network.partition(a, b),
+                1 => network.stall(stream, Side::Opener, rng.duration(ms(500))),
+                _ => network.heal(a, b),
+            }
+            let pause = network.now() + rng.duration(ms(100));
+            while let Some((_, delivery)) = network.poll_until(pause) {
+                receive(delivery, &mut received, &mut is_finished);
+            }
+        }
+        network.heal(a, b);
+        network.finish(stream, Side::Opener);
+        while let Some((_, delivery)) = network.poll() {
+            receive(delivery, &mut received, &mut is_finished);
+        }
+        assert!(received == sent && is_finished, "seed {seed}");
+    }
+}
+
+#[test]
 fn finished_side_still_receives() {
     let (mut network, a, b) = pair(Link { latency: ms(5), ..Link::default() });
     let stream = network.open(a, b);
@@ -223,6 +255,16 @@ fn history(seed: u64) -> Digest {
         digest.record(network.start(), when, &delivery);
     }
     digest
+}
+
+fn receive(delivery: Delivery, received: &mut Vec<u8>, is_finished: &mut bool) {
+    match delivery {
+        Delivery::Stream { side: Side::Acceptor, event: StreamEvent::Data(bytes), .. } => {
+            received.extend(bytes)
+        }
+        Delivery::Stream { side: Side::Acceptor, event: StreamEvent::Finished, .. } => *is_finished = true,
+        _ => {}
+    }
 }
 
 fn pair(link: Link) -> (Network, NodeId, NodeId) {
