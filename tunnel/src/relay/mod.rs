@@ -1,25 +1,76 @@
 //! The relay's decisions: which first flights belong together.
+//!
+//! ```text
+//! label:   Unused ──shown──▶ Pairing ──agent verified the key──▶ Used
+//!             ▲                 │
+//!             └── rejected, gone, too late
+//! cookie:  asked ──shown──▶ ready ──▶ joined           (each at most once, 30 s until joined)
+//! pair:    unverified ──Verified──▶ counted ──Ended──▶ record
+//!             └── Rejected, 10 s ──▶ cut ──Ended──▶ nothing happened
+//! ```
 
+mod account;
+mod admitted;
 mod config;
 mod input;
+mod joined;
 mod output;
+mod spare;
+mod window;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use crate::grant::Grant;
-use crate::label::LabelSecret;
+use klnet_wire::id::{DeviceId, GrantId};
+
+use crate::label::{Cookie, Label};
+use crate::pair::{ConnId, EndReason, PairId};
+use crate::timers::Timers;
 
 pub use config::{CLOCK_SKEW, Config, INITIATOR_WAIT, Limits, SPARE_LIFE, VERIFY_WAIT};
 pub use input::{Input, Scope};
 pub use output::{Output, PairView, RefusedHello, RelayRecord, TunnelView};
+pub use window::WINDOW;
 
 /// Joins initiators and dial-backs by labels and cookies; never sees what they say.
 #[derive(Debug)]
 pub struct Relay {
     config: Config,
+    /// Devices with a control connection, and the epoch of its session.
+    online: HashMap<DeviceId, u64>,
+    grants: BTreeMap<GrantId, admitted::Admitted>,
+    /// Grants whose bytes could still be admitted, had they not been.
+    spent: HashSet<GrantId>,
+    accounts: account::Accounts,
+    labels: HashMap<Label, (GrantId, u32)>,
+    spares: HashMap<Cookie, spare::Spare>,
+    conns: HashMap<ConnId, spare::Waiting>,
+    initiators: usize,
+    /// Grants whose initiators wait while there is no room to ask for a dial-back.
+    starved: VecDeque<GrantId>,
+    pairs: BTreeMap<PairId, joined::Joined>,
+    joined: HashMap<Cookie, PairId>,
+    next_cookie: u64,
+    next_pair: u64,
+    timers: Timers<Timer>,
     outputs: VecDeque<Output>,
+}
+
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Timer {
+    /// The session must have begun, or is over.
+    Grant(GrantId),
+    /// The device was away for too long.
+    Orphan(GrantId),
+    /// The grant's bytes are too old to be admitted again.
+    Spent(GrantId),
+    /// The dial-back was not needed.
+    Spare(Cookie),
+    /// The initiator waited long enough.
+    Initiator(ConnId),
+    /// The agent must have verified the operator's key.
+    Verify(PairId),
 }
 
 /// Why a grant is not admitted.
@@ -54,32 +105,55 @@ pub enum AdmitError {
 impl Relay {
     /// Makes a relay without grants.
     pub fn new(config: Config) -> Self {
-        Self { config, outputs: VecDeque::new() }
-    }
-
-    /// Takes a grant at mint and asks its device for a dial-back ahead of need.
-    ///
-    /// # Errors
-    /// [`AdmitError`], and nothing was changed.
-    pub fn admit(
-        &mut self,
-        now: Instant,
-        now_unix: u64,
-        grant: Arc<Grant>,
-        secret: LabelSecret,
-    ) -> Result<(), AdmitError> {
-        let _ = (now, now_unix, grant, secret, &self.config);
-        Ok(())
+        Self {
+            config,
+            online: HashMap::new(),
+            grants: BTreeMap::new(),
+            spent: HashSet::new(),
+            accounts: account::Accounts::default(),
+            labels: HashMap::new(),
+            spares: HashMap::new(),
+            conns: HashMap::new(),
+            initiators: 0,
+            starved: VecDeque::new(),
+            pairs: BTreeMap::new(),
+            joined: HashMap::new(),
+            next_cookie: 0,
+            next_pair: 0,
+            timers: Timers::new(),
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Takes in what happened.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        let _ = (now, input);
+        match input {
+            Input::Initiator { conn, label, peer } => self.initiator(now, conn, label, peer),
+            Input::Target { conn, cookie } => self.target(now, conn, cookie),
+            Input::Gone { conn } => self.gone(now, conn),
+            Input::State(state, device) => self.state(now, &state, device),
+            Input::Tunnels(tunnels, device) => self.tunnels_at(device, &tunnels),
+            Input::Ended { pair, end } => self.ended(now, pair, end),
+            Input::Online { device, epoch } => self.device_online(now, device, epoch),
+            Input::Offline { device } => self.device_offline(now, device),
+            Input::Revoke(scope) => self.revoke(now, scope),
+        }
     }
 
     /// Ends everything whose time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Grant(id) => self.end_grant(now, id, EndReason::SessionOver),
+                Timer::Orphan(id) => self.end_grant(now, id, EndReason::Orphaned),
+                Timer::Spent(id) => {
+                    self.spent.remove(&id);
+                }
+                Timer::Spare(cookie) => self.drop_spare(now, cookie),
+                Timer::Initiator(conn) => self.give_up(conn),
+                Timer::Verify(pair) => self.cut(pair, EndReason::Rejected),
+            }
+        }
     }
 
     /// Takes the next thing to do; `None` once there is nothing more to do now.
@@ -89,11 +163,26 @@ impl Relay {
 
     /// When to call [`Relay::handle_timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.first()
     }
 
-    /// The live grants and their connections.
+    /// The live grants and their connections, in the order of their ids.
     pub fn tunnels(&self) -> impl Iterator<Item = TunnelView> {
-        std::iter::empty()
+        self.grants.values().map(|admitted| TunnelView {
+            grant: admitted.grant.clone(),
+            deadline: admitted.deadline,
+            begun: admitted.begun,
+            waiting: admitted.waiters.len(),
+            pairs: admitted.pairs.iter().filter_map(|pair| self.view(*pair)).collect(),
+        })
+    }
+
+    fn view(&self, pair: PairId) -> Option<PairView> {
+        let joined = self.pairs.get(&pair)?;
+        let (cookie, initiator, opened) = (joined.cookie, joined.initiator, joined.opened);
+        Some(PairView { pair, cookie, initiator, opened, verified: joined.verified })
     }
 }
+
+#[cfg(test)]
+mod tests;

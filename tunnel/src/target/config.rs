@@ -59,6 +59,9 @@ impl fmt::Debug for Config {
 /// The longest life of a dial-back that waits for its initiator.
 pub const SPARE_LIFE: Duration = Duration::from_secs(30);
 
+/// The inner handshake of an initiator joined at the last moment is done within this.
+pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
 /// GO comes within this after the handshake.
 pub const GO_WAIT: Duration = Duration::from_secs(10);
 

@@ -1,0 +1,110 @@
+//! What each device, operator and tenant has, against its limits.
+
+use std::collections::{BTreeSet, HashMap};
+
+use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
+
+use super::Limits;
+use crate::grant::Grant;
+
+/// Every account of a relay; one without anything is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    devices: HashMap<DeviceId, Account>,
+    operators: HashMap<OperatorId, Account>,
+    tenants: HashMap<TenantId, Account>,
+    spares: usize,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    grants: BTreeSet<GrantId>,
+    /// Dial-backs asked for or waiting.
+    spares: usize,
+}
+
+impl Accounts {
+    /// Names whose account has as many grants as its limit.
+    pub(super) fn full(&self, grant: &Grant, limits: &Limits) -> Option<&'static str> {
+        let full = |account: Option<&Account>, limit| account.is_some_and(|it| it.grants.len() >= limit);
+        if full(self.devices.get(&grant.device), limits.grants_per_device) {
+            return Some("device");
+        }
+        if full(self.operators.get(&grant.operator), limits.grants_per_operator) {
+            return Some("operator");
+        }
+        full(self.tenants.get(&grant.tenant), limits.grants_per_tenant).then_some("tenant")
+    }
+
+    pub(super) fn add_grant(&mut self, grant: &Grant) {
+        self.each(grant, |account| {
+            account.grants.insert(grant.id);
+        });
+    }
+
+    pub(super) fn remove_grant(&mut self, grant: &Grant) {
+        self.each(grant, |account| {
+            account.grants.remove(&grant.id);
+        });
+        self.forget_empty(grant);
+    }
+
+    /// Whether one more dial-back may be asked for.
+    pub(super) fn has_room(&self, grant: &Grant, limits: &Limits) -> bool {
+        let room = |account: Option<&Account>, limit| account.is_none_or(|it| it.spares < limit);
+        self.spares < limits.spares
+            && room(self.devices.get(&grant.device), limits.spares_per_device)
+            && room(self.operators.get(&grant.operator), limits.spares_per_operator)
+    }
+
+    pub(super) fn add_spare(&mut self, grant: &Grant) {
+        self.spares += 1;
+        self.each(grant, |account| account.spares += 1);
+    }
+
+    pub(super) fn remove_spare(&mut self, grant: &Grant) {
+        self.spares -= 1;
+        self.each(grant, |account| account.spares -= 1);
+        self.forget_empty(grant);
+    }
+
+    pub(super) fn of_device(&self, device: DeviceId) -> Vec<GrantId> {
+        grants(self.devices.get(&device))
+    }
+
+    pub(super) fn of_operator(&self, operator: OperatorId) -> Vec<GrantId> {
+        grants(self.operators.get(&operator))
+    }
+
+    pub(super) fn of_tenant(&self, tenant: TenantId) -> Vec<GrantId> {
+        grants(self.tenants.get(&tenant))
+    }
+
+    fn each(&mut self, grant: &Grant, mut change: impl FnMut(&mut Account)) {
+        change(self.devices.entry(grant.device).or_default());
+        change(self.operators.entry(grant.operator).or_default());
+        change(self.tenants.entry(grant.tenant).or_default());
+    }
+
+    fn forget_empty(&mut self, grant: &Grant) {
+        let empty = |account: &Account| account.grants.is_empty() && account.spares == 0;
+        if self.devices.get(&grant.device).is_some_and(empty) {
+            self.devices.remove(&grant.device);
+        }
+        if self.operators.get(&grant.operator).is_some_and(empty) {
+            self.operators.remove(&grant.operator);
+        }
+        if self.tenants.get(&grant.tenant).is_some_and(empty) {
+            self.tenants.remove(&grant.tenant);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.devices.is_empty() && self.operators.is_empty() && self.tenants.is_empty() && self.spares == 0
+    }
+}
+
+fn grants(account: Option<&Account>) -> Vec<GrantId> {
+    account.map_or_else(Vec::new, |account| account.grants.iter().copied().collect())
+}
