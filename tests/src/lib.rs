@@ -5,10 +5,10 @@
 //! | [`lab`] | hosts as network namespaces on this machine: NAT, loss, partition, real processes |
 //! | [`sim`] | a seeded network in virtual time: datagrams, multicast, byte streams |
 //! | [`fault`] | descriptor limits, full disks, failing system calls, wrong clocks, a hostile relay |
-//! | [`bench`] | the runner behind `tests/bench NAME`: alternated rounds, ratios, CPU seconds |
+//! | [`mod@bench`] | the runner behind `tests/bench NAME`: alternated rounds, ratios, CPU seconds |
 //!
-//! [`program`] finds the project's own commands; [`skip`] and [`need_programs`] skip a test aloud; [`scale`] chooses between
-//! short and long.
+//! [`program()`] finds the project's own commands; [`skip()`] and [`need_programs`] skip a test aloud; [`scale`] chooses
+//! between short and long.
 //!
 //! Nothing depends on this crate (`tests/structure.rs` holds that), so it uses `anyhow` throughout: its only reader of
 //! errors is a person looking at a failed test.
