@@ -1,2 +1,5 @@
-//! Work in progress.
-fn main() {}
+//! The `klsctunnel` command; see [`klnet_tunnel::cli`].
+
+fn main() -> std::process::ExitCode {
+    klnet_tunnel::cli::main(std::env::args_os())
+}

@@ -1,1 +1,88 @@
-//! The `klsctunnel` command.
+//! The `klsctunnel` command: opens local ports, and the standard streams, to ports of managed devices.
+
+mod access;
+mod args;
+mod failure;
+mod forward;
+mod owner;
+mod run;
+mod ssh;
+mod status;
+mod stdio;
+mod target;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use args::{Args, Command};
+use failure::Failure;
+
+/// Runs the command: `args` begin with the program's own name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let program = args.first().cloned().unwrap_or_else(|| "klsctunnel".into());
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody is left to tell when standard error is gone.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
+        }
+    };
+    log_to_stderr();
+    match dispatch(args, &program) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("klsctunnel: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
+    let Args { command, target, local, options } = args;
+    match (command, target) {
+        (Some(Command::Completions { shell }), _) => {
+            clap_complete::generate(shell, &mut Args::command(), "klsctunnel", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        (Some(Command::Man), _) => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Args::command()).render(&mut page).map_err(Failure::Output)?;
+            std::io::stdout().write_all(&page).map_err(Failure::Output)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Some(Command::Ssh { target, args }), _) => {
+            on_runtime(ssh::main(target.parse()?, &args, &options, program))
+        }
+        (Some(Command::Run { target, command }), _) => {
+            on_runtime(run::main(target.parse()?, &command, &options))
+        }
+        (Some(Command::Stdio { target }), _) => on_runtime(stdio::main(target.parse()?, &options)),
+        (None, Some(target)) => on_runtime(forward::main(target.parse()?, local, &options)),
+        (None, None) => Err(Failure::Usage("a TARGET is needed; see --help".into())),
+    }
+}
+
+fn on_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(WORKERS).enable_all().build().map_err(Failure::Runtime)?;
+    let result = runtime.block_on(work);
+    // A thread may still wait for standard input; the process need not.
+    runtime.shutdown_background();
+    result
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("KLNET_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A program that calls this may have set up its own log.
+    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+}
+
+/// One thread encrypts while another moves bytes to local programs.
+const WORKERS: usize = 2;

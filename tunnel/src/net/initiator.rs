@@ -130,6 +130,9 @@ impl Initiator {
     async fn open(&self, session: Option<SessionId>) -> Result<(Connection, SessionId), ConnectError> {
         let begun = Instant::now();
         for _ in 0..TRIES {
+            if begun.elapsed() >= PATIENCE {
+                break;
+            }
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(mut stream) = self.handshake(number).await? else { continue };
             let (session, address) = go(&mut stream, Go { session, connection: number }).await?;
@@ -200,6 +203,8 @@ fn refusal(reason: Refusal, detail: &str) -> String {
 
 /// How many labels a connection may take.
 const TRIES: u32 = 3;
+/// No further label is taken after this long: the device is away, and will not come for another label either.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// How many of the relay's ports are tried for a connection.
 const PORT_TRIES: usize = 3;
 /// How long one address of the relay may take to accept.

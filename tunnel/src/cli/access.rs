@@ -1,0 +1,120 @@
+//! Access to a target: holds a grant, and asks for another when that one is over.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use klnet_wire::identity::profile::Profile;
+use klnet_wire::net::https::Client;
+use klnet_wire::signing::SigningKey;
+use tokio::sync::Mutex;
+
+use super::args::Options;
+use super::failure::Failure;
+use super::target::{PortTarget, Target};
+use crate::blob::Blob;
+use crate::grant::Host;
+use crate::net::initiator::{Connection, Initiator};
+use crate::net::request::{GrantReply, GrantRequest, PATH};
+
+/// Opens connections to one target.
+pub(super) struct Access {
+    key: SigningKey,
+    /// How to get another grant; `None` for a blob, which is all there is.
+    source: Option<Source>,
+    current: Mutex<Arc<Initiator>>,
+}
+
+struct Source {
+    client: Client,
+    request: GrantRequest,
+}
+
+/// What is known about the grant in use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// The session must have begun by then, Unix seconds.
+    pub(super) start_by: u64,
+    /// How long the session may last.
+    pub(super) session: Duration,
+}
+
+impl Access {
+    /// Reads the operator's profile and gets the first grant.
+    pub(super) async fn open(target: &Target, options: &Options) -> Result<Self, Failure> {
+        let profile = profile(options)?;
+        let key = profile.identity.key.clone();
+        let (blob, source) = match target {
+            Target::Blob(blob) => ((**blob).clone(), None),
+            Target::StandardInput => {
+                return Err(Failure::Usage("standard input is not a target here".into()));
+            }
+            Target::Port(target) => {
+                let source = Source { client: Client::new(&profile)?, request: request(target, &key)? };
+                (source.grant().await?, Some(source))
+            }
+        };
+        let current = Mutex::new(Arc::new(Initiator::new(blob, &key)));
+        Ok(Self { key, source, current })
+    }
+
+    /// Opens a connection, with another grant when the present one is over and another can be had.
+    pub(super) async fn connect(&self) -> Result<Connection, Failure> {
+        let used = self.current.lock().await.clone();
+        match (used.connect().await, &self.source) {
+            (Err(error), Some(source)) if error.wants_another_grant() => {
+                tracing::debug!(%error, "the grant is over, asking for another");
+                Ok(self.replace(&used, source).await?.connect().await?)
+            }
+            (result, _) => Ok(result?),
+        }
+    }
+
+    /// The terms of the present grant.
+    pub(super) async fn terms(&self) -> Terms {
+        let current = self.current.lock().await;
+        Terms { start_by: current.expires(), session: current.grant().session }
+    }
+
+    /// The longest silence of a connection.
+    pub(super) async fn idle(&self) -> Duration {
+        self.current.lock().await.grant().idle
+    }
+
+    /// Replaces `used`, unless another connection has done so already.
+    async fn replace(&self, used: &Arc<Initiator>, source: &Source) -> Result<Arc<Initiator>, Failure> {
+        let mut current = self.current.lock().await;
+        if Arc::ptr_eq(&current, used) {
+            *current = Arc::new(Initiator::new(source.grant().await?, &self.key));
+        }
+        Ok(current.clone())
+    }
+}
+
+impl Source {
+    async fn grant(&self) -> Result<Blob, Failure> {
+        let reply: GrantReply = self.client.post(PATH, &self.request).await?;
+        reply.blob.parse().map_err(Failure::Reply)
+    }
+}
+
+/// Where the operator's profile is.
+pub(super) fn profile_path(options: &Options) -> Result<PathBuf, Failure> {
+    options.profile.clone().or_else(Profile::default_path).ok_or(Failure::NoProfile)
+}
+
+fn profile(options: &Options) -> Result<Profile, Failure> {
+    let path = profile_path(options)?;
+    match options.profile.is_none() && !path.exists() {
+        true => Err(Failure::NoProfile),
+        false => Ok(Profile::load(&path)?),
+    }
+}
+
+fn request(target: &PortTarget, key: &SigningKey) -> Result<GrantRequest, Failure> {
+    let port = target.port.ok_or(super::target::TargetError::Port)?;
+    let host = (target.host != Host::Device).then(|| target.host.to_string());
+    let cnf = Some(BASE64URL_NOPAD.encode(key.public().as_bytes()));
+    Ok(GrantRequest { device: target.device.clone(), port, host, r#for: None, cnf })
+}

@@ -1,0 +1,142 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Opens a local port that leads to a port of a managed device.
+#[derive(Debug, Parser)]
+#[command(
+    name = "klsctunnel",
+    version,
+    about = "Reach a port of a managed device through its Administration Server",
+    after_help = EXAMPLES,
+    subcommand_negates_reqs = true
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
+    /// What to reach: klt1.… (a pasted blob), - (a blob on standard input), DEVICE:PORT, or DEVICE:HOST:PORT
+    #[arg(required = true)]
+    pub(super) target: Option<String>,
+
+    /// Listen on this local port instead of a free one
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) local: Option<u16>,
+
+    #[command(flatten)]
+    pub(super) options: Options,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The operator's profile [default: ~/.config/klnet/default.profile]
+    #[arg(long, global = true, value_name = "FILE", env = "KLNET_PROFILE")]
+    pub(super) profile: Option<PathBuf>,
+
+    /// Accept connections of every local user, not only this one
+    #[arg(long, global = true)]
+    pub(super) any_user: bool,
+
+    /// Print one JSON object per line for every event
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    /// Print nothing but failures
+    #[arg(long, short, global = true)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Open an SSH session: runs OpenSSH's ssh with this program as its ProxyCommand
+    Ssh {
+        /// [USER@]DEVICE[:PORT], [USER@]DEVICE:HOST:PORT, or a blob; the port is 22 unless given
+        target: String,
+        /// Passed to ssh: options and a command
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Run a command while a local port is open; {port} in its arguments becomes the port
+    Run {
+        /// What to reach
+        target: String,
+        /// The command and its arguments
+        #[arg(required = true, last = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Join standard input and output to the target, as OpenSSH's ProxyCommand does
+    Stdio {
+        /// What to reach; the variable keeps a blob out of the list of processes
+        #[arg(env = TARGET_VARIABLE, hide_env_values = true)]
+        target: String,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Hands a target to `klsctunnel stdio` where a blob must not show in the list of processes.
+pub(super) const TARGET_VARIABLE: &str = "KLSCTUNNEL_TARGET";
+
+const EXAMPLES: &str = "\
+Examples:
+  klsctunnel ssh web-7:22                          a shell on the device
+  klsctunnel ssh root@web-7:22 uptime              one command, its exit code passed through
+  klsctunnel web-7:5432 --local 5432               then: psql -h 127.0.0.1
+  klsctunnel web-7:10.0.0.5:443                    a host that the device can reach
+  klsctunnel run web-7:80 -- curl http://127.0.0.1:{port}/
+  klsctunnel klt1.CpoB…                            a blob from: klctl tunnel grant
+  ssh -o 'ProxyCommand klsctunnel stdio %h:%p' web-7
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server or the device, 4 not reachable.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_target_alone_opens_a_port() {
+        let args = parse(&["web-7:22", "--local", "8022"]).unwrap();
+        assert_eq!((args.target.as_deref(), args.local), (Some("web-7:22"), Some(8022)));
+        assert!(args.command.is_none());
+        assert!(parse(&[]).is_err(), "nothing to reach");
+        assert!(parse(&["web-7:22", "--local", "0"]).is_err());
+    }
+
+    #[test]
+    fn what_follows_the_target_of_ssh_is_passed_on() {
+        let args = parse(&["--quiet", "ssh", "root@web-7:22", "-L", "80:x:80", "--", "ls", "-l"]).unwrap();
+        assert!(args.options.quiet);
+        let Some(Command::Ssh { target, args }) = args.command else { panic!("not ssh") };
+        assert_eq!(target, "root@web-7:22");
+        assert_eq!(args.first().unwrap(), "-L");
+        assert_eq!(args.last().unwrap(), "-l");
+    }
+
+    #[test]
+    fn the_command_of_run_stands_behind_two_dashes() {
+        let args = parse(&["run", "web-7:80", "--", "curl", "-s", "http://127.0.0.1:{port}/"]).unwrap();
+        let Some(Command::Run { command, .. }) = args.command else { panic!("not run") };
+        assert_eq!(command.len(), 3);
+        assert!(parse(&["run", "web-7:80"]).is_err());
+    }
+
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["klsctunnel"], args].concat())
+    }
+}

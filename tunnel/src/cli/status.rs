@@ -1,0 +1,240 @@
+//! What the command shows: one live line on a terminal, plain lines elsewhere, or JSON.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::access::Terms;
+use super::args::Options;
+use crate::net::initiator::Connection;
+use crate::net::mover::Flow;
+use crate::pair::{EndReason, PairEnd};
+
+/// Shows what happens; shared by every connection.
+pub(super) struct Status {
+    target: String,
+    output: Output,
+    tally: Mutex<Tally>,
+}
+
+enum Output {
+    Quiet,
+    Json,
+    /// Lines on standard error, since standard output belongs to the addresses.
+    Plain,
+    Terminal(ProgressBar),
+}
+
+/// What the live line is made of.
+#[derive(Default)]
+struct Tally {
+    connections: u64,
+    open: BTreeMap<u64, Arc<Flow>>,
+    to_target: u64,
+    to_initiator: u64,
+    latency: Option<Duration>,
+    terms: Option<Terms>,
+    /// When the first connection began the session.
+    begun: Option<SystemTime>,
+}
+
+impl Status {
+    pub(super) fn new(target: String, options: &Options) -> Self {
+        let output = match options {
+            Options { json: true, .. } => Output::Json,
+            Options { quiet: true, .. } => Output::Quiet,
+            _ if std::io::stderr().is_terminal() => Output::Terminal(live_line()),
+            _ => Output::Plain,
+        };
+        Self { target, output, tally: Mutex::default() }
+    }
+
+    /// The local port is open.
+    pub(super) fn listening(&self, addresses: &[SocketAddr], terms: Terms) {
+        self.tally().terms = Some(terms);
+        let local: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        match &self.output {
+            Output::Quiet => {}
+            Output::Json => self.json(json!({
+                "event": "listening", "local": local, "target": self.target, "start_by": terms.start_by,
+                "session_seconds": terms.session.as_secs(),
+            })),
+            Output::Plain | Output::Terminal(_) => {
+                say(&format!("{} -> {}", local.join(" and "), self.target))
+            }
+        }
+        self.refresh();
+    }
+
+    /// A connection has reached the target; gives its number.
+    pub(super) fn opened(&self, connection: &Connection, flow: Arc<Flow>, terms: Terms) -> u64 {
+        let number = {
+            let mut tally = self.tally();
+            tally.connections += 1;
+            let number = tally.connections;
+            tally.open.insert(number, flow);
+            tally.latency = Some(connection.took);
+            tally.terms = Some(terms);
+            tally.begun.get_or_insert_with(SystemTime::now);
+            number
+        };
+        match &self.output {
+            Output::Json => self.json(json!({
+                "event": "opened", "connection": number, "address": connection.address,
+                "milliseconds": connection.took.as_secs_f64() * 1000.0,
+            })),
+            Output::Plain => {
+                let milliseconds = connection.took.as_secs_f64() * 1000.0;
+                eprintln!("connection {number} to {} in {milliseconds:.1} ms", connection.address);
+            }
+            Output::Quiet | Output::Terminal(_) => {}
+        }
+        self.refresh();
+        number
+    }
+
+    /// A connection is over.
+    pub(super) fn closed(&self, number: u64, end: PairEnd) {
+        {
+            let mut tally = self.tally();
+            tally.open.remove(&number);
+            tally.to_target += end.to_target;
+            tally.to_initiator += end.to_initiator;
+        }
+        let reason = reason(end.reason);
+        match &self.output {
+            Output::Json => self.json(json!({
+                "event": "closed", "connection": number, "to_target": end.to_target,
+                "to_initiator": end.to_initiator, "reason": reason,
+            })),
+            Output::Plain => {
+                let (up, down) = (HumanBytes(end.to_target), HumanBytes(end.to_initiator));
+                eprintln!("connection {number} {reason}: {up} up, {down} down");
+            }
+            Output::Quiet | Output::Terminal(_) => {}
+        }
+        self.refresh();
+    }
+
+    /// Something did not come about; said even when quiet.
+    pub(super) fn failed(&self, what: &str, why: &dyn std::error::Error) {
+        match &self.output {
+            Output::Json => self.json(json!({ "event": "failed", "what": what, "why": why.to_string() })),
+            Output::Terminal(line) => line.println(format!("{what}: {why}")),
+            Output::Plain | Output::Quiet => eprintln!("{what}: {why}"),
+        }
+    }
+
+    /// Brings the live line up to date; once a second is enough.
+    pub(super) fn refresh(&self) {
+        if let Output::Terminal(line) = &self.output {
+            line.set_message(self.tally().line(&self.target, SystemTime::now()));
+            line.tick();
+        }
+    }
+
+    fn json(&self, event: serde_json::Value) {
+        say(&event.to_string());
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Status {
+    fn drop(&mut self) {
+        if let Output::Terminal(line) = &self.output {
+            line.finish_and_clear();
+        }
+    }
+}
+
+impl Tally {
+    fn line(&self, target: &str, now: SystemTime) -> String {
+        let sum = |done: u64, of: fn(&Flow) -> u64| self.open.values().fold(done, |sum, flow| sum + of(flow));
+        let up = HumanBytes(sum(self.to_target, Flow::to_target));
+        let down = HumanBytes(sum(self.to_initiator, Flow::to_initiator));
+        let (open, all) = (self.open.len(), self.connections);
+        let mut line = format!("{target} | {open} open, {all} in all | {up} up, {down} down");
+        if let Some(latency) = self.latency {
+            line += &format!(" | opened in {:.1} ms", latency.as_secs_f64() * 1000.0);
+        }
+        if let Some(terms) = self.terms {
+            line += &format!(" | {}", expiry(terms, self.begun, now));
+        }
+        line
+    }
+}
+
+fn expiry(terms: Terms, begun: Option<SystemTime>, now: SystemTime) -> String {
+    let left = |until: SystemTime| until.duration_since(now).unwrap_or_default();
+    match begun {
+        Some(begun) => format!("ends in {}", spelled(left(begun + terms.session))),
+        None => match left(UNIX_EPOCH + Duration::from_secs(terms.start_by.min(u32::MAX.into()))) {
+            Duration::ZERO => "start time over".to_owned(),
+            left => format!("start within {}", spelled(left)),
+        },
+    }
+}
+
+/// Hours and minutes, minutes, or seconds: as exact as a person needs it.
+fn spelled(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3600, seconds / 60 % 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+fn reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Finished => "finished",
+        EndReason::Idle => "idle for too long",
+        EndReason::Shutdown => "stopped",
+        // The other end says no more than that: the audit log of the server knows why.
+        _ => "cut",
+    }
+}
+
+/// Writes a line to standard output at once, even into a pipe.
+fn say(line: &str) {
+    let mut output = std::io::stdout().lock();
+    // Who closed the pipe does not want to know.
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}
+
+fn live_line() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("a constant template");
+    ProgressBar::new_spinner().with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_shows_target_connections_and_bytes() {
+        let tally = Tally { connections: 3, to_target: 2048, latency: Some(MS * 12), ..Tally::default() };
+        let line = tally.line("web-7:22", UNIX_EPOCH);
+        assert_eq!(line, "web-7:22 | 0 open, 3 in all | 2.00 KiB up, 0 B down | opened in 12.0 ms");
+    }
+
+    #[test]
+    fn expiry_is_the_start_first_and_the_session_once_it_has_begun() {
+        let terms = Terms { start_by: 1060, session: Duration::from_secs(8 * 3600) };
+        let at = |second| UNIX_EPOCH + Duration::from_secs(second);
+        assert_eq!(expiry(terms, None, at(1000)), "start within 1 min");
+        assert_eq!(expiry(terms, None, at(1061)), "start time over");
+        assert_eq!(expiry(terms, Some(at(1000)), at(1000 + 60)), "ends in 7 h 59 min");
+        assert_eq!(expiry(terms, Some(at(1000)), at(90_000)), "ends in 0 s");
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+}
