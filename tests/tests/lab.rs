@@ -257,7 +257,7 @@ fn listen(host: &Host) -> Result<TcpListener> {
 }
 
 fn dial(host: &Host, to: SocketAddr) -> std::io::Result<TcpStream> {
-    host.inside(|| TcpStream::connect_timeout(&to, BRIEFLY)).map_err(std::io::Error::other)?
+    host.inside(|| TcpStream::connect_timeout(&to, DIAL)).map_err(std::io::Error::other)?
 }
 
 /// Opens a connection from `a` to `b` and carries five bytes over it.
@@ -286,6 +286,8 @@ fn flood(a: &Host, b: &Host, count: u64) -> Result<u64> {
     })
 }
 
+/// Long enough for a busy machine, short enough to wait for in vain.
+const DIAL: Duration = Duration::from_secs(2);
 /// For what must not happen: every answer on a veth comes within a millisecond.
 const BRIEFLY: Duration = Duration::from_millis(400);
 /// For what must happen, on a machine busy with other things.
