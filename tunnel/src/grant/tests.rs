@@ -39,7 +39,8 @@ fn an_unknown_field_or_another_order_is_refused() {
 
 #[test]
 fn every_field_outside_its_limits_is_refused_by_name() {
-    let cases: [(&str, fn(&mut Raw)); 19] = [
+    type Spoil = fn(&mut Raw);
+    let cases: [(&str, Spoil); 19] = [
         ("id", |raw| raw.id.truncate(15)),
         ("tenant", |raw| raw.tenant.clear()),
         ("device", |raw| raw.device.push(0)),

@@ -345,7 +345,7 @@ impl Target {
 }
 
 impl Connection {
-    fn is_verified(&self) -> bool {
+    pub(super) fn is_verified(&self) -> bool {
         matches!(self.stage, Stage::Verified(..))
     }
 }
