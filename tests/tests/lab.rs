@@ -210,6 +210,18 @@ fn process_runs_on_its_host_and_a_kill_reaches_it() -> Result<()> {
 }
 
 #[test]
+fn listener_is_waited_for_on_its_own_host() -> Result<()> {
+    let Some(lab) = Lab::or_skip("listener") else { return Ok(()) };
+    let lan = lab.switch("lan")?;
+    let (a, b) = (lan.host("a")?, lan.host("b")?);
+    let listener = listen(&a)?;
+    let port = listener.local_addr()?.port();
+    a.wait_for_listener(port, PATIENCE)?;
+    assert!(b.wait_for_listener(port, BRIEFLY).is_err(), "another host has ports of its own");
+    Ok(())
+}
+
+#[test]
 fn frozen_process_hears_nothing_until_it_is_thawed() -> Result<()> {
     let script = "trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.02; done";
     let mut process = Process::spawn("polite", std::process::Command::new("sh").args(["-c", script]))?;

@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::namespace::Namespace;
 use super::tool::{run, system};
+use super::wait::wait_until;
 
 /// A host of a lab; clones are the same host.
 #[derive(Clone, Debug)]
@@ -72,6 +74,19 @@ impl Host {
     /// When it cannot start or does not succeed; with its error output.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         run(self.place(system(program)).args(arguments))
+    }
+
+    /// Waits until something listens on a TCP port here, for servers that print nothing; no connection is made.
+    ///
+    /// # Errors
+    /// When nothing does within `timeout`.
+    pub fn wait_for_listener(&self, port: u16, timeout: Duration) -> Result<()> {
+        let listens = || {
+            let listing = self.run("ss", &["-Hltn", &format!("sport = :{port}")])?;
+            Ok((!listing.is_empty()).then_some(()))
+        };
+        wait_until(timeout, listens)?
+            .with_context(|| format!("nothing listens on port {port} after {timeout:?}"))
     }
 
     /// Runs `work` on a thread that lives on this host: sockets it opens stay there, wherever they are used later.

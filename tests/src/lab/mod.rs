@@ -37,6 +37,7 @@ mod process;
 mod switch;
 mod tool;
 mod usage;
+mod wait;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};

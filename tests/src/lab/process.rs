@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
+use super::wait::wait_until;
 use crate::system;
 
 /// A running program; killed on drop.
@@ -50,7 +51,7 @@ impl Process {
     pub fn wait_for_line(&mut self, text: &str, timeout: Duration) -> Result<String> {
         let name = self.name.clone();
         let mut ended = false;
-        let line = poll(timeout, || {
+        let line = wait_until(timeout, || {
             let gone = std::mem::replace(&mut ended, self.child.try_wait()?.is_some());
             let line = self.output()?.lines().find(|line| line.contains(text)).map(str::to_owned);
             // One more look after the end: the line may be the last thing it wrote.
@@ -70,7 +71,7 @@ impl Process {
     /// # Errors
     /// When it still runs after `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        let status = poll(timeout, || Ok(self.child.try_wait()?))?;
+        let status = wait_until(timeout, || Ok(self.child.try_wait()?))?;
         status.with_context(|| format!("{} still runs after {timeout:?}", self.name))
     }
 
@@ -184,20 +185,3 @@ impl Doom {
         Ok(self.process)
     }
 }
-
-/// Looks every [`POLL`] until there is a result or the time is over.
-fn poll<T>(timeout: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        if let Some(found) = look()? {
-            return Ok(Some(found));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        std::thread::sleep(POLL);
-    }
-}
-
-/// Neither a file nor a process of someone else's making can be awaited portably; 10 ms costs nothing measurable.
-const POLL: Duration = Duration::from_millis(10);
