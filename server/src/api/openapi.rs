@@ -1,0 +1,86 @@
+//! The API's own description, OpenAPI 3.1, made from the table of routes.
+
+use std::collections::BTreeMap;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::auth::Access;
+use super::input::Description;
+use super::reply::RefusalBody;
+use super::route::Route;
+use super::table;
+
+/// The document.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Document(pub Map<String, Value>);
+
+/// Describes every route of the table.
+pub fn document() -> Document {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for route in table::routes() {
+        let method = route.method.as_str().to_ascii_lowercase();
+        paths.entry(route.path).or_default().insert(method, operation(&route, &mut generator));
+    }
+    let Value::Object(document) = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "klnet Administration Server",
+            "version": "1",
+            "description": DESCRIPTION,
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": { CERTIFICATE: { "type": "mutualTLS", "description": "A certificate of the fabric." } },
+        },
+    }) else {
+        unreachable!("an object literal is an object")
+    };
+    Document(document)
+}
+
+fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
+    let mut inputs = Description::default();
+    (route.input)(generator, &mut inputs);
+    let reply = json!({ "description": "Done.", "content": { route.media_type: { "schema": (route.reply)(generator) } } });
+    let refusal = generator.subschema_for::<RefusalBody>();
+    let refusal =
+        json!({ "description": "Refused.", "content": { "application/json": { "schema": refusal } } });
+    let mut operation = json!({
+        "operationId": route.id,
+        "summary": route.summary,
+        "x-access": route.access().to_string(),
+        "responses": { "200": reply, "default": refusal },
+        "security": security(route.access()),
+    });
+    if !inputs.parameters.is_empty() {
+        operation["parameters"] = inputs.parameters.into();
+    }
+    if let Some(schema) = inputs.body {
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+    }
+    operation
+}
+
+fn security(access: Access) -> Value {
+    match access {
+        Access::Public => json!([]),
+        Access::Agent | Access::Operator(_) => json!([{ CERTIFICATE: [] }]),
+    }
+}
+
+const CERTIFICATE: &str = "clientCertificate";
+
+const DESCRIPTION: &str = "Every route but the public ones takes a client certificate of the fabric; `x-access` says whose. \
+Times are Unix seconds, identifiers 32 lower-case hexadecimal digits. Bodies are JSON of at most 64 KiB; unknown fields are refused.";

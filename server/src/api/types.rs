@@ -1,0 +1,403 @@
+//! The API's JSON: what it takes and gives. Times are Unix seconds by the server's clock, identifiers 32 lower-case
+//! hexadecimal digits.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use klnet_tunnel::net::request::{GrantReply, GrantRequest};
+use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::audit;
+use crate::fleet::{self, seconds};
+
+/// Whether the server serves.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// The server's version.
+    pub version: String,
+}
+
+/// What a new device or an invited operator asks; the server's side of [`EnrollRequest`].
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Enroll(#[serde(with = "EnrollRequestFields")] pub EnrollRequest);
+
+/// What they are given.
+#[derive(Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Enrolled(#[serde(with = "EnrollReplyFields")] pub EnrollReply);
+
+/// Asks for a tunnel.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct AskGrant(#[serde(with = "GrantRequestFields")] pub GrantRequest);
+
+/// The tunnel that was granted.
+#[derive(Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Granted(#[serde(with = "GrantReplyFields")] pub GrantReply);
+
+/// What a device learns of itself.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Standing {
+    /// Its id.
+    pub device: String,
+    /// Its name, as the server knows it.
+    pub name: String,
+    /// The path of its group.
+    pub group: String,
+    /// Whether the server has a session with it now.
+    pub online: bool,
+}
+
+/// The operator who asks.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Whoami {
+    /// Their id.
+    pub operator: String,
+    /// Their name.
+    pub name: String,
+    /// Their tenant.
+    pub tenant: String,
+    /// What they may do.
+    pub roles: Vec<String>,
+}
+
+/// A managed device.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Device {
+    /// Its id, for ever.
+    pub id: String,
+    /// Its host name at enrolment; not unique.
+    pub name: String,
+    /// Its operating system.
+    pub os: String,
+    /// The path of its group.
+    pub group: String,
+    /// Whether it has a session now.
+    pub online: bool,
+    /// Since when it is as it is.
+    pub since: Option<u64>,
+    /// When it was last heard.
+    pub last_seen: Option<u64>,
+    /// Where its connection comes from.
+    pub address: Option<String>,
+    /// Its clock minus the server's, in seconds.
+    pub clock_skew: Option<i64>,
+    /// Version of its agent.
+    pub build: String,
+    /// When it enrolled.
+    pub enrolled: u64,
+    /// When it was revoked.
+    pub revoked: Option<u64>,
+}
+
+/// Which devices to show.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceFilter {
+    /// Only those with exactly this name.
+    pub name: Option<String>,
+}
+
+/// Puts a device into a group.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoveDevice {
+    /// The group, by path or id.
+    pub group: String,
+}
+
+/// Says why something is revoked.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Revoke {
+    /// For the audit log.
+    pub reason: String,
+}
+
+/// A group of devices.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    /// Its id.
+    pub id: String,
+    /// `/` for the root, `/a/b` below it.
+    pub path: String,
+    /// The group it is in; none for the root.
+    pub parent: Option<String>,
+    /// Devices in it, not counting groups below it.
+    pub devices: u64,
+}
+
+/// Adds a group.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddGroup {
+    /// Its name among its siblings.
+    pub name: String,
+    /// The group it goes into, by path or id; absent for the root.
+    #[serde(default)]
+    pub parent: Option<String>,
+}
+
+/// An operator.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Operator {
+    /// Their id, for ever.
+    pub id: String,
+    /// Their name.
+    pub name: String,
+    /// What they may do.
+    pub roles: Vec<String>,
+    /// When they were added.
+    pub created: u64,
+    /// When they were revoked.
+    pub revoked: Option<u64>,
+    /// Until when their invitation is good, while they have not logged in.
+    pub invited_until: Option<u64>,
+}
+
+/// Adds an operator.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddOperator {
+    /// Their name.
+    pub name: String,
+    /// Of administrator, tunnel, tunnel-hosts, rdp.
+    pub roles: Vec<String>,
+    /// How long the invitation is good, in seconds.
+    pub ttl: u64,
+}
+
+/// An operator who may now log in.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Invited {
+    /// The operator.
+    pub operator: Operator,
+    /// The invitation `kli1.…`, shown this once.
+    pub invitation: String,
+}
+
+/// An enrolment token; never its secret.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Token {
+    /// SHA-256 of the secret, in hexadecimal.
+    pub id: String,
+    /// The path of the group its devices go to.
+    pub group: String,
+    /// Devices that may still enrol with it.
+    pub uses_left: u32,
+    /// Until when it is good.
+    pub expires: u64,
+    /// Name of the operator who made it.
+    pub created_by: String,
+}
+
+/// Makes a token.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddToken {
+    /// The group its devices go to, by path or id; absent for the root.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Devices that may enrol with it.
+    pub uses: u32,
+    /// How long it is good, in seconds.
+    pub ttl: u64,
+}
+
+/// A token that was made.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NewToken {
+    /// The token.
+    pub token: Token,
+    /// Its secret, shown this once.
+    pub secret: String,
+}
+
+/// A grant that is open or in use.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Tunnel {
+    /// Its id.
+    pub grant: String,
+}
+
+impl From<crate::tunnels::TunnelView> for Tunnel {
+    fn from(view: crate::tunnels::TunnelView) -> Self {
+        Self { grant: view.grant }
+    }
+}
+
+/// Which audit entries to show.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditPage {
+    /// Only entries with a smaller number.
+    pub before: Option<u64>,
+    /// How many at most; 100 unless given, 1,000 at most.
+    pub limit: Option<u32>,
+}
+
+/// One thing that was done.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AuditEntry {
+    /// Rises from entry to entry.
+    pub number: u64,
+    /// When.
+    pub at: u64,
+    /// Who did it.
+    pub actor: String,
+    /// What was done: `noun.verb`.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// Anything else worth knowing.
+    pub detail: BTreeMap<String, String>,
+}
+
+impl From<audit::AuditEntry> for AuditEntry {
+    fn from(entry: audit::AuditEntry) -> Self {
+        let audit::AuditEntry { number, at, actor, action, subject, detail } = entry;
+        Self { number, at: seconds(at), actor, action, subject, detail }
+    }
+}
+
+impl Device {
+    /// A device as the API shows it; `group` is the path of its group.
+    pub fn new(device: fleet::Device, group: String) -> Self {
+        let presence = device.presence;
+        Self {
+            id: device.id.to_string(),
+            name: device.name,
+            os: device.os,
+            group,
+            online: presence.online,
+            since: presence.since.map(seconds),
+            last_seen: presence.last_seen.map(seconds),
+            address: presence.address.map(|address| address.to_string()),
+            clock_skew: presence.clock_skew,
+            build: presence.build,
+            enrolled: seconds(device.enrolled),
+            revoked: device.revoked.map(seconds),
+        }
+    }
+}
+
+impl Token {
+    /// A token as the API shows it; `group` is the path of its group.
+    pub fn new(token: fleet::Token, group: String) -> Self {
+        let expires = seconds(token.expires);
+        Self { id: token.id, group, uses_left: token.uses_left, expires, created_by: token.created_by }
+    }
+}
+
+impl From<fleet::Group> for Group {
+    fn from(group: fleet::Group) -> Self {
+        Self {
+            id: group.id.to_string(),
+            path: group.path,
+            parent: group.parent.map(|parent| parent.to_string()),
+            devices: group.devices as u64,
+        }
+    }
+}
+
+impl From<fleet::Operator> for Operator {
+    fn from(operator: fleet::Operator) -> Self {
+        Self {
+            id: operator.id.to_string(),
+            name: operator.name,
+            roles: names(&operator.roles),
+            created: seconds(operator.created),
+            revoked: operator.revoked.map(seconds),
+            invited_until: operator.invited_until.map(seconds),
+        }
+    }
+}
+
+impl From<fleet::Caller> for Whoami {
+    fn from(caller: fleet::Caller) -> Self {
+        Self {
+            operator: caller.operator.to_string(),
+            name: caller.name,
+            tenant: caller.tenant.to_string(),
+            roles: names(&caller.roles),
+        }
+    }
+}
+
+fn names(roles: &fleet::Roles) -> Vec<String> {
+    roles.iter().map(|role| role.name().to_owned()).collect()
+}
+
+/// The fields of [`EnrollRequest`], described; serde fails to compile when they differ.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "EnrollRequest", deny_unknown_fields)]
+#[schemars(rename = "EnrollRequest")]
+struct EnrollRequestFields {
+    /// The token, or the secret of the invitation.
+    token: String,
+    /// PKCS #10 request in DER, base64url.
+    request: String,
+    /// Host name of the device, or of the operator's machine.
+    host_name: String,
+    /// Its operating system.
+    os: String,
+}
+
+/// The fields of [`EnrollReply`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "EnrollReply")]
+#[schemars(rename = "EnrollReply")]
+struct EnrollReplyFields {
+    /// Leaf, authority, root: DER, base64url.
+    chain: Vec<String>,
+    /// Signed key set, base64url.
+    keys: String,
+    /// Signed server list, base64url.
+    servers: String,
+}
+
+/// The fields of [`GrantRequest`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "GrantRequest", deny_unknown_fields)]
+#[schemars(rename = "GrantRequest")]
+struct GrantRequestFields {
+    /// The device: its id, or its name.
+    device: String,
+    /// The port to reach.
+    port: u16,
+    /// The host to reach from the device; absent for the device itself.
+    #[serde(default)]
+    host: Option<String>,
+    /// The operator who will redeem it, by name; absent for the one who asks.
+    #[serde(default)]
+    r#for: Option<String>,
+    /// That operator's public key: a P-256 point in base64url; absent for the one in their certificate.
+    #[serde(default)]
+    cnf: Option<String>,
+}
+
+/// The fields of [`GrantReply`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "GrantReply")]
+#[schemars(rename = "GrantReply")]
+struct GrantReplyFields {
+    /// The grant's id.
+    grant: String,
+    /// The device's id.
+    device: String,
+    /// The blob `klt1.…`.
+    blob: String,
+    /// The session must have begun by then.
+    expires: u64,
+    /// The session ends this many seconds after it began.
+    session_seconds: u64,
+}
+
+/// A time from Unix seconds, for the client.
+pub fn time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
