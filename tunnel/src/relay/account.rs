@@ -6,6 +6,7 @@ use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 
 use super::Limits;
 use crate::grant::Grant;
+use crate::label::Cookie;
 
 /// Every account of a relay; one without anything is forgotten.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub(super) struct Accounts {
     devices: HashMap<DeviceId, Account>,
     operators: HashMap<OperatorId, Account>,
     tenants: HashMap<TenantId, Account>,
-    spares: usize,
+    relay: Account,
 }
 
 #[derive(Debug, Default)]
@@ -21,7 +22,12 @@ struct Account {
     grants: BTreeSet<GrantId>,
     /// Dial-backs asked for or waiting.
     spares: usize,
+    /// Those that wait and that nobody waits for, by age.
+    ready: BTreeSet<Ready>,
 }
+
+/// A dial-back that came, with its number in the order they were asked for.
+pub(super) type Ready = (u64, Cookie);
 
 impl Accounts {
     /// Names whose account has as many grants as its limit.
@@ -51,20 +57,37 @@ impl Accounts {
 
     /// Whether one more dial-back may be asked for.
     pub(super) fn has_room(&self, grant: &Grant, limits: &Limits) -> bool {
-        let room = |account: Option<&Account>, limit| account.is_none_or(|it| it.spares < limit);
-        self.spares < limits.spares
-            && room(self.devices.get(&grant.device), limits.spares_per_device)
-            && room(self.operators.get(&grant.operator), limits.spares_per_operator)
+        self.without_room(grant, limits).is_none()
+    }
+
+    /// The oldest dial-back that nobody waits for, whose end would make room for one that somebody does.
+    pub(super) fn reclaimable(&self, grant: &Grant, limits: &Limits) -> Option<Cookie> {
+        self.without_room(grant, limits)?.ready.first().map(|(_, cookie)| *cookie)
+    }
+
+    fn without_room(&self, grant: &Grant, limits: &Limits) -> Option<&Account> {
+        let device = self.devices.get(&grant.device).filter(|it| it.spares >= limits.spares_per_device);
+        let operator = || self.operators.get(&grant.operator);
+        device
+            .or_else(|| operator().filter(|it| it.spares >= limits.spares_per_operator))
+            .or_else(|| Some(&self.relay).filter(|it| it.spares >= limits.spares))
     }
 
     pub(super) fn add_spare(&mut self, grant: &Grant) {
-        self.spares += 1;
         self.each(grant, |account| account.spares += 1);
     }
 
-    pub(super) fn remove_spare(&mut self, grant: &Grant) {
-        self.spares -= 1;
-        self.each(grant, |account| account.spares -= 1);
+    pub(super) fn add_ready(&mut self, grant: &Grant, ready: Ready) {
+        self.each(grant, |account| {
+            account.ready.insert(ready);
+        });
+    }
+
+    pub(super) fn remove_spare(&mut self, grant: &Grant, ready: Ready) {
+        self.each(grant, |account| {
+            account.spares -= 1;
+            account.ready.remove(&ready);
+        });
         self.forget_empty(grant);
     }
 
@@ -84,6 +107,7 @@ impl Accounts {
         change(self.devices.entry(grant.device).or_default());
         change(self.operators.entry(grant.operator).or_default());
         change(self.tenants.entry(grant.tenant).or_default());
+        change(&mut self.relay);
     }
 
     fn forget_empty(&mut self, grant: &Grant) {
@@ -101,7 +125,10 @@ impl Accounts {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.devices.is_empty() && self.operators.is_empty() && self.tenants.is_empty() && self.spares == 0
+        self.devices.is_empty()
+            && self.operators.is_empty()
+            && self.tenants.is_empty()
+            && self.relay.spares == 0
     }
 }
 

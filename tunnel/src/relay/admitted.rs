@@ -51,7 +51,7 @@ impl Relay {
     ) -> Result<(), AdmitError> {
         let evicted = self.judge(now_unix, &grant)?;
         if let Some(id) = evicted {
-            self.end_grant(now, id, EndReason::SessionOver);
+            self.end_grant(id, EndReason::SessionOver);
             let (device, reason) = (grant.device, "another grant needed its place");
             self.outputs.push_back(Output::RevokeAt { device, grants: vec![id], reason });
         }
@@ -79,6 +79,7 @@ impl Relay {
         };
         self.grants.insert(id, admitted);
         self.ask(now, id);
+        self.feed_starved(now);
         Ok(())
     }
 
@@ -156,7 +157,7 @@ impl Relay {
         }
     }
 
-    pub(super) fn revoke(&mut self, now: Instant, scope: Scope) {
+    pub(super) fn revoke(&mut self, scope: Scope) {
         let ids = match scope {
             Scope::Grant(id) => vec![id],
             Scope::Device(device) => self.accounts.of_device(device),
@@ -168,7 +169,7 @@ impl Relay {
         for id in ids {
             if let Some(admitted) = self.grants.get(&id) {
                 devices.entry(admitted.grant.device).or_default().push(id);
-                self.end_grant(now, id, EndReason::Revoked);
+                self.end_grant(id, EndReason::Revoked);
             }
         }
         for (device, grants) in devices {
@@ -177,8 +178,8 @@ impl Relay {
     }
 
     /// Ends a grant and every pair and waiting socket of it.
-    pub(super) fn end_grant(&mut self, now: Instant, id: GrantId, reason: EndReason) {
-        self.close_to_new(now, id);
+    pub(super) fn end_grant(&mut self, id: GrantId, reason: EndReason) {
+        self.close_to_new(id);
         let Some(admitted) = self.grants.remove(&id) else { return };
         self.timers.clear(Timer::Grant(id));
         self.timers.clear(Timer::Orphan(id));
@@ -190,7 +191,7 @@ impl Relay {
 
     /// Lets live pairs of a grant go on and no new one begin.
     fn void(&mut self, now: Instant, id: GrantId) {
-        self.close_to_new(now, id);
+        self.close_to_new(id);
         let Some(admitted) = self.grants.get_mut(&id) else { return };
         admitted.void = true;
         for pair in admitted.pairs.clone() {
@@ -202,7 +203,7 @@ impl Relay {
     }
 
     /// Drops every waiting socket of a grant and forgets its labels.
-    fn close_to_new(&mut self, now: Instant, id: GrantId) {
+    fn close_to_new(&mut self, id: GrantId) {
         let Some(admitted) = self.grants.get_mut(&id) else { return };
         for label in admitted.window.labels() {
             self.labels.remove(&label);
@@ -214,7 +215,7 @@ impl Relay {
             self.refuse_waiter(conn, RefusedHello::Over);
         }
         for cookie in spares {
-            self.drop_spare(now, cookie);
+            self.drop_spare(cookie);
         }
     }
 
@@ -223,7 +224,7 @@ impl Relay {
     pub(super) fn rest_or_forget(&mut self, now: Instant, id: GrantId) {
         let Some(admitted) = self.grants.get_mut(&id).filter(|it| it.pairs.is_empty()) else { return };
         if admitted.void {
-            self.end_grant(now, id, EndReason::Rejected);
+            self.end_grant(id, EndReason::Rejected);
         } else if admitted.begun {
             admitted.resting = Some(now);
             self.timers.set(Timer::Grant(id), admitted.deadline.min(now + admitted.grant.idle));

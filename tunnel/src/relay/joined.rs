@@ -29,7 +29,7 @@ pub(super) struct Joined {
 
 impl Relay {
     pub(super) fn join(&mut self, now: Instant, initiator: Initiator, cookie: Cookie) {
-        let target = self.take_spare(now, cookie).and_then(|spare| spare.conn);
+        let target = self.take_spare(cookie).and_then(|spare| spare.conn);
         let target = target.expect("only a dial-back that came is joined");
         let admitted = self.grants.get_mut(&initiator.grant).expect("a live grant's initiator is joined");
         let pair = PairId(self.next_pair);
@@ -52,12 +52,12 @@ impl Relay {
 
     pub(super) fn state(&mut self, now: Instant, state: &TunnelState, device: DeviceId) {
         if state.cookie.is_empty() {
-            return self.grant_state(now, state, device);
+            return self.grant_state(state, device);
         }
         let Ok(cookie) = Cookie::try_from(&state.cookie[..]) else { return };
         let Some(pair) = self.joined.get(&cookie).copied() else {
             if state.state() == State::Rejected {
-                self.spare_rejected(now, cookie, device);
+                self.spare_rejected(cookie, device);
             }
             return;
         };
@@ -72,11 +72,11 @@ impl Relay {
         }
     }
 
-    fn grant_state(&mut self, now: Instant, state: &TunnelState, device: DeviceId) {
+    fn grant_state(&mut self, state: &TunnelState, device: DeviceId) {
         let Ok(id) = GrantId::try_from(&state.grant[..]) else { return };
         let of_device = self.grants.get(&id).is_some_and(|admitted| admitted.grant.device == device);
         if of_device && state.state() == State::GrantRefused {
-            self.end_grant(now, id, EndReason::Rejected);
+            self.end_grant(id, EndReason::Rejected);
         }
     }
 

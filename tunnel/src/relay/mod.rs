@@ -48,6 +48,8 @@ pub struct Relay {
     initiators: usize,
     /// Grants whose initiators wait while there is no room to ask for a dial-back.
     starved: VecDeque<GrantId>,
+    /// Whether a dial-back left, or is no more needed, since that queue was last looked at.
+    room_freed: bool,
     pairs: BTreeMap<PairId, joined::Joined>,
     joined: HashMap<Cookie, PairId>,
     next_cookie: u64,
@@ -116,6 +118,7 @@ impl Relay {
             conns: HashMap::new(),
             initiators: 0,
             starved: VecDeque::new(),
+            room_freed: false,
             pairs: BTreeMap::new(),
             joined: HashMap::new(),
             next_cookie: 0,
@@ -130,30 +133,32 @@ impl Relay {
         match input {
             Input::Initiator { conn, label, peer } => self.initiator(now, conn, label, peer),
             Input::Target { conn, cookie } => self.target(now, conn, cookie),
-            Input::Gone { conn } => self.gone(now, conn),
+            Input::Gone { conn } => self.gone(conn),
             Input::State(state, device) => self.state(now, &state, device),
             Input::Tunnels(tunnels, device) => self.tunnels_at(device, &tunnels),
             Input::Ended { pair, end } => self.ended(now, pair, end),
             Input::Online { device, epoch } => self.device_online(now, device, epoch),
             Input::Offline { device } => self.device_offline(now, device),
-            Input::Revoke(scope) => self.revoke(now, scope),
+            Input::Revoke(scope) => self.revoke(scope),
         }
+        self.feed_starved(now);
     }
 
     /// Ends everything whose time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
-                Timer::Grant(id) => self.end_grant(now, id, EndReason::SessionOver),
-                Timer::Orphan(id) => self.end_grant(now, id, EndReason::Orphaned),
+                Timer::Grant(id) => self.end_grant(id, EndReason::SessionOver),
+                Timer::Orphan(id) => self.end_grant(id, EndReason::Orphaned),
                 Timer::Spent(id) => {
                     self.spent.remove(&id);
                 }
-                Timer::Spare(cookie) => self.drop_spare(now, cookie),
+                Timer::Spare(cookie) => self.drop_spare(cookie),
                 Timer::Initiator(conn) => self.give_up(conn),
                 Timer::Verify(pair) => self.cut(pair, EndReason::Rejected),
             }
         }
+        self.feed_starved(now);
     }
 
     /// Takes the next thing to do; `None` once there is nothing more to do now.

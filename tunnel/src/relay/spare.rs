@@ -15,6 +15,8 @@ use crate::pair::ConnId;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spare {
     pub(super) grant: GrantId,
+    /// Its number in the order dial-backs were asked for.
+    pub(super) number: u64,
     /// The socket, once it has come.
     pub(super) conn: Option<ConnId>,
 }
@@ -89,10 +91,12 @@ impl Relay {
             return self.outputs.push_back(Output::Refused { why, grant: None, peer: None });
         };
         spare.conn = Some(conn);
-        let id = spare.grant;
+        let (id, number) = (spare.grant, spare.number);
         self.conns.insert(conn, Waiting::Target(cookie));
         let Some(admitted) = self.grants.get_mut(&id) else { return };
         let Some(waiter) = admitted.waiters.pop_front() else {
+            self.accounts.add_ready(&admitted.grant, (number, cookie));
+            self.room_freed = true;
             return admitted.ready.push_back(cookie);
         };
         if let Some(Waiting::Initiator(initiator)) = self.forget_waiter(waiter) {
@@ -106,23 +110,35 @@ impl Relay {
     pub(super) fn ask(&mut self, now: Instant, id: GrantId) {
         loop {
             let Some(admitted) = self.grants.get_mut(&id).filter(|admitted| !admitted.void) else { return };
-            let wanted = admitted.waiters.len().max(1).min(self.config.limits.spares_per_grant);
+            // Nothing is kept ready while initiators stand in the queue.
+            let kept = usize::from(self.starved.is_empty());
+            let wanted = admitted.waiters.len().max(kept).min(self.config.limits.spares_per_grant);
             if admitted.spares.len() >= wanted || !self.online.contains_key(&admitted.grant.device) {
                 return;
             }
             if !self.accounts.has_room(&admitted.grant, &self.config.limits) {
+                // What is only kept ready yields to an initiator that waits for its first.
+                let reclaimed = match admitted.spares.is_empty() && !admitted.waiters.is_empty() {
+                    true => self.accounts.reclaimable(&admitted.grant, &self.config.limits),
+                    false => None,
+                };
+                if let Some(cookie) = reclaimed {
+                    self.drop_spare(cookie);
+                    continue;
+                }
                 if !admitted.starved && !admitted.waiters.is_empty() {
                     admitted.starved = true;
                     self.starved.push_back(id);
                 }
                 return;
             }
-            let cookie = Cookie::of(&self.config.secret, self.next_cookie);
+            let number = self.next_cookie;
             self.next_cookie += 1;
+            let cookie = Cookie::of(&self.config.secret, number);
             admitted.spares.insert(cookie);
             let device = admitted.grant.device;
             self.accounts.add_spare(&admitted.grant);
-            self.spares.insert(cookie, Spare { grant: id, conn: None });
+            self.spares.insert(cookie, Spare { grant: id, number, conn: None });
             self.timers.set(Timer::Spare(cookie), now + SPARE_LIFE);
             self.outputs.push_back(Output::Open { device, open: open(id, cookie) });
         }
@@ -130,6 +146,9 @@ impl Relay {
 
     /// Gives room that became free to those that stand in the queue, a few at a time.
     pub(super) fn feed_starved(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.room_freed) {
+            return;
+        }
         for _ in 0..self.starved.len().min(STARVED_BUDGET) {
             let Some(id) = self.starved.pop_front() else { return };
             if let Some(admitted) = self.grants.get_mut(&id) {
@@ -142,7 +161,7 @@ impl Relay {
     }
 
     /// A waiting socket closed by itself.
-    pub(super) fn gone(&mut self, now: Instant, conn: ConnId) {
+    pub(super) fn gone(&mut self, conn: ConnId) {
         match self.conns.get(&conn) {
             Some(Waiting::Initiator(initiator)) => {
                 let initiator = *initiator;
@@ -154,7 +173,7 @@ impl Relay {
             }
             Some(Waiting::Target(cookie)) => {
                 let cookie = *cookie;
-                self.take_spare(now, cookie);
+                self.take_spare(cookie);
             }
             None => {}
         }
@@ -179,22 +198,22 @@ impl Relay {
     }
 
     /// Closes a dial-back that nobody needs, or stops waiting for it.
-    pub(super) fn drop_spare(&mut self, now: Instant, cookie: Cookie) {
-        if let Some(Spare { conn: Some(conn), .. }) = self.take_spare(now, cookie) {
+    pub(super) fn drop_spare(&mut self, cookie: Cookie) {
+        if let Some(Spare { conn: Some(conn), .. }) = self.take_spare(cookie) {
             self.outputs.push_back(Output::Drop { conn });
         }
     }
 
     /// The device cannot dial back for this cookie. It is not asked again at once: that could go on for ever.
-    pub(super) fn spare_rejected(&mut self, now: Instant, cookie: Cookie, device: DeviceId) {
+    pub(super) fn spare_rejected(&mut self, cookie: Cookie, device: DeviceId) {
         let Some(spare) = self.spares.get(&cookie) else { return };
         if self.grants.get(&spare.grant).is_some_and(|admitted| admitted.grant.device == device) {
-            self.drop_spare(now, cookie);
+            self.drop_spare(cookie);
         }
     }
 
     /// Takes a dial-back out of every table.
-    pub(super) fn take_spare(&mut self, now: Instant, cookie: Cookie) -> Option<Spare> {
+    pub(super) fn take_spare(&mut self, cookie: Cookie) -> Option<Spare> {
         let spare = self.spares.remove(&cookie)?;
         self.timers.clear(Timer::Spare(cookie));
         if let Some(conn) = spare.conn {
@@ -203,9 +222,9 @@ impl Relay {
         if let Some(admitted) = self.grants.get_mut(&spare.grant) {
             admitted.spares.remove(&cookie);
             admitted.ready.retain(|ready| *ready != cookie);
-            self.accounts.remove_spare(&admitted.grant);
+            self.accounts.remove_spare(&admitted.grant, (spare.number, cookie));
         }
-        self.feed_starved(now);
+        self.room_freed = true;
         Some(spare)
     }
 
