@@ -13,6 +13,8 @@ pub mod record;
 pub mod relay;
 pub mod stream;
 pub mod target;
+#[cfg(test)]
+mod simulation;
 mod timers;
 
 #[cfg(feature = "cli")]

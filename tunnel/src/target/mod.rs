@@ -216,4 +216,4 @@ fn session_id(secret: &[u8; 32], grant: GrantId) -> SessionId {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
