@@ -1,4 +1,51 @@
-//! Work in progress.
+//! The Administration Server: one process that managed devices dial, that operators ask over HTTPS, and that joins
+//! the two ends of a tunnel without seeing what flows.
+//!
+//! ```text
+//!            HTTPS ──▶ api ──▶ fleet ──▶ store (SQLite)
+//!                       │        ▲ │ watch: model, deny set
+//!                       ▼        │ ▼
+//!  operators ─TCP─▶ tunnels ◀─▶ agents ◀─TLS─ devices
+//! ```
+//! `fleet` is what the server knows: devices, groups, operators, tokens. Every change is one guarded commit with its
+//! audit entry inside; the model in memory only ever follows the store's watch. `agents` holds the sessions of
+//! devices, `tunnels` mints grants and drives the relay, `api` is the only way in for operators.
+//!
+//! # Invariants
+//! - Nothing durable happens when a device reconnects: presence lives in memory (`agents`).
+//! - No change without an audit entry in the same commit (`fleet::change::Change`, `fleet::tests`).
+//! - A route cannot exist without saying who may call it (`api::route`, and its test by enumeration).
+//! - Revoking cuts live sessions and tunnels within a second (`tests/tests/`).
 
 #[cfg(feature = "net")]
+pub mod agents;
+#[cfg(feature = "net")]
+pub mod api;
+#[cfg(feature = "net")]
+pub mod audit;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "net")]
+pub mod config;
+#[cfg(feature = "cli")]
+pub mod ctl;
+#[cfg(feature = "net")]
+pub mod directory;
+#[cfg(feature = "net")]
+pub mod fabric;
+#[cfg(feature = "net")]
+pub mod fleet;
+pub mod invitation;
+#[cfg(feature = "net")]
+pub mod metrics;
+#[cfg(feature = "net")]
+mod ports;
+#[cfg(feature = "net")]
+pub mod service;
+#[cfg(feature = "net")]
 pub mod store;
+#[cfg(feature = "net")]
+pub mod tunnels;
+pub mod units;
+#[cfg(feature = "cli")]
+pub mod up;

@@ -60,3 +60,22 @@ pub enum EndReason {
     /// The process that carried it was asked to stop.
     Shutdown = 10,
 }
+
+impl EndReason {
+    /// The reason in a word or two, for the audit log and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Finished => "finished",
+            Self::Reset => "reset",
+            Self::Idle => "idle",
+            Self::SessionOver => "session over",
+            Self::Orphaned => "orphaned",
+            Self::Revoked => "revoked",
+            Self::Rejected => "rejected",
+            Self::Refused => "refused",
+            Self::OverLimit => "over limit",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}

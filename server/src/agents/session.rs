@@ -1,0 +1,158 @@
+//! One device's session: from its HELLO to its end.
+
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
+
+use klnet_wire::identity::Principal;
+use klnet_wire::message::{GoAway, Hello, Message, Tunnels as TunnelsAlive, Welcome};
+use klnet_wire::net::link::{Command, drive};
+use klnet_wire::session::{self, CloseReason, Event, Session};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::{Agents, Live};
+use crate::fleet::{Device, seconds};
+use crate::tunnels::Tunnels;
+
+/// What a session knows of its device once it has said HELLO.
+struct Known {
+    device: Device,
+    epoch: u64,
+}
+
+impl Agents {
+    /// Runs the session of a device whose certificate was verified.
+    pub(super) async fn run(
+        &self,
+        stream: TlsStream<TcpStream>,
+        peer: SocketAddr,
+        tunnels: &Tunnels,
+        shutdown: CancellationToken,
+    ) {
+        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let Some(principal) = certificate.and_then(Principal::named_in) else { return };
+        let Ok(local) = stream.get_ref().0.local_addr() else { return };
+        let (commands, mut commanded) = mpsc::channel(COMMANDS_CAPACITY);
+        let (events, mut happened) = mpsc::channel(EVENTS_CAPACITY);
+        let mut session = Session::server(Instant::now(), session::Config::default());
+        let mut known = None;
+        let reason = {
+            let driven = drive(stream, &mut session, &mut commanded, &events);
+            tokio::pin!(driven);
+            loop {
+                tokio::select! {
+                    reason = &mut driven => break reason,
+                    Some(event) = happened.recv() => match event {
+                        Event::Hello(hello) => {
+                            known = self.hello(&principal, &hello, peer, local, &commands).await;
+                        }
+                        event => if let Some(known) = &known {
+                            self.event(known, event, tunnels).await;
+                        },
+                    },
+                    () = shutdown.cancelled(), if !commands.is_closed() => {
+                        let last = GoAway { reason: "the server restarts".into(), reconnect_ms: self.window_ms(), forever: false };
+                        let _ = commands.try_send(Command::Finish(Message::GoAway(last), "shutdown".into()));
+                        break driven.await;
+                    },
+                }
+            }
+        };
+        if let Some(known) = known {
+            self.ended(&known, &reason).await;
+        }
+    }
+
+    /// Decides about a device that introduced itself.
+    async fn hello(
+        &self,
+        principal: &Principal,
+        hello: &Hello,
+        peer: SocketAddr,
+        local: SocketAddr,
+        commands: &mpsc::Sender<Command>,
+    ) -> Option<Known> {
+        let device = match self.fleet.device_of(principal) {
+            Ok(device) => device,
+            Err(denied) => {
+                self.refused("denied", peer, &denied);
+                let last = GoAway { reason: denied.to_string(), reconnect_ms: 0, forever: true };
+                let _ = commands.send(Command::Finish(Message::GoAway(last), denied.to_string())).await;
+                return None;
+            }
+        };
+        let epoch = self.next_epoch();
+        let skew = i64::try_from(hello.clock).ok().zip(i64::try_from(seconds(SystemTime::now())).ok());
+        let skew = skew.and_then(|(theirs, ours)| theirs.checked_sub(ours));
+        self.fleet.came_online(device.id, peer, skew, &hello.build);
+        self.insert(device.id, Live { tenant: device.tenant, epoch, commands: commands.clone(), address: local });
+        self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
+        self.metrics.sessions_opened.inc();
+        if self.relay.online(device.id, epoch).await.is_err() {
+            debug!("the relay has stopped");
+        }
+        let welcome = Welcome {
+            heartbeat_ms: millis(self.config.heartbeat_for(self.fleet.online())),
+            reconnect_window_ms: self.window_ms(),
+            epoch,
+            clock: seconds(SystemTime::now()),
+            ..Welcome::default()
+        };
+        let _ = commands.send(Command::Welcome(welcome)).await;
+        info!(device = %device.id, name = device.name, %peer, epoch, "device online");
+        // A revocation between the look-up and here would have found no session to end.
+        if self.fleet.is_denied(device.tenant, device.id) {
+            self.deny_device(device.id).await;
+        }
+        Some(Known { device, epoch })
+    }
+
+    async fn event(&self, known: &Known, event: Event, tunnels: &Tunnels) {
+        let (tenant, device) = (known.device.tenant, known.device.id);
+        self.fleet.heard(device);
+        match event {
+            Event::Message(Message::TunnelState(state)) => tunnels.state(tenant, device, state).await,
+            Event::Message(Message::TunnelRecord(record)) => tunnels.agent_record(tenant, device, record).await,
+            Event::Message(Message::Tunnels(alive)) => self.alive(known, alive).await,
+            Event::Message(Message::Goodbye(goodbye)) => {
+                debug!(%device, reason = crate::fleet::told(&goodbye.reason), "device says goodbye");
+            }
+            Event::Message(_) | Event::Heartbeat | Event::Pong(_) | Event::Hello(_) | Event::Welcome(_) => {}
+        }
+    }
+
+    async fn alive(&self, known: &Known, alive: TunnelsAlive) {
+        if self.relay.alive(alive, known.device.id).await.is_err() {
+            debug!("the relay has stopped");
+        }
+    }
+
+    async fn ended(&self, known: &Known, reason: &CloseReason) {
+        let device = known.device.id;
+        if !self.remove(device, known.epoch) {
+            return; // a newer session is there already
+        }
+        self.fleet.went_offline(device);
+        self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
+        if self.relay.offline(device).await.is_err() {
+            debug!("the relay has stopped");
+        }
+        info!(%device, name = known.device.name, %reason, "device offline");
+    }
+
+    fn window_ms(&self) -> u32 {
+        millis(self.config.reconnect_window)
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// What waits for a session's task; its outbox is bounded apart.
+const COMMANDS_CAPACITY: usize = 64;
+/// What waits for the server to look at; while it is full nothing more is read from the device.
+const EVENTS_CAPACITY: usize = 16;

@@ -1,0 +1,142 @@
+//! `klserver`: makes a server, runs it, and shows the whole on one machine.
+
+mod init;
+mod logs;
+mod run;
+
+use std::ffi::OsString;
+use std::io::stdout;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::units::ports;
+
+/// Administration Server: managed devices dial it, operators reach them through it
+#[derive(Debug, Parser)]
+#[command(name = "klserver", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new server: its keys, its store and the first operator's profile
+    Init(init::Init),
+    /// Run the server until it is told to stop
+    Run(run::Run),
+    /// Show everything on this machine: a server and a managed device as separate processes
+    Up(crate::up::Up),
+    /// Check a configuration and say what it means
+    CheckConfig(Configured),
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Where the configuration is, and what overrides it.
+#[derive(Debug, Clone, Args)]
+struct Configured {
+    /// Configuration file [default: /etc/klnet/server.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "KLNET_SERVER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder of keys and store, instead of the configured one
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Name or address by which this server is reached, instead of the configured ones; may be repeated
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Address to bind, instead of the configured one
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<IpAddr>,
+    /// Port of discovery, enrolment and API, instead of the configured one
+    #[arg(long, value_name = "PORT")]
+    https_port: Option<u16>,
+    /// Ports for agents, instead of the configured ones
+    #[arg(long, value_name = "PORTS", value_parser = PortsParser)]
+    agent_ports: Option<Ports>,
+    /// Ports for tunnels, instead of the configured ones
+    #[arg(long, value_name = "PORTS", value_parser = PortsParser)]
+    tunnel_ports: Option<Ports>,
+}
+
+/// A range of ports, as one argument.
+#[derive(Debug, Clone)]
+struct Ports(Vec<u16>);
+
+#[allow(non_upper_case_globals)] // a parser by name, where clap wants a value
+const PortsParser: fn(&str) -> Result<Ports, crate::units::NotPorts> = |text| ports(text).map(Ports);
+
+impl Configured {
+    /// Reads the configuration and lets the arguments override it.
+    fn read(self) -> Result<Config, ConfigError> {
+        let default = Path::new(CONFIG);
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None if default.exists() => Config::load(default)?,
+            None => Config::parse("")?,
+        };
+        config.state = self.state.unwrap_or(config.state);
+        config.bind = self.bind.unwrap_or(config.bind);
+        config.https_port = self.https_port.unwrap_or(config.https_port);
+        config.agent_ports = self.agent_ports.map_or(config.agent_ports, |Ports(ports)| ports);
+        config.tunnel_ports = self.tunnel_ports.map_or(config.tunnel_ports, |Ports(ports)| ports);
+        if !self.hosts.is_empty() {
+            config.hosts = self.hosts;
+        }
+        Ok(config)
+    }
+}
+
+/// Runs `klserver` with these arguments.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are printed, mistakes explained; both by clap.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let done = match cli.command {
+        Command::Init(init) => init.run(),
+        Command::Run(run) => run.run(),
+        Command::Up(up) => return up.run(),
+        Command::CheckConfig(configured) => check(configured),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "klserver", &mut stdout());
+            Ok(())
+        }
+        Command::Man => clap_mangen::Man::new(Cli::command()).render(&mut stdout()).map_err(Into::into),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("klserver: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(configured: Configured) -> anyhow::Result<()> {
+    let config = configured.read()?;
+    println!("{config:#?}");
+    Ok(())
+}
+
+const CONFIG: &str = "/etc/klnet/server.toml";
+const USAGE: u8 = 2;
+const EXAMPLES: &str = "\
+Examples:
+  klserver up                          everything on this machine, without root
+  klserver init --host klnet.example.org
+  klserver run
+  klserver run --https-port 8443       without the privilege to bind 443";

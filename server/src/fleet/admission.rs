@@ -1,0 +1,182 @@
+//! Admission: a secret that was shown once, traded for a certificate by one conditional write.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use klnet_wire::id::{DeviceId, TenantId};
+use klnet_wire::identity::authority::{AGENT_LIFE, Leaf, OPERATOR_LIFE};
+use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
+use klnet_wire::identity::{Principal, Role};
+use klnet_wire::signed::PublicKey;
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use super::operators::fingerprint;
+use super::record::{DeviceRecord, OperatorRecord, TokenRecord};
+use super::{Change, Fleet, FleetError, Kind, Stored, keys, names, seconds};
+use crate::store::Guard;
+
+/// The secret of a token or invitation: 256 random bits, kept only by whom it is shown to.
+pub(super) struct Secret(Zeroizing<[u8; 32]>);
+
+impl Secret {
+    pub(super) fn random() -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(&mut *bytes).expect("the operating system gives randomness");
+        Self(bytes)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let decoded = Zeroizing::new(BASE64URL_NOPAD.decode(text.as_bytes()).ok()?);
+        Some(Self(Zeroizing::new(decoded.as_slice().try_into().ok()?)))
+    }
+
+    pub(super) fn print(&self) -> String {
+        BASE64URL_NOPAD.encode(&*self.0)
+    }
+
+    pub(super) const fn bytes(&self) -> &Zeroizing<[u8; 32]> {
+        &self.0
+    }
+
+    /// What is stored. Looking a hash up leaks nothing about the secret, which has too many bits to be guessed.
+    pub(super) fn hash(&self) -> [u8; 32] {
+        digest(&SHA256, &*self.0).as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+
+    pub(super) fn hash_hex(&self) -> String {
+        HEXLOWER.encode(&self.hash())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+impl Fleet {
+    /// Enrols a device: one use of its token, the device and the audit entry are one commit.
+    ///
+    /// # Errors
+    /// `Denied` for a token that is unknown, used up or expired, without saying which; `Invalid` for a bad request.
+    pub async fn enroll(&self, request: EnrollRequest, from: SocketAddr) -> Result<EnrollReply, FleetError> {
+        let secret = Secret::parse(&request.token).ok_or_else(no_token)?;
+        let der = request.request_der().ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
+        let (tenant, _) = self.usable_token(&secret)?;
+        let id = DeviceId::random();
+        let (chain, key, serial) = self.certify(&der, tenant, Role::Agent, *id.as_bytes())?;
+        // Others may count the same token down at the same time: look again until it is ours or used up.
+        for _ in 0..CONTENTION_LIMIT {
+            let (_, token) = self.usable_token(&secret)?;
+            let device = DeviceRecord {
+                name: names::told(&request.host_name),
+                os: names::told(&request.os),
+                group: token.record.group.clone(),
+                key: key.as_bytes().to_vec(),
+                enrolled: seconds(SystemTime::now()),
+                revoked: 0,
+                serial: serial.clone(),
+            };
+            match self.commit(enrolment(tenant, id, &secret, token, &device, &key, from)).await {
+                Ok(_) => return Ok(self.reply(&chain)),
+                Err(error) if error.kind() == Kind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(FleetError::new(Kind::Unavailable, "too many devices enrol with this token at once; try again"))
+    }
+
+    /// Gives an invited operator their certificate, once.
+    ///
+    /// # Errors
+    /// `Denied` for an invitation that is unknown, used or expired, without saying which; `Invalid` for a bad request.
+    pub async fn login(&self, request: EnrollRequest, from: SocketAddr) -> Result<EnrollReply, FleetError> {
+        let secret = Secret::parse(&request.token).ok_or_else(no_invitation)?;
+        let der = request.request_der().ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
+        let (tenant, id, Stored { record, rev }) = self.invited(&secret.hash()).ok_or_else(no_invitation)?;
+        if record.revoked != 0 || record.invited_until < seconds(SystemTime::now()) {
+            return Err(no_invitation());
+        }
+        let (chain, key, serial) = self.certify(&der, tenant, Role::Operator, *id.as_bytes())?;
+        let name = record.name.clone();
+        let record =
+            OperatorRecord { key: key.as_bytes().to_vec(), invitation: Vec::new(), serial, ..record };
+        let operator = keys::operator(tenant, id);
+        let change = Change::new(tenant, &name, "operator.login", &name)
+            .detail("from", from.ip())
+            .detail("machine", names::told(&request.host_name))
+            .detail("key", fingerprint(&key))
+            .guard(Guard::ModRev(operator.clone(), rev))
+            .put(operator, &record);
+        match self.commit(change).await {
+            Err(error) if error.kind() == Kind::Conflict => Err(no_invitation()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(self.reply(&chain)),
+        }
+    }
+
+    fn usable_token(&self, secret: &Secret) -> Result<(TenantId, Stored<TokenRecord>), FleetError> {
+        let found = self.token(&secret.hash_hex());
+        let usable = |token: &TokenRecord| token.uses_left > 0 && token.expires >= seconds(SystemTime::now());
+        found.filter(|(_, token)| usable(&token.record)).ok_or_else(no_token)
+    }
+
+    fn certify(
+        &self,
+        request: &[u8],
+        tenant: TenantId,
+        role: Role,
+        id: [u8; 16],
+    ) -> Result<(Vec<CertificateDer<'static>>, PublicKey, Vec<u8>), FleetError> {
+        let life = if role == Role::Agent { AGENT_LIFE } else { OPERATOR_LIFE };
+        let principal = Principal { fabric: self.fabric.trust().fabric(), tenant, role, id, serial: Vec::new() };
+        let leaf = Leaf::new(principal, Vec::new(), SystemTime::now(), life);
+        let issued = self.fabric.authority().issue_to_request(request, &leaf);
+        let (chain, key) = issued.map_err(|error| FleetError::invalid(error.to_string()))?;
+        Ok((chain, key, leaf.principal.serial))
+    }
+
+    fn reply(&self, chain: &[CertificateDer<'_>]) -> EnrollReply {
+        EnrollReply::new(chain, self.fabric.signed_keys(), &self.directory.signed())
+    }
+}
+
+fn enrolment(
+    tenant: TenantId,
+    id: DeviceId,
+    secret: &Secret,
+    token: Stored<TokenRecord>,
+    device: &DeviceRecord,
+    key: &PublicKey,
+    from: SocketAddr,
+) -> Change {
+    let (hash, Stored { record, rev }) = (secret.hash_hex(), token);
+    let token_key = keys::token(tenant, &hash);
+    let change = Change::new(tenant, &format!("token {}", &hash[..16]), "device.enroll", &device.name)
+        .detail("device", id)
+        .detail("from", from.ip())
+        .detail("key", fingerprint(key))
+        .guard(Guard::ModRev(token_key.clone(), rev))
+        .guard(Guard::Absent(keys::device(tenant, id)))
+        .put(keys::device(tenant, id), device);
+    match record.uses_left {
+        0 | 1 => change.delete(token_key),
+        left => change.put(token_key, &TokenRecord { uses_left: left - 1, ..record }),
+    }
+}
+
+fn no_token() -> FleetError {
+    FleetError::denied("this enrolment token is unknown, used up or expired; ask for a new one: klctl token create")
+}
+
+fn no_invitation() -> FleetError {
+    FleetError::denied("this invitation is unknown, used or expired; ask for a new one: klctl operator add")
+}
+
+/// How often a device tries when others use the same token at the same time.
+const CONTENTION_LIMIT: usize = 64;

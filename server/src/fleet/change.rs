@@ -1,0 +1,105 @@
+//! A change of the fleet: guards, operations and its audit entry, committed as one.
+
+use std::collections::BTreeMap;
+
+use klnet_wire::id::TenantId;
+use prost::Message;
+
+use super::record::AuditRecord;
+use super::{Fleet, FleetError, keys, seconds};
+use crate::store::{CommitError, Guard, Key, Op, OpId, Read, Rev};
+
+/// What is to be committed. It cannot be made without saying what the audit log will say.
+#[derive(Debug)]
+pub struct Change {
+    tenant: TenantId,
+    guards: Vec<Guard>,
+    ops: Vec<Op>,
+    audit: AuditRecord,
+}
+
+impl Change {
+    /// A change by `actor`: `action` is `noun.verb`.
+    pub fn new(tenant: TenantId, actor: &str, action: &str, subject: impl Into<String>) -> Self {
+        let audit = AuditRecord {
+            number: 0,
+            at: seconds(std::time::SystemTime::now()),
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            subject: subject.into(),
+            detail: BTreeMap::new(),
+        };
+        Self { tenant, guards: Vec::new(), ops: Vec::new(), audit }
+    }
+
+    /// Adds a detail to the audit entry.
+    #[must_use]
+    pub fn detail(mut self, key: &str, value: impl ToString) -> Self {
+        self.audit.detail.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Adds a condition.
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guards.push(guard);
+        self
+    }
+
+    /// Sets a record.
+    #[must_use]
+    pub fn put(mut self, key: Key, record: &impl Message) -> Self {
+        self.ops.push(Op::put(key, record.encode_to_vec()));
+        self
+    }
+
+    /// Removes a record.
+    #[must_use]
+    pub fn delete(mut self, key: Key) -> Self {
+        self.ops.push(Op::delete(key));
+        self
+    }
+}
+
+impl Fleet {
+    /// Commits a change with its audit entry, and waits until the model shows it.
+    ///
+    /// # Errors
+    /// `Conflict` when a guard did not hold, `Unavailable` when it could not be stored.
+    pub async fn commit(&self, change: Change) -> Result<Rev, FleetError> {
+        let Change { tenant, guards, mut ops, mut audit } = change;
+        audit.number = self.next_audit.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        ops.push(Op::put(keys::audit(tenant, audit.number), audit.encode_to_vec()));
+        match self.commit_known(guards, ops).await {
+            Ok(rev) => {
+                self.reached(rev).await;
+                Ok(rev)
+            }
+            Err(CommitError::Conflict(failed)) => {
+                // Whoever looks again must see what came first.
+                let (_, head) = self.store.get(&keys::audit(tenant, audit.number), Read::Linearizable).await?;
+                self.reached(head).await;
+                Err(CommitError::Conflict(failed).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Commits; while the outcome is unknown it asks again under the same id, so nothing happens twice.
+    async fn commit_known(&self, guards: Vec<Guard>, ops: Vec<Op>) -> Result<Rev, CommitError> {
+        let op_id = OpId::random();
+        let mut outcome = self.store.commit(op_id, guards.clone(), ops.clone()).await;
+        for _ in 0..UNKNOWN_RETRIES {
+            match outcome {
+                Err(CommitError::Unknown { .. }) => {
+                    outcome = self.store.commit(op_id, guards.clone(), ops.clone()).await;
+                }
+                known => return known,
+            }
+        }
+        outcome
+    }
+}
+
+/// How often a commit of unknown outcome is asked for again.
+const UNKNOWN_RETRIES: usize = 2;

@@ -1,0 +1,163 @@
+//! Devices: finding, moving and revoking them.
+
+use std::time::SystemTime;
+
+use klnet_wire::id::{DeviceId, GroupId, TenantId};
+use klnet_wire::identity::{Principal, Role};
+use klnet_wire::signed::PublicKey;
+
+use super::operators::Caller;
+use super::record::DeviceRecord;
+use super::{Change, Fleet, FleetError, Presence, Stored, keys, seconds, time};
+use crate::store::Guard;
+
+/// A managed device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its identity, for ever.
+    pub id: DeviceId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its host name at enrolment; not unique.
+    pub name: String,
+    /// Its operating system.
+    pub os: String,
+    /// The group it is in.
+    pub group: GroupId,
+    /// When it enrolled.
+    pub enrolled: SystemTime,
+    /// When it was revoked.
+    pub revoked: Option<SystemTime>,
+    /// Its connection.
+    pub presence: Presence,
+}
+
+impl Fleet {
+    /// Every device of a tenant, also revoked ones, by name.
+    pub fn devices(&self, tenant: TenantId) -> Vec<Device> {
+        let model = self.model();
+        let ours = model.devices.iter().filter(|((of, _), _)| *of == tenant);
+        let mut devices: Vec<_> = ours.map(|((_, id), stored)| self.shown(tenant, *id, &stored.record)).collect();
+        devices.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        devices
+    }
+
+    /// The device with this id, or the only one in use with this name.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Conflict` when several devices have the name.
+    pub fn device(&self, tenant: TenantId, name_or_id: &str) -> Result<Device, FleetError> {
+        let unknown = || FleetError::not_found(format!("there is no device {name_or_id:?}"));
+        if let Ok(id) = name_or_id.parse() {
+            let model = self.model();
+            let stored = model.devices.get(&(tenant, id)).ok_or_else(unknown)?;
+            return Ok(self.shown(tenant, id, &stored.record));
+        }
+        let named = |device: &Device| device.name == name_or_id;
+        let mut named: Vec<_> = self.devices(tenant).into_iter().filter(named).collect();
+        if named.len() > 1 {
+            named.retain(|device| device.revoked.is_none());
+        }
+        match <[Device; 1]>::try_from(named) {
+            Ok([device]) => Ok(device),
+            Err(none) if none.is_empty() => Err(unknown()),
+            Err(several) => {
+                let ids: Vec<_> = several.iter().map(|device| device.id.to_string()).collect();
+                let message = format!("{} devices are named {name_or_id:?}: {}", several.len(), ids.join(", "));
+                Err(FleetError::new(super::Kind::Conflict, message))
+            }
+        }
+    }
+
+    /// The device a verified certificate names, if it may connect.
+    ///
+    /// # Errors
+    /// `Denied` when it is no device, unknown, or revoked.
+    pub fn device_of(&self, principal: &Principal) -> Result<Device, FleetError> {
+        if principal.role != Role::Agent {
+            return Err(FleetError::denied("this is for devices only"));
+        }
+        let model = self.model();
+        let stored = model.devices.get(&(principal.tenant, principal.id()));
+        let stored = stored.ok_or_else(|| FleetError::denied("this device is not known here; it was removed"))?;
+        match stored.record.revoked {
+            0 => Ok(self.shown(principal.tenant, principal.id(), &stored.record)),
+            _ => Err(FleetError::denied("this device was revoked")),
+        }
+    }
+
+    /// Whether the device was revoked or is not known.
+    pub fn is_denied(&self, tenant: TenantId, device: DeviceId) -> bool {
+        let model = self.model();
+        let stored = model.devices.get(&(tenant, device));
+        stored.is_none_or(|device| device.record.revoked != 0)
+    }
+
+    /// The device's public key.
+    pub fn device_key(&self, tenant: TenantId, device: DeviceId) -> Option<PublicKey> {
+        let model = self.model();
+        PublicKey::try_from(model.devices.get(&(tenant, device))?.record.key.as_slice()).ok()
+    }
+
+    /// Puts a device into another group.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`, `Unavailable`.
+    pub async fn move_device(&self, by: &Caller, device: DeviceId, group: GroupId) -> Result<(), FleetError> {
+        let Stored { record, rev } = self.stored_device(by.tenant, device)?;
+        let path = self.group(by.tenant, &group.to_string())?.path;
+        let key = keys::device(by.tenant, device);
+        let record = DeviceRecord { group: group.to_vec(), ..record };
+        let change = Change::new(by.tenant, &by.name, "device.move", &record.name)
+            .detail("device", device)
+            .detail("group", path)
+            .guard(Guard::ModRev(key.clone(), rev))
+            .guard(Guard::Present(keys::group(by.tenant, group)))
+            .put(key, &record);
+        self.commit(change).await.map(drop)
+    }
+
+    /// Revokes a device for ever: its sessions and tunnels are cut, its certificate is worth nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` when it is revoked already, `Unavailable`.
+    pub async fn revoke_device(&self, by: &Caller, device: DeviceId, reason: &str) -> Result<(), FleetError> {
+        let Stored { record, rev } = self.stored_device(by.tenant, device)?;
+        if record.revoked != 0 {
+            return Err(FleetError::new(super::Kind::Conflict, "the device is revoked already"));
+        }
+        let key = keys::device(by.tenant, device);
+        let record = DeviceRecord { revoked: seconds(SystemTime::now()), ..record };
+        let change = Change::new(by.tenant, &by.name, "device.revoke", &record.name)
+            .detail("device", device)
+            .detail("reason", super::names::told(reason))
+            .guard(Guard::ModRev(key.clone(), rev))
+            .put(key, &record);
+        self.commit(change).await.map(drop)
+    }
+
+    /// A condition that holds while the device is as it is now: for what must not happen after a revocation.
+    pub fn device_unchanged(&self, tenant: TenantId, device: DeviceId) -> Result<Guard, FleetError> {
+        let rev = self.stored_device(tenant, device)?.rev;
+        Ok(Guard::ModRev(keys::device(tenant, device), rev))
+    }
+
+    fn stored_device(&self, tenant: TenantId, device: DeviceId) -> Result<Stored<DeviceRecord>, FleetError> {
+        let model = self.model();
+        let stored = model.devices.get(&(tenant, device)).cloned();
+        stored.ok_or_else(|| FleetError::not_found(format!("there is no device {device}")))
+    }
+
+    fn shown(&self, tenant: TenantId, id: DeviceId, record: &DeviceRecord) -> Device {
+        Device {
+            id,
+            tenant,
+            name: record.name.clone(),
+            os: record.os.clone(),
+            group: GroupId::try_from(record.group.as_slice()).unwrap_or(super::groups::root(tenant)),
+            enrolled: time(record.enrolled).unwrap_or(SystemTime::UNIX_EPOCH),
+            revoked: time(record.revoked),
+            presence: self.presence(id),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Where things are in the store. The tenant comes first, so that one prefix is all of a virtual server.
+
+use klnet_wire::id::{DeviceId, GroupId, Id, OperatorId, TenantId};
+
+use crate::store::{Key, Prefix};
+
+/// Everything of every tenant.
+pub fn tenants() -> Prefix {
+    Prefix::below(&["t"]).expect("a constant prefix is sound")
+}
+
+/// Every audit entry of a tenant, newest first.
+pub fn audits(tenant: TenantId) -> Prefix {
+    Prefix::below(&["t", &tenant.to_string(), "audit"]).expect("identifiers make sound prefixes")
+}
+
+pub(super) fn device(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "device", &id.to_string())
+}
+
+pub(super) fn group(tenant: TenantId, id: GroupId) -> Key {
+    of(tenant, "group", &id.to_string())
+}
+
+pub(super) fn operator(tenant: TenantId, id: OperatorId) -> Key {
+    of(tenant, "operator", &id.to_string())
+}
+
+/// `name` has passed [`super::names::checked`], so it holds no separator.
+pub(super) fn operator_name(tenant: TenantId, name: &str) -> Key {
+    of(tenant, "operator-name", name)
+}
+
+pub(super) fn token(tenant: TenantId, hash: &str) -> Key {
+    of(tenant, "token", hash)
+}
+
+/// An audit entry's place: the newest comes first in a scan.
+pub fn audit(tenant: TenantId, number: u64) -> Key {
+    of(tenant, "audit", &format!("{:020}", u64::MAX - number))
+}
+
+/// What is known of the end of one tunnel connection.
+pub fn tunnel(tenant: TenantId, cookie: &str) -> Key {
+    of(tenant, "tunnel", cookie)
+}
+
+fn of(tenant: TenantId, table: &str, id: &str) -> Key {
+    Key::join(&["t", &tenant.to_string(), table, id]).expect("identifiers and checked names make sound keys")
+}
+
+/// A stored key, taken apart: tenant, table, and the rest.
+pub(super) fn parse(key: &Key) -> Option<(TenantId, &str, &str)> {
+    let mut parts = std::str::from_utf8(key.as_bytes()).ok()?.splitn(4, '/');
+    let ("t", tenant) = (parts.next()?, parts.next()?.parse().ok()?) else { return None };
+    Some((tenant, parts.next()?, parts.next()?))
+}
+
+pub(super) fn id<Kind>(text: &str) -> Option<Id<Kind>> {
+    text.parse().ok()
+}

@@ -1,0 +1,55 @@
+//! Names that people and devices give, made safe to store, to print and to use in keys.
+
+use super::error::FleetError;
+
+/// Takes a name an operator chose: 1 to 64 letters, digits, `-`, `_`, `.`, `@` and inner spaces.
+///
+/// # Errors
+/// [`FleetError`] of kind `Invalid` that says what a name is.
+pub fn checked(name: &str) -> Result<&str, FleetError> {
+    let sound = |c: char| c.is_alphanumeric() || "-_.@ ".contains(c);
+    let good = (1..=NAME_LIMIT).contains(&name.chars().count()) && name.chars().all(sound) && name.trim() == name;
+    match good {
+        true => Ok(name),
+        false => Err(FleetError::invalid(format!(
+            "{name:?} is not a name: 1 to {NAME_LIMIT} letters, digits, '-', '_', '.', '@' and inner spaces"
+        ))),
+    }
+}
+
+/// Takes text a device told about itself: bounded, and whatever could act on a terminal or reader is replaced.
+pub fn told(text: &str) -> String {
+    let safe = |c: char| match c {
+        c if c.is_control() => '\u{fffd}',
+        // Directional controls can make text read as something else (Unicode Technical Report 36).
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => '\u{fffd}',
+        c => c,
+    };
+    text.chars().take(TOLD_LIMIT).map(safe).collect()
+}
+
+/// Longest name, in characters.
+pub const NAME_LIMIT: usize = 64;
+/// Longest text kept of a device's own words, in characters.
+pub const TOLD_LIMIT: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hold_nothing_that_acts() {
+        for good in ["a", "Zoë Müller", "web-7.example", "anna@example.org"] {
+            assert_eq!(checked(good).unwrap(), good);
+        }
+        for bad in ["", " a", "a ", "a/b", "a\nb", "<b>", "=1+1", "a\u{202e}b", &"x".repeat(65)] {
+            assert!(checked(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_device_tells_cannot_act_on_a_terminal() {
+        assert_eq!(told("pc\u{1b}[2J\u{202e}x\n"), "pc\u{fffd}[2J\u{fffd}x\u{fffd}");
+        assert_eq!(told(&"y".repeat(1_000_000)).len(), TOLD_LIMIT);
+    }
+}

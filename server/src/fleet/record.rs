@@ -1,0 +1,118 @@
+//! What is stored, in protobuf so that a newer version can add fields.
+
+/// Under `t/TENANT/device/ID`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeviceRecord {
+    /// The host name it told at enrolment.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its operating system.
+    #[prost(string, tag = "2")]
+    pub os: String,
+    /// The group it is in, 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub group: Vec<u8>,
+    /// Its public key, a P-256 point.
+    #[prost(bytes = "vec", tag = "4")]
+    pub key: Vec<u8>,
+    /// When it enrolled, Unix seconds.
+    #[prost(uint64, tag = "5")]
+    pub enrolled: u64,
+    /// When it was revoked, Unix seconds; 0 while it is not.
+    #[prost(uint64, tag = "6")]
+    pub revoked: u64,
+    /// Serial number of its newest certificate.
+    #[prost(bytes = "vec", tag = "7")]
+    pub serial: Vec<u8>,
+}
+
+/// Under `t/TENANT/group/ID`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct GroupRecord {
+    /// Its name among its siblings; empty for the root group.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The group it is in, 16 bytes; empty for the root group.
+    #[prost(bytes = "vec", tag = "2")]
+    pub parent: Vec<u8>,
+}
+
+/// Under `t/TENANT/operator/ID`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct OperatorRecord {
+    /// Unique in the tenant: `t/TENANT/operator-name/NAME` holds the id.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Names of roles.
+    #[prost(string, repeated, tag = "2")]
+    pub roles: Vec<String>,
+    /// When it was added, Unix seconds.
+    #[prost(uint64, tag = "3")]
+    pub created: u64,
+    /// When it was revoked, Unix seconds; 0 while it is not.
+    #[prost(uint64, tag = "4")]
+    pub revoked: u64,
+    /// The public key made at login, a P-256 point; empty before.
+    #[prost(bytes = "vec", tag = "5")]
+    pub key: Vec<u8>,
+    /// SHA-256 of the invitation's secret; empty once used.
+    #[prost(bytes = "vec", tag = "6")]
+    pub invitation: Vec<u8>,
+    /// Until when the invitation is good, Unix seconds.
+    #[prost(uint64, tag = "7")]
+    pub invited_until: u64,
+    /// Serial number of the newest certificate.
+    #[prost(bytes = "vec", tag = "8")]
+    pub serial: Vec<u8>,
+}
+
+/// Under `t/TENANT/token/HASH`, where HASH is SHA-256 of the secret in hexadecimal.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TokenRecord {
+    /// The group new devices go to, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub group: Vec<u8>,
+    /// Devices that may still enrol with it.
+    #[prost(uint32, tag = "2")]
+    pub uses_left: u32,
+    /// Unix seconds.
+    #[prost(uint64, tag = "3")]
+    pub expires: u64,
+    /// Name of the operator who made it.
+    #[prost(string, tag = "4")]
+    pub created_by: String,
+}
+
+/// Under `t/TENANT/audit/ORDER`, where ORDER falls as numbers rise, so that a scan begins with the newest.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AuditRecord {
+    /// Rises by one from entry to entry of a tenant; a gap is a change that was not made after all.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Unix seconds.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+    /// Who did it.
+    #[prost(string, tag = "3")]
+    pub actor: String,
+    /// What was done, `noun.verb`.
+    #[prost(string, tag = "4")]
+    pub action: String,
+    /// To what.
+    #[prost(string, tag = "5")]
+    pub subject: String,
+    /// Anything else worth knowing.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub detail: std::collections::BTreeMap<String, String>,
+}
+
+/// Under `t/TENANT/tunnel/COOKIE`: which records of a finished tunnel connection have arrived.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TunnelEnd {
+    /// The relay's has.
+    #[prost(bool, tag = "1")]
+    pub relay: bool,
+    /// The agent's, signed, has.
+    #[prost(bool, tag = "2")]
+    pub agent: bool,
+}

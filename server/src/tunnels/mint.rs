@@ -1,0 +1,254 @@
+//! Minting a grant: whether this operator may, whether the device is there, and the same signed bytes to everyone.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use klnet_tunnel::blob::Blob;
+use klnet_tunnel::grant::{DEFAULT_CONNECTIONS, Grant, Host, ORPHAN_LIMIT, START_LIMIT};
+use klnet_tunnel::label::LabelSecret;
+use klnet_tunnel::net::relay::{AdmitFailure, Stopped};
+use klnet_tunnel::net::request::{GrantReply, GrantRequest};
+use klnet_tunnel::relay::Scope;
+use klnet_wire::id::{GrantId, OperatorId};
+use klnet_wire::message::Message;
+use klnet_wire::signed::{PublicKey, Signed};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::{Tunnels, target_of};
+use crate::agents::Agents;
+use crate::fleet::{Caller, Change, Device, FleetError, Kind, OperatorRole, seconds};
+use crate::metrics::Why;
+
+impl Tunnels {
+    /// Grants an operator a tunnel, and gives the blob that redeems it.
+    ///
+    /// # Errors
+    /// `Denied` by roles or by the device's own policy, `NotFound` device, `Unavailable` while it is offline, `Limit`.
+    pub async fn grant(&self, by: &Caller, request: &GrantRequest) -> Result<GrantReply, FleetError> {
+        let granted = self.try_grant(by, request).await;
+        match &granted {
+            Ok(_) => drop(self.metrics.grants.inc()),
+            Err(error) => {
+                self.metrics.grants_refused.get_or_create(&Why { why: why(error.kind()) }).inc();
+                self.audit_refusal(by, request, error).await;
+            }
+        }
+        granted
+    }
+
+    async fn try_grant(&self, by: &Caller, request: &GrantRequest) -> Result<GrantReply, FleetError> {
+        let (host, port) = target(request)?;
+        may(by, &host, port)?;
+        let (operator, cnf) = self.redeemer(by, request)?;
+        let device = self.fleet.device(by.tenant, &request.device)?;
+        if device.revoked.is_some() {
+            return Err(FleetError::denied(format!("device {} was revoked", device.name)));
+        }
+        let agents = self.agents.get().ok_or_else(|| offline(&device))?;
+        let (epoch, _) = agents.session(device.id).ok_or_else(|| offline(&device))?;
+        let grant = Grant {
+            id: GrantId::random(),
+            tenant: by.tenant,
+            device: device.id,
+            host,
+            port,
+            cnf,
+            operator,
+            audience: self.fabric.server(),
+            route: Vec::new(),
+            epoch,
+            start: START_LIMIT,
+            session: self.config.tunnel_session,
+            idle: self.config.tunnel_idle,
+            orphan: ORPHAN_LIMIT,
+            rate: None,
+            connections: DEFAULT_CONNECTIONS,
+            issued: seconds(SystemTime::now()),
+        };
+        self.commit_intent(by, &device, &grant).await?;
+        let signed = self.fabric.sign_grant(grant.encode());
+        let secret = fresh_secret();
+        self.admit(agents, &grant, &signed, &secret).await?;
+        self.reply(&device, grant, signed, secret)
+    }
+
+    /// The intent is stored before anyone hears of the grant, and only while device and operators are not revoked.
+    async fn commit_intent(&self, by: &Caller, device: &Device, grant: &Grant) -> Result<(), FleetError> {
+        let change = Change::new(by.tenant, &by.name, "tunnel.grant", &device.name)
+            .detail("grant", grant.id)
+            .detail("device", grant.device)
+            .detail("target", target_of(grant))
+            .detail("for", self.fleet.operator(by.tenant, &grant.operator.to_string())?.name)
+            .guard(self.fleet.device_unchanged(by.tenant, grant.device)?)
+            .guard(self.fleet.operator_unchanged(by.tenant, by.operator)?);
+        let change = match grant.operator == by.operator {
+            true => change,
+            false => change.guard(self.fleet.operator_unchanged(by.tenant, grant.operator)?),
+        };
+        self.fleet.note(change).await
+    }
+
+    /// Gives the same signed bytes to the relay and to the device, and waits for the device's word.
+    async fn admit(
+        &self,
+        agents: &Agents,
+        grant: &Grant,
+        signed: &Signed,
+        secret: &LabelSecret,
+    ) -> Result<(), FleetError> {
+        let now = seconds(SystemTime::now());
+        let (answer, answered) = oneshot::channel();
+        self.answers.lock().expect("no holder panics").insert(grant.id, answer);
+        let told = agents
+            .send(grant.device, Some(grant.epoch), Message::Grant(signed.clone()))
+            .map_err(|error| FleetError::new(Kind::Unavailable, error.to_string()));
+        let admitted = match told {
+            // GRANT goes first, so that the OPEN which admission asks for finds it at the device.
+            Ok(()) => self.relay.admit(now, Arc::new(grant.clone()), secret.clone()).await.map_err(not_admitted),
+            Err(error) => Err(error),
+        };
+        let accepted = match admitted {
+            Ok(()) => timeout(ANSWER_TIMEOUT, answered).await.unwrap_or(Ok(Err(SILENT.into()))),
+            Err(error) => return self.forget(grant.id, error).await,
+        };
+        match accepted {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => {
+                self.forget(grant.id, FleetError::denied(format!("the device refuses: {reason}"))).await
+            }
+            Err(_) => self.forget(grant.id, FleetError::new(Kind::Unavailable, SILENT)).await,
+        }
+    }
+
+    /// Takes back a grant that did not come to be.
+    async fn forget(&self, grant: GrantId, error: FleetError) -> Result<(), FleetError> {
+        self.answers.lock().expect("no holder panics").remove(&grant);
+        self.relay.revoke(Scope::Grant(grant)).await.map_err(stopped)?;
+        Err(error)
+    }
+
+    fn reply(
+        &self,
+        device: &Device,
+        grant: Grant,
+        signed: Signed,
+        secret: LabelSecret,
+    ) -> Result<GrantReply, FleetError> {
+        let announced = self.directory.announced();
+        let relay = announced.hosts.first().and_then(|host| Host::parse(host).ok());
+        let relay = relay.ok_or_else(|| FleetError::new(Kind::Unavailable, "this server's own host name is unusable"))?;
+        let agent = self.fleet.device_key(device.tenant, device.id).ok_or_else(|| offline(device))?;
+        let (id, session) = (grant.id, grant.session);
+        let expires = grant.issued + grant.start.as_secs();
+        let ports = announced.tunnel_ports.clone();
+        let blob = Blob { signed, grant, relay, ports, secret, agent, expires };
+        Ok(GrantReply {
+            grant: id.to_string(),
+            device: device.id.to_string(),
+            blob: blob.to_string(),
+            expires,
+            session_seconds: session.as_secs(),
+        })
+    }
+
+    /// Who will redeem the grant, and the key by which the device will know them.
+    fn redeemer(&self, by: &Caller, request: &GrantRequest) -> Result<(OperatorId, PublicKey), FleetError> {
+        let operator = match &request.r#for {
+            None => by.operator,
+            Some(name) => {
+                let operator = self.fleet.operator(by.tenant, name)?;
+                if operator.id != by.operator && !by.roles.allow(OperatorRole::Administrator) {
+                    return Err(FleetError::denied("only administrators grant tunnels to other operators"));
+                }
+                if operator.revoked.is_some() {
+                    return Err(FleetError::denied(format!("operator {name} was revoked")));
+                }
+                operator.id
+            }
+        };
+        let enrolled = self.fleet.operator_key(by.tenant, operator);
+        let enrolled = enrolled.ok_or_else(|| FleetError::invalid("that operator has not logged in yet"))?;
+        match &request.cnf {
+            Some(cnf) if data_encoding::BASE64URL_NOPAD.encode(enrolled.as_bytes()) != *cnf => {
+                Err(FleetError::denied("the key is not the one in the operator's certificate"))
+            }
+            _ => Ok((operator, enrolled)),
+        }
+    }
+
+    async fn audit_refusal(&self, by: &Caller, request: &GrantRequest, error: &FleetError) {
+        let subject = crate::fleet::told(&request.device);
+        let change = Change::new(by.tenant, &by.name, "tunnel.refused", subject)
+            .detail("port", request.port)
+            .detail("host", crate::fleet::told(request.host.as_deref().unwrap_or("")))
+            .detail("reason", error);
+        if let Err(error) = self.fleet.note(change).await {
+            tracing::warn!(%error, "a refused grant could not be audited");
+        }
+    }
+}
+
+fn target(request: &GrantRequest) -> Result<(Host, NonZeroU16), FleetError> {
+    let port = NonZeroU16::new(request.port).ok_or_else(|| FleetError::invalid("port 0 is no port"))?;
+    let host = match &request.host {
+        None => Host::Device,
+        Some(host) => Host::parse(host).map_err(|error| FleetError::invalid(error.to_string()))?,
+    };
+    Ok((host, port))
+}
+
+fn may(by: &Caller, host: &Host, port: NonZeroU16) -> Result<(), FleetError> {
+    let needed = match host {
+        Host::Device if port.get() == RDP_PORT => &[OperatorRole::Rdp][..],
+        Host::Device => &[OperatorRole::Tunnel],
+        _ if port.get() == RDP_PORT => &[OperatorRole::TunnelHosts, OperatorRole::Rdp],
+        _ => &[OperatorRole::TunnelHosts],
+    };
+    match needed.iter().find(|role| !by.roles.allow(**role)) {
+        None => Ok(()),
+        Some(role) => Err(FleetError::denied(format!("this needs the role {role}, which {} does not have", by.name))),
+    }
+}
+
+fn offline(device: &Device) -> FleetError {
+    let seen = device.presence.last_seen.and_then(|seen| seen.elapsed().ok());
+    let seen = seen.map_or("not seen since the server started".to_owned(), |ago| format!("last seen {} s ago", ago.as_secs()));
+    FleetError::new(Kind::Unavailable, format!("device {} is offline: {seen}", device.name))
+}
+
+fn not_admitted(failure: AdmitFailure) -> FleetError {
+    match failure {
+        AdmitFailure::Refused(refused) => FleetError::new(Kind::Limit, format!("the relay refuses: {refused}")),
+        AdmitFailure::Stopped(error) => stopped(error),
+    }
+}
+
+pub(super) fn stopped(error: Stopped) -> FleetError {
+    FleetError::new(Kind::Unavailable, error.to_string())
+}
+
+fn fresh_secret() -> LabelSecret {
+    let mut secret = [0; 32];
+    SystemRandom::new().fill(&mut secret).expect("the operating system gives randomness");
+    LabelSecret::new(secret)
+}
+
+const fn why(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NotFound => "not found",
+        Kind::Conflict => "conflict",
+        Kind::Denied => "denied",
+        Kind::Invalid => "invalid",
+        Kind::Limit => "limit",
+        Kind::Unavailable => "unavailable",
+    }
+}
+
+/// Remote Desktop Protocol, as registered with IANA.
+const RDP_PORT: u16 = 3389;
+/// How long a device may take to take a grant.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const SILENT: &str = "the device did not answer in time";

@@ -1,0 +1,257 @@
+//! Tunnels: grants are minted here, the relay's wishes carried to devices, and the ends of connections recorded.
+//!
+//! ```text
+//! grant: roles ─▶ device online? ─▶ commit (audit intent) ─▶ relay admits ─▶ GRANT to the device ─▶ it accepts ─▶ blob
+//! ```
+
+mod mint;
+mod records;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use klnet_tunnel::grant::{Grant, Host};
+use klnet_tunnel::net::relay::{LiveTunnel, RelayEvent, RelayHandle};
+use klnet_tunnel::relay::{RefusedHello, Scope};
+use klnet_wire::id::{DeviceId, GrantId, TenantId};
+use klnet_wire::message::tunnel::{REVOKE_LIMIT, State};
+use klnet_wire::message::{Message, Recorded, Revoke, TunnelState};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
+
+use crate::agents::Agents;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::fabric::Fabric;
+use crate::fleet::{Caller, Change, Fleet, FleetError, told};
+use crate::metrics::{Metrics, Why};
+use records::Ended;
+
+/// Everything about tunnels.
+#[derive(Debug)]
+pub struct Tunnels {
+    fleet: Arc<Fleet>,
+    fabric: Arc<Fabric>,
+    directory: Arc<Directory>,
+    relay: RelayHandle,
+    metrics: Arc<Metrics>,
+    config: Arc<Config>,
+    /// Set once the agents are there: each of the two needs the other.
+    agents: OnceLock<Arc<Agents>>,
+    /// Grants whose device has not answered yet.
+    answers: Mutex<HashMap<GrantId, oneshot::Sender<Result<(), String>>>>,
+    /// Ends of connections on their way to the store.
+    ended: mpsc::Sender<Ended>,
+}
+
+/// A grant that is open or in use, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The grant.
+    pub grant: GrantId,
+    /// The device.
+    pub device: DeviceId,
+    /// Its name.
+    pub device_name: String,
+    /// Who redeems it.
+    pub operator: String,
+    /// `PORT` of the device, or `HOST:PORT` beside it.
+    pub target: String,
+    /// Whether a connection was verified.
+    pub begun: bool,
+    /// When it ends by itself.
+    pub until: SystemTime,
+    /// Its connections.
+    pub connections: Vec<Connection>,
+}
+
+/// A connection of a grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Where the operator connects from.
+    pub peer: SocketAddr,
+    /// Since when.
+    pub since: SystemTime,
+    /// Bytes from the operator to the target, encrypted as they pass.
+    pub to_target: u64,
+    /// Bytes from the target to the operator, encrypted as they pass.
+    pub to_operator: u64,
+}
+
+impl Tunnels {
+    /// Starts carrying what the relay says.
+    pub fn start(
+        fleet: Arc<Fleet>,
+        fabric: Arc<Fabric>,
+        directory: Arc<Directory>,
+        relay: RelayHandle,
+        events: mpsc::Receiver<RelayEvent>,
+        metrics: Arc<Metrics>,
+        config: Arc<Config>,
+    ) -> Arc<Self> {
+        let (ended, ends) = mpsc::channel(ENDS_CAPACITY);
+        let tunnels = Arc::new(Self {
+            fleet,
+            fabric,
+            directory,
+            relay,
+            metrics,
+            config,
+            agents: OnceLock::new(),
+            answers: Mutex::default(),
+            ended,
+        });
+        tokio::spawn(Arc::clone(&tunnels).follow(events));
+        tokio::spawn(Arc::clone(&tunnels).record(ends));
+        tunnels
+    }
+
+    /// Says who reaches the devices; until then every device is offline.
+    pub fn attach(&self, agents: Arc<Agents>) {
+        // Called once, by the service that made both.
+        let _ = self.agents.set(agents);
+    }
+
+    /// Every grant of a tenant that is open or in use.
+    ///
+    /// # Errors
+    /// `Unavailable` when the relay has stopped.
+    pub async fn list(&self, tenant: TenantId) -> Result<Vec<Tunnel>, FleetError> {
+        let live = self.relay.tunnels().await.map_err(mint::stopped)?;
+        let ours = live.into_iter().filter(|live| live.view.grant.tenant == tenant);
+        Ok(ours.map(|live| self.shown(tenant, &live)).collect())
+    }
+
+    /// Revokes a grant and cuts its connections, at the relay and at the device.
+    ///
+    /// # Errors
+    /// `NotFound` when it is neither open nor in use, `Unavailable`.
+    pub async fn revoke(&self, by: &Caller, grant: GrantId, reason: &str) -> Result<(), FleetError> {
+        let tunnel = self.list(by.tenant).await?.into_iter().find(|tunnel| tunnel.grant == grant);
+        let tunnel = tunnel.ok_or_else(|| FleetError::not_found(format!("no tunnel {grant} is open")))?;
+        let change = Change::new(by.tenant, &by.name, "tunnel.revoke", &tunnel.device_name)
+            .detail("grant", grant)
+            .detail("reason", told(reason));
+        self.fleet.note(change).await?;
+        self.relay.revoke(Scope::Grant(grant)).await.map_err(mint::stopped)
+    }
+
+    /// A device reports on a grant or connection.
+    pub async fn state(&self, tenant: TenantId, device: DeviceId, state: TunnelState) {
+        let Ok(grant) = GrantId::try_from(&state.grant[..]) else { return };
+        let answer = match state.state() {
+            State::GrantAccepted => Some(Ok(())),
+            State::GrantRefused => Some(Err(told(&state.reason))),
+            State::Unknown | State::Verified | State::Rejected => None,
+        };
+        if let Some(answer) = answer {
+            let waiting = self.answers.lock().expect("no holder panics").remove(&grant);
+            if let Some(waiting) = waiting {
+                // Whoever asked may have given up.
+                let _ = waiting.send(answer);
+            }
+        }
+        if state.state() == State::Rejected {
+            self.rejected(tenant, device, grant, &state.reason).await;
+        }
+        if self.relay.state(state, device).await.is_err() {
+            debug!("the relay has stopped");
+        }
+    }
+
+    async fn rejected(&self, tenant: TenantId, device: DeviceId, grant: GrantId, reason: &str) {
+        let change = Change::new(tenant, &format!("device {device}"), "tunnel.rejected", device.to_string())
+            .detail("grant", grant)
+            .detail("reason", told(reason));
+        if let Err(error) = self.fleet.note(change).await {
+            warn!(%error, "a rejected tunnel connection could not be audited");
+        }
+    }
+
+    /// Carries what the relay says until it stops.
+    async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<RelayEvent>) {
+        while let Some(event) = events.recv().await {
+            match event {
+                RelayEvent::Open { device, open } => self.tell(device, Message::Open(open)),
+                RelayEvent::RevokeAt { device, grants, reason } => {
+                    for grants in grants.chunks(REVOKE_LIMIT) {
+                        let grants = grants.iter().map(|grant| Bytes::copy_from_slice(grant.as_bytes())).collect();
+                        self.tell(device, Message::Revoke(Revoke { grants, reason: reason.to_owned() }));
+                    }
+                }
+                RelayEvent::Refused { why, grant, peer } => self.hello_refused(why, grant, peer),
+                RelayEvent::Record(record) => {
+                    if self.ended.send(Ended::Relay(record)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Best effort: an agent that does not hear of an OPEN lets the initiator's wait run out, and one that does not
+    /// hear of a REVOKE is told again when it comes back.
+    fn tell(&self, device: DeviceId, message: Message) {
+        let Some(agents) = self.agents.get() else { return };
+        if let Err(error) = agents.send(device, None, message) {
+            debug!(%device, %error, "a tunnel message did not reach the device");
+        }
+    }
+
+    fn hello_refused(&self, why: RefusedHello, grant: Option<GrantId>, peer: Option<SocketAddr>) {
+        let label = match why {
+            RefusedHello::Unknown => "unknown",
+            RefusedHello::Used => "used",
+            RefusedHello::Pairing => "pairing",
+            RefusedHello::TooMany => "too many",
+            RefusedHello::Full => "full",
+            RefusedHello::NoTarget => "no target",
+            RefusedHello::Rejected => "rejected",
+            RefusedHello::Over => "over",
+        };
+        self.metrics.hellos_refused.get_or_create(&Why { why: label }).inc();
+        debug!(why = label, ?grant, ?peer, "first flight refused");
+    }
+
+    fn recorded(&self, device: DeviceId, cookie: &[u8]) {
+        self.tell(device, Message::Recorded(Recorded { cookie: Bytes::copy_from_slice(cookie) }));
+    }
+
+    fn shown(&self, tenant: TenantId, live: &LiveTunnel) -> Tunnel {
+        let LiveTunnel { view, moved } = live;
+        let grant = &view.grant;
+        let (device, operator) = (grant.device.to_string(), grant.operator.to_string());
+        let device_name = self.fleet.device(tenant, &device).map_or(device, |device| device.name);
+        let operator = self.fleet.operator(tenant, &operator).map_or(operator, |operator| operator.name);
+        let connections = view.pairs.iter().zip(moved).filter(|(pair, _)| pair.verified).map(|(pair, moved)| Connection {
+            peer: pair.initiator,
+            since: SystemTime::now() - pair.opened.elapsed(),
+            to_target: moved.to_target,
+            to_operator: moved.to_initiator,
+        });
+        Tunnel {
+            grant: grant.id,
+            device: grant.device,
+            device_name,
+            operator,
+            target: target_of(grant),
+            begun: view.begun,
+            until: SystemTime::now() + view.deadline.saturating_duration_since(Instant::now()),
+            connections: connections.collect(),
+        }
+    }
+}
+
+/// `PORT`, or `HOST:PORT`, as the audit log and tables show it.
+fn target_of(grant: &Grant) -> String {
+    match &grant.host {
+        Host::Device => grant.port.to_string(),
+        host => format!("{host}:{}", grant.port),
+    }
+}
+
+/// Ends of connections that wait for the store.
+const ENDS_CAPACITY: usize = 1024;

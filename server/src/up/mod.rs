@@ -1,0 +1,1 @@
+//! `klserver up`.
