@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
@@ -21,7 +21,7 @@ use crate::net::mover::{self, Flow};
 use crate::net::{exchange, inner, socket};
 use crate::pair::{ConnId, EndReason, PairLimits};
 use crate::stream::Answer;
-use crate::target::{DIAL_WAIT, GO_WAIT, Input, RESOLVE_WAIT};
+use crate::target::{DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, Input, RESOLVE_WAIT};
 
 /// What the core wants done next; the end of the orders means: close.
 #[derive(Debug)]
@@ -224,7 +224,7 @@ async fn accept(
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     timeout_at(deadline.into(), stream.readable()).await.map_err(late)??;
     let accepting = TlsAcceptor::from(tls).accept(stream);
-    let stream = timeout(HANDSHAKE_TIMEOUT, accepting).await.map_err(late)??;
+    let stream = timeout(HANDSHAKE_WAIT, accepting).await.map_err(late)??;
     let key = inner::peer_key(stream.get_ref().1).map_err(io::Error::other)?;
     Ok((stream, key))
 }
@@ -254,7 +254,5 @@ async fn dial_target(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr)
     Err(last)
 }
 
-/// How long the inner handshake may take once its first byte has come.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most addresses of a name that are looked at.
 const ADDRESS_LIMIT: usize = 16;
