@@ -21,12 +21,13 @@ use super::input::Parts;
 use super::rate::{Buckets, Pace, TooFast};
 use super::reply::Refusal;
 use super::route::Route;
+use crate::metrics::Why;
 
 /// Serves exactly `routes`; everything else is not there.
 ///
 /// # Panics
 /// When a route has a method that HTTP does not name, or two routes are the same: faults of the table.
-pub fn router(context: &Context, routes: Vec<Route>, pace: Pace) -> Router {
+pub(super) fn router(context: &Context, routes: Vec<Route>, pace: Pace) -> Router {
     let buckets = Arc::new(Mutex::new(Buckets::new(pace)));
     let mut router = Router::new();
     for route in routes {
@@ -57,10 +58,13 @@ impl Gate {
             let message = "the server did not finish in time; whether it was done is not known";
             Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message))
         });
-        answered.unwrap_or_else(|refusal| {
-            tracing::debug!(route = self.route.id, status = refusal.status().as_u16(), "request refused");
-            refusal.into_response()
-        })
+        let (why, response) = match answered {
+            Ok(response) => ("ok", response),
+            Err(refusal) => (refusal.code(), refusal.into_response()),
+        };
+        tracing::debug!(route = self.route.id, why, "request");
+        self.context.metrics.requests.get_or_create(&Why { why }).inc();
+        response
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Refusal> {

@@ -107,9 +107,9 @@ impl Refusal {
         Self { retry_after: Some(seconds.max(1)), ..refusal }
     }
 
-    /// The HTTP status.
-    pub const fn status(&self) -> StatusCode {
-        self.status
+    /// One word for a program, from a closed set.
+    pub const fn code(&self) -> &'static str {
+        self.code
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit;
 use crate::fleet::{self, seconds};
+use crate::tunnels;
 
 /// Whether the server serves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -220,14 +221,35 @@ pub struct NewToken {
 /// A grant that is open or in use.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Tunnel {
-    /// Its id.
+    /// The grant's id.
     pub grant: String,
+    /// The device's id.
+    pub device: String,
+    /// Its name.
+    pub device_name: String,
+    /// Name of the operator who redeems it.
+    pub operator: String,
+    /// `PORT` of the device, or `HOST:PORT` beside it.
+    pub target: String,
+    /// Whether a connection was verified.
+    pub begun: bool,
+    /// When it ends by itself.
+    pub until: u64,
+    /// Its connections.
+    pub connections: Vec<Connection>,
 }
 
-impl From<crate::tunnels::TunnelView> for Tunnel {
-    fn from(view: crate::tunnels::TunnelView) -> Self {
-        Self { grant: view.grant }
-    }
+/// A connection of a grant.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Connection {
+    /// Where the operator connects from.
+    pub peer: String,
+    /// Since when.
+    pub since: u64,
+    /// Bytes from the operator to the target, encrypted as they pass.
+    pub to_target: u64,
+    /// Bytes from the target to the operator, encrypted as they pass.
+    pub to_operator: u64,
 }
 
 /// Which audit entries to show.
@@ -255,6 +277,32 @@ pub struct AuditEntry {
     pub subject: String,
     /// Anything else worth knowing.
     pub detail: BTreeMap<String, String>,
+}
+
+impl From<tunnels::Tunnel> for Tunnel {
+    fn from(tunnel: tunnels::Tunnel) -> Self {
+        Self {
+            grant: tunnel.grant.to_string(),
+            device: tunnel.device.to_string(),
+            device_name: tunnel.device_name,
+            operator: tunnel.operator,
+            target: tunnel.target,
+            begun: tunnel.begun,
+            until: seconds(tunnel.until),
+            connections: tunnel.connections.into_iter().map(Connection::from).collect(),
+        }
+    }
+}
+
+impl From<tunnels::Connection> for Connection {
+    fn from(connection: tunnels::Connection) -> Self {
+        Self {
+            peer: connection.peer.to_string(),
+            since: seconds(connection.since),
+            to_target: connection.to_target,
+            to_operator: connection.to_operator,
+        }
+    }
 }
 
 impl From<audit::AuditEntry> for AuditEntry {

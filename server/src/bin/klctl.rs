@@ -1,2 +1,5 @@
-//! Work in progress.
-fn main() {}
+//! The `klctl` command; see [`klnet_server::ctl`].
+
+fn main() -> std::process::ExitCode {
+    klnet_server::ctl::main(std::env::args_os())
+}

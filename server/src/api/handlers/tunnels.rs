@@ -18,7 +18,7 @@ pub(in crate::api) async fn grant(
 }
 
 pub(in crate::api) async fn list(Call { by, context }: Call<Caller>, (): ()) -> Reply<Vec<Tunnel>> {
-    Ok(Json(context.tunnels.list(by.tenant).await.into_iter().map(Tunnel::from).collect()))
+    Ok(Json(context.tunnels.list(by.tenant).await?.into_iter().map(Tunnel::from).collect()))
 }
 
 pub(in crate::api) async fn revoke(
