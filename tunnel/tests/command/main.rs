@@ -1,6 +1,8 @@
 //! The `klsctunnel` command as a process, against a relay, a target and a small API in this one.
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 mod api;
+mod openssh;
 #[allow(dead_code)] // shared with the tests of whole tunnels, which use more of it
 #[path = "../loopback/world.rs"]
 mod world;
