@@ -1,0 +1,256 @@
+//! The agent: one loop that finds a server, keeps a session with it, and serves tunnels.
+
+mod outage;
+mod session;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use klnet_tunnel::net::target::Stopped;
+use klnet_wire::id::{DeviceId, Id};
+use klnet_wire::identity::tls::{ALPN_AGENT, client_config};
+use klnet_wire::net::dial::DialError;
+use klnet_wire::outbox::Full;
+use klnet_wire::session::CloseReason;
+use klnet_wire::signed::Signed;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::ClientConfig;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::{self, Backoff};
+use crate::clock::{self, ServerClock};
+use crate::config::Config;
+use crate::control::{self, Dialled, Unreachable};
+use crate::directory::{Directory, Taken};
+use crate::discovery::{self, DiscoveryError};
+use crate::random::Random;
+use crate::state::{Device, Folder, Lock, StateError};
+use crate::status::{Connection, StatusFile};
+use crate::tunnels::Tunnels;
+use outage::Outage;
+
+/// A Network Agent.
+#[derive(Debug)]
+pub struct Agent {
+    folder: Folder,
+    _lock: Lock,
+    device: Device,
+    directory: Directory,
+    tls: Arc<ClientConfig>,
+    tunnels: Tunnels,
+    backoff: Backoff,
+    random: Random,
+    clock: ServerClock,
+    status: StatusFile,
+    outage: Outage,
+    /// Tells a restart from a reconnect.
+    boot_id: Bytes,
+    /// The last attempt reached no server: the list may be old.
+    astray: bool,
+}
+
+/// Why an agent does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The state folder is not usable.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// TLS cannot be set up with this identity.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The server has asked the agent never to come back.
+    #[error("the server refuses this device for good: {0}")]
+    Banned(String),
+    /// The tunnel target's task is over.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+enum NoSession {
+    #[error("no server is known: {0}")]
+    NoServers(DiscoveryError),
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    #[error("{0}")]
+    OwnCertificate(String),
+    #[error("HELLO was not sent: {0}")]
+    Greeting(Full),
+    #[error("the server closed the connection before WELCOME: it may refuse this device's certificate")]
+    NotWelcomed,
+    #[error("{0}")]
+    Ended(CloseReason),
+    #[error("the server asked this agent to leave: {0}")]
+    SentAway(String),
+}
+
+impl Agent {
+    /// Takes the state folder of `config` and starts a target; dials nothing yet.
+    ///
+    /// Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// [`AgentError::State`] or [`AgentError::Tls`].
+    pub fn open(config: &Config) -> Result<Self, AgentError> {
+        let folder = Folder::new(&config.state);
+        let device = folder.device()?;
+        let lock = folder.lock()?;
+        let directory = folder.directory(&device)?;
+        let tls = client_config(Some(&device.identity), device.trust.clone(), &[ALPN_AGENT])?;
+        let mut random = Random::new(seed());
+        Ok(Self {
+            status: StatusFile::create(&folder, device.principal.id::<()>().to_string()),
+            tunnels: Tunnels::start(&device, config.tunnel.clone()),
+            backoff: Backoff::new(Random::new(random.bits())),
+            boot_id: Bytes::from(Id::<()>::random().to_vec()),
+            clock: ServerClock::default(),
+            outage: Outage::default(),
+            astray: false,
+            _lock: lock,
+            folder,
+            device,
+            directory,
+            tls,
+            random,
+        })
+    }
+
+    /// Which device this is.
+    pub fn device(&self) -> DeviceId {
+        self.device.principal.id()
+    }
+
+    /// Runs until `shutdown`, saying goodbye to the server then.
+    ///
+    /// # Errors
+    /// [`AgentError::Banned`] when the server wants this device never to come back.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
+        if let Some(keys) = self.directory.keys() {
+            self.tunnels.keys(keys.clone()).await?;
+        }
+        let ended = self.keep(&shutdown).await;
+        match &ended {
+            Err(AgentError::Banned(reason)) => {
+                self.status.connection(Connection::Banned { reason: reason.clone() });
+            }
+            _ => self.status.connection(Connection::Stopped),
+        }
+        ended
+    }
+
+    async fn keep(&mut self, shutdown: &CancellationToken) -> Result<(), AgentError> {
+        while !shutdown.is_cancelled() {
+            // 1. Drain.
+            match self.backoff.poll_output() {
+                Some(backoff::Output::Dial) => {
+                    self.attempt(shutdown).await?;
+                    continue;
+                }
+                Some(backoff::Output::Stop { reason }) => return Err(AgentError::Banned(reason)),
+                None => {}
+            }
+            let deadline = self.backoff.poll_timeout().unwrap_or_else(Instant::now);
+            // 2. Wait for whatever comes first.
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = sleep_until(deadline.into()) => self.backoff.handle_timeout(Instant::now()),
+                // Nobody is there to be told; the target tells again after the next WELCOME.
+                message = self.tunnels.message() => {
+                    message?;
+                    self.status.tunnel_connections(self.tunnels.connections());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One attempt: a session until it ends, or none.
+    async fn attempt(&mut self, shutdown: &CancellationToken) -> Result<(), AgentError> {
+        self.status.connection(Connection::Connecting);
+        let dialled = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            dialled = self.dial() => dialled,
+        };
+        self.astray = dialled.is_err();
+        let ended = match dialled {
+            Ok(dialled) => self.session(dialled, shutdown).await?,
+            Err(error) => Err(error),
+        };
+        self.backoff.handle_input(Instant::now(), backoff::Input::Ended);
+        if let Err(error) = ended {
+            self.failed(&error);
+        }
+        Ok(())
+    }
+
+    async fn dial(&mut self) -> Result<Dialled, NoSession> {
+        let now = SystemTime::now();
+        clock::own_certificate(&self.device, now).map_err(|error| {
+            let skew = self.clock.skew(Instant::now(), now);
+            NoSession::OwnCertificate(clock::explain("this device's certificate", &error, skew))
+        })?;
+        let discovered = match self.astray || !self.directory.is_fresh(now) {
+            true => self.discover().await,
+            false => Ok(()),
+        };
+        let candidates = self.directory.candidates(&mut self.random);
+        match discovered {
+            Err(error) if candidates.is_empty() => return Err(NoSession::NoServers(error)),
+            Err(error) => tracing::debug!(%error, "discovery failed; the stored server list is used"),
+            Ok(()) => {}
+        }
+        Ok(control::dial(&candidates, &self.tls).await?)
+    }
+
+    async fn discover(&mut self) -> Result<(), DiscoveryError> {
+        let (keys, servers) = discovery::ask(&self.device).await?;
+        self.take_keys(&keys).await?;
+        let _ = discovery::take_servers(&mut self.directory, &self.folder, &servers)?;
+        Ok(())
+    }
+
+    async fn take_keys(&mut self, keys: &Signed) -> Result<(), DiscoveryError> {
+        let taken = discovery::take_keys(&mut self.directory, &self.folder, keys)?;
+        if let (Taken::Newer, Some(keys)) = (taken, self.directory.keys()) {
+            tracing::info!(version = keys.version, "the fabric has a newer key set");
+            // A target that has stopped ends the agent where its messages are read.
+            let _ = self.tunnels.keys(keys.clone()).await;
+        }
+        Ok(())
+    }
+
+    /// Says why there is no session: one warning for each outage, the rest for whoever looks closer.
+    fn failed(&mut self, error: &NoSession) {
+        let reason = self.words(error);
+        match self.outage.begins(Instant::now()) {
+            true => tracing::warn!(%reason, "no connection to the server"),
+            false => tracing::debug!(%reason, "still no connection to the server"),
+        }
+        let wait = self.backoff.poll_timeout().map(|next| next.saturating_duration_since(Instant::now()));
+        self.status.failed(reason, wait.unwrap_or_default());
+    }
+
+    fn words(&self, error: &NoSession) -> String {
+        let NoSession::Unreachable(Unreachable(errors)) = error else { return error.to_string() };
+        let about_time = errors.iter().find_map(|error| match error {
+            DialError::Certificate { error, .. } if clock::is_about_time(error) => Some(error),
+            _ => None,
+        });
+        match about_time {
+            Some(error) => {
+                let skew = self.clock.skew(Instant::now(), SystemTime::now());
+                clock::explain("the server's certificate", error, skew)
+            }
+            None => error.to_string(),
+        }
+    }
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives randomness");
+    u64::from_le_bytes(bytes)
+}

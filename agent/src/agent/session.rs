@@ -1,0 +1,181 @@
+//! One session of the agent: from HELLO to whatever ends it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use klnet_tunnel::net::target::Session;
+use klnet_wire::id::ServerId;
+use klnet_wire::message::{GoAway, Hello, Message, Welcome};
+use klnet_wire::session::{CloseReason, Event, FEATURES, MINOR_MAX, MINOR_MIN};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{Agent, AgentError, NoSession};
+use crate::control::{Control, Dialled};
+use crate::directory::Candidate;
+use crate::discovery::{self, DiscoveryError};
+use crate::status::{BUILD, Connection, unix_now};
+use crate::{backoff, platform, tunnels};
+
+/// Where a session leads, and what has happened in it.
+struct Course {
+    candidate: Candidate,
+    address: SocketAddr,
+    server: Option<ServerId>,
+    welcomed: bool,
+    /// What GOAWAY said.
+    sent_away: Option<String>,
+}
+
+impl Agent {
+    /// Keeps a session until it ends; the outer result is fatal, the inner one says why there is no session now.
+    pub(super) async fn session(
+        &mut self,
+        dialled: Dialled,
+        shutdown: &CancellationToken,
+    ) -> Result<Result<(), NoSession>, AgentError> {
+        let mut course = Course::new(&dialled);
+        let mut control = match dialled.greet(self.hello(), self.random.bits()) {
+            Ok(control) => control,
+            Err(error) => return Ok(Err(NoSession::Greeting(error))),
+        };
+        loop {
+            tokio::select! {
+                event = control.event() => match event {
+                    Some(event) => self.event(event, &control, &mut course).await?,
+                    None => break,
+                },
+                message = self.tunnels.message() => {
+                    control.send(message?).await;
+                    self.status.tunnel_connections(self.tunnels.connections());
+                }
+                () = shutdown.cancelled() => {
+                    control.leave("the agent shuts down").await;
+                    // The server may be gone; nothing depends on its seeing the farewell.
+                    let _ = timeout(FAREWELL_TIMEOUT, control.end()).await;
+                    return Ok(Ok(()));
+                }
+            }
+        }
+        self.tunnels.disconnected().await?;
+        Ok(Err(course.end(control.end().await)))
+    }
+
+    async fn event(
+        &mut self,
+        event: Event,
+        control: &Control,
+        course: &mut Course,
+    ) -> Result<(), AgentError> {
+        match event {
+            Event::Welcome(welcome) => self.welcomed(&welcome, course).await,
+            Event::Pong(took) => {
+                self.status.round_trip(took);
+                Ok(())
+            }
+            Event::Message(Message::GoAway(message)) => {
+                self.sent_away(message, control, course).await;
+                Ok(())
+            }
+            Event::Message(message) => self.message(message).await,
+            Event::Hello(_) | Event::Heartbeat => Ok(()),
+        }
+    }
+
+    async fn message(&mut self, message: Message) -> Result<(), AgentError> {
+        let taken = match self.tunnels.receive(message).await? {
+            Some(Message::Keys(keys)) => self.take_keys(&keys).await,
+            Some(Message::Servers(servers)) => {
+                discovery::take_servers(&mut self.directory, &self.folder, &servers).map(|_| ())
+            }
+            _ => Ok(()),
+        };
+        match taken {
+            Err(DiscoveryError::State(error)) => tracing::warn!(%error, "a newer list was not stored"),
+            Err(error) => tracing::warn!(%error, "the server sent a list that is refused"),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    async fn welcomed(&mut self, welcome: &Welcome, course: &mut Course) -> Result<(), AgentError> {
+        let now = Instant::now();
+        course.welcomed = true;
+        let window = Duration::from_millis(welcome.reconnect_window_ms.into());
+        self.backoff.handle_input(now, backoff::Input::Connected { window });
+        self.compare_clocks(now, welcome.clock);
+        let server = course.candidate.to_string();
+        let outage = self.outage.ends(now).map(|outage| outage.as_secs());
+        tracing::info!(%server, epoch = welcome.epoch, outage, "connected");
+        self.status.connection(Connection::Connected {
+            server,
+            address: course.address.to_string(),
+            epoch: welcome.epoch,
+            heartbeat_ms: u64::try_from(welcome.heartbeat().as_millis()).unwrap_or(u64::MAX),
+            round_trip_ms: None,
+        });
+        let servers = self.directory.servers().map(|list| list.servers.as_slice()).unwrap_or_default();
+        let hosts: Vec<String> = servers.iter().map(|server| server.host.clone()).collect();
+        let session = Session {
+            server: course.address,
+            epoch: welcome.epoch,
+            clock: welcome.clock,
+            relay: course.server,
+            forbidden: tunnels::forbidden(course.address, hosts).await,
+        };
+        Ok(self.tunnels.connected(session).await?)
+    }
+
+    /// A clock that is off is told, and nothing else: no decision depends on it.
+    fn compare_clocks(&mut self, now: Instant, server: u64) {
+        self.clock.told(now, server);
+        let Some(skew) = self.clock.skew(now, SystemTime::now()) else { return };
+        if skew.is_wrong() {
+            tracing::warn!(%skew, "the clock is wrong");
+        }
+        self.status.clock_skew(skew.seconds);
+    }
+
+    async fn sent_away(&mut self, message: GoAway, control: &Control, course: &mut Course) {
+        let now = Instant::now();
+        let within = Duration::from_millis(message.reconnect_ms.into());
+        self.backoff.handle_input(now, backoff::Input::GoAway { within });
+        if message.forever {
+            self.backoff.handle_input(now, backoff::Input::Banned { reason: message.reason.clone() });
+        }
+        course.sent_away = Some(message.reason);
+        control.leave("asked to leave").await;
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            minor_min: MINOR_MIN,
+            minor_max: MINOR_MAX,
+            features: FEATURES,
+            build: BUILD.to_owned(),
+            boot_id: self.boot_id.clone(),
+            host_name: self.device.name.clone().unwrap_or_else(platform::host_name),
+            os: platform::os(),
+            key_set: self.directory.key_version(),
+            clock: unix_now(),
+        }
+    }
+}
+
+impl Course {
+    fn new(dialled: &Dialled) -> Self {
+        let (candidate, address, server) = (dialled.candidate.clone(), dialled.address, dialled.server);
+        Self { candidate, address, server, welcomed: false, sent_away: None }
+    }
+
+    fn end(self, reason: CloseReason) -> NoSession {
+        match (self.sent_away, reason) {
+            (Some(reason), _) => NoSession::SentAway(reason),
+            (None, CloseReason::Eof) if !self.welcomed => NoSession::NotWelcomed,
+            (None, reason) => NoSession::Ended(reason),
+        }
+    }
+}
+
+/// How long the farewell may take.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,102 @@
+//! The arguments of `klnagent` and `klnagchk`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use klnet_wire::identity::enroll::parse_pin;
+use klnet_wire::identity::trust::Pin;
+
+/// Network Agent of klnet: keeps this device connected to its Administration Server.
+#[derive(Debug, Parser)]
+#[command(name = "klnagent", version)]
+pub(super) struct Agent {
+    /// What to do
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// How log lines are written, to standard error; KLNET_LOG chooses the level
+    #[arg(long, global = true, value_enum, default_value_t = Log::Text)]
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make this device a member of a fabric, with the line that `klctl token create` prints
+    Enroll(Enroll),
+    /// Connect to the server and stay connected
+    Run(Place),
+    /// Show what the running agent is doing
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// Print the status as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Where configuration and state are.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// State folder; over the one in the configuration [default: /var/lib/klnet/agent]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+    /// Configuration file [default: /etc/klnet/agent.toml, which may be missing]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Enroll {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Base of the server's API: https://HOST[:PORT]
+    #[arg(long, value_name = "URL")]
+    pub(super) server: String,
+    /// SHA-256 of the fabric's root certificate, 64 hexadecimal digits
+    #[arg(long, value_name = "SHA256", value_parser = pin)]
+    pub(super) root: PinArg,
+    /// Enrolment token; `-` reads it from standard input
+    #[arg(long, env = "KLNET_TOKEN", hide_env_values = true)]
+    pub(super) token: String,
+    /// Name of the device at the server, instead of its host name
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Replace the identity that this device has
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// Why does the agent of this device not connect? Tries every step and says what to do.
+#[derive(Debug, Parser)]
+#[command(name = "klnagchk", version)]
+pub(super) struct Check {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A pin on the command line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PinArg(pub(super) Pin);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Log {
+    /// For people
+    Text,
+    /// One JSON object for each line
+    Json,
+}
+
+fn pin(text: &str) -> Result<PinArg, String> {
+    parse_pin(text).map(PinArg).ok_or_else(|| "a root pin is 64 hexadecimal digits".to_owned())
+}

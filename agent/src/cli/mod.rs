@@ -1,0 +1,155 @@
+//! The commands `klnagent` and `klnagchk`.
+//!
+//! Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 refused by the server, 4 server not reachable.
+
+mod args;
+mod failure;
+mod log;
+mod run;
+mod show;
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser};
+
+use crate::check::{self, Outcome, Report, Step};
+use crate::config::{Config, ConfigError};
+use crate::enroll::{Invitation, Token, enroll};
+use crate::state::Folder;
+use crate::status::{Connection, Status};
+use args::{Agent, Check, Command, Enroll, Place};
+
+/// Runs `klnagent`: `args` begin with the program's own name.
+pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Agent::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    log::start(args.log);
+    finish("klnagent", agent(args.command))
+}
+
+/// Runs `klnagchk`: `args` begin with the program's own name.
+pub fn check_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Check::try_parse_from(args) {
+        Ok(args) => finish("klnagchk", checked(&args)),
+        Err(error) => usage(&error),
+    }
+}
+
+fn agent(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Enroll(args) => on_runtime(enrolled(args)),
+        Command::Run(place) => {
+            let config = place.config()?;
+            on_runtime(run::run(&config))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status { place, json } => status(&place, json),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Agent::command(), "klnagent", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Agent::command()).render(&mut page)?;
+            print(&page)
+        }
+    }
+}
+
+async fn enrolled(args: Enroll) -> Result<ExitCode> {
+    let folder = Folder::new(args.place.config()?.state);
+    let token = Token(token(args.token)?);
+    let invitation = Invitation { server: args.server, root: args.root.0, token, name: args.name };
+    let device = enroll(&folder, &invitation, args.force).await?;
+    let (id, at) = (device.principal.id::<()>(), folder.path().display());
+    print(format!("enrolled as device {id}; its identity is in {at}\n").as_bytes())
+}
+
+/// The token, from standard input when it is `-`: arguments can be seen by every process of the device.
+fn token(argument: String) -> Result<String> {
+    if argument != "-" {
+        return Ok(argument);
+    }
+    let mut text = String::new();
+    std::io::stdin().take(TOKEN_LIMIT).read_to_string(&mut text).context("the token cannot be read")?;
+    Ok(text.trim().to_owned())
+}
+
+fn status(place: &Place, json: bool) -> Result<ExitCode> {
+    let folder = Folder::new(place.config()?.state);
+    let status = Status::read(&folder)
+        .with_context(|| format!("no agent has run with the state in {}", folder.path().display()))?;
+    // Without the right to see the lock, the file's word is taken.
+    let running = folder.is_locked().unwrap_or(true);
+    let text = match json {
+        true => serde_json::to_string_pretty(&status)? + "\n",
+        false => show::status(&status, running),
+    };
+    print(text.as_bytes())?;
+    let connected = running && matches!(status.connection, Connection::Connected { .. });
+    Ok(if connected { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
+}
+
+fn checked(args: &Check) -> Result<ExitCode> {
+    let report = match args.place.config() {
+        Ok(config) => on_runtime(async { Ok(check::run(&Folder::new(config.state)).await) })?,
+        Err(error) => misconfigured(&error),
+    };
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&report)? + "\n",
+        false => show::report(&report),
+    };
+    print(text.as_bytes())?;
+    Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
+}
+
+fn misconfigured(error: &ConfigError) -> Report {
+    let advice = "correct the file; klnagent does not start with it".to_owned();
+    let outcome = Outcome::Failed { why: error.to_string(), advice };
+    Report { steps: vec![Step { name: "configuration".to_owned(), outcome }] }
+}
+
+impl Place {
+    fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(state) = &self.state {
+            config.state.clone_from(state);
+        }
+        Ok(config)
+    }
+}
+
+fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(WORKERS).enable_all().build().context("no runtime")?;
+    runtime.block_on(work)
+}
+
+fn print(text: &[u8]) -> Result<ExitCode> {
+    std::io::stdout().write_all(text).context("standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn finish(program: &str, result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("{program}: {error:#}");
+        failure::exit_code(&error)
+    })
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when the stream is gone.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::FAILED))
+}
+
+/// Threads of an agent: one may be held up by a slow disk while another keeps the heartbeat.
+const WORKERS: usize = 2;
+/// Longest token that is read, in bytes.
+const TOKEN_LIMIT: u64 = 4096;

@@ -1,0 +1,67 @@
+//! Status and reports, as text for a terminal.
+
+use std::time::Duration;
+
+use crate::check::{Outcome, Report};
+use crate::status::{Connection, Status, unix_now};
+
+/// The status in a few lines.
+pub(super) fn status(status: &Status, running: bool) -> String {
+    let since = span(unix_now().saturating_sub(status.since));
+    let connection = match &status.connection {
+        _ if !running => "not running".to_owned(),
+        Connection::Connecting => "looks for a server".to_owned(),
+        Connection::Connected { server, address, epoch, .. } => {
+            format!("connected to {server} ({address}), session {epoch}, for {since}")
+        }
+        Connection::Waiting { seconds } => {
+            format!("not connected for {since}; a try every {seconds} s or so")
+        }
+        Connection::Banned { reason } => {
+            format!("stopped: the server refuses this device for good: {reason}")
+        }
+        Connection::Stopped => format!("stopped {since} ago"),
+    };
+    let mut lines = vec![("device", status.device.clone()), ("connection", connection)];
+    if let Connection::Connected { heartbeat_ms, round_trip_ms, .. } = &status.connection {
+        let answered =
+            round_trip_ms.map_or(String::new(), |took| format!(", the last answered in {took} ms"));
+        lines.push(("heartbeat", format!("every {:?}{answered}", Duration::from_millis(*heartbeat_ms))));
+    }
+    if let Some(skew) = status.clock_skew {
+        lines.push(("clock", format!("{skew:+} s against the server's")));
+    }
+    lines.push(("tunnels", format!("{} connections", status.tunnel_connections)));
+    if let Some(error) = &status.last_error {
+        let ago = span(unix_now().saturating_sub(error.at));
+        lines.push(("last error", format!("{} ({ago} ago)", error.text)));
+    }
+    lines.push(("klnagent", format!("{}, process {}", status.build, status.pid)));
+    lines.into_iter().map(|(name, text)| format!("{name:<12}{text}\n")).collect()
+}
+
+/// The report: a line for each step, and what to do below one that failed.
+pub(super) fn report(report: &Report) -> String {
+    let mut text = String::new();
+    for step in &report.steps {
+        let (mark, detail, advice) = match &step.outcome {
+            Outcome::Ok { detail } => ("ok", detail.as_str(), None),
+            Outcome::Failed { why, advice } => ("FAILED", why.as_str(), Some(advice)),
+            Outcome::Skipped => ("-", "not tried", None),
+        };
+        text += &format!("{mark:<8}{:<21}{detail}\n", step.name);
+        if let Some(advice) = advice {
+            text += &format!("{:<29}-> {advice}\n", "");
+        }
+    }
+    text
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

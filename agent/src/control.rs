@@ -1,0 +1,126 @@
+//! The control connection: the one connection an agent keeps to its server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use klnet_wire::id::ServerId;
+use klnet_wire::identity::Principal;
+use klnet_wire::message::{Goodbye, Hello, Message};
+use klnet_wire::net::dial::{self, DialError};
+use klnet_wire::net::link::{Command, drive};
+use klnet_wire::outbox::Full;
+use klnet_wire::session::{CloseReason, Config, Event, Session};
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
+
+use crate::directory::Candidate;
+
+/// A TLS connection to a server of the fabric, before HELLO.
+#[derive(Debug)]
+pub struct Dialled {
+    /// Host and port as they were dialled.
+    pub candidate: Candidate,
+    /// The address they led to.
+    pub address: SocketAddr,
+    /// The server, as its certificate names it.
+    pub server: Option<ServerId>,
+    stream: TlsStream<TcpStream>,
+}
+
+/// A session with a server. Its task ends when this is dropped.
+#[derive(Debug)]
+pub struct Control {
+    commands: mpsc::Sender<Command>,
+    events: mpsc::Receiver<Event>,
+    task: JoinHandle<CloseReason>,
+}
+
+/// Why none of the candidates was reached: what each of them said.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct Unreachable(pub Vec<DialError>);
+
+/// Dials the candidates in order, until one of them proves to be a server of the fabric.
+///
+/// # Errors
+/// [`Unreachable`] with the error of each.
+pub async fn dial(candidates: &[Candidate], tls: &Arc<ClientConfig>) -> Result<Dialled, Unreachable> {
+    let mut errors = Vec::new();
+    for candidate in candidates {
+        match dial::dial(&candidate.host, candidate.port, tls.clone()).await {
+            Ok((stream, address)) => {
+                let server = server_of(&stream);
+                return Ok(Dialled { candidate: candidate.clone(), address, server, stream });
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    Err(Unreachable(errors))
+}
+
+/// Whom the verified certificate names.
+fn server_of(stream: &TlsStream<TcpStream>) -> Option<ServerId> {
+    let leaf = stream.get_ref().1.peer_certificates()?.first()?;
+    Some(Principal::named_in(leaf)?.id())
+}
+
+impl Dialled {
+    /// Says HELLO. `jitter_seed` spreads the heartbeats of a fleet.
+    ///
+    /// # Errors
+    /// [`Full`] when `hello` does not fit in a frame.
+    pub fn greet(self, hello: Hello, jitter_seed: u64) -> Result<Control, Full> {
+        let config = Config { jitter_seed, ..Config::default() };
+        let mut session = Session::agent(Instant::now(), config, hello)?;
+        let (commands, mut command_queue) = mpsc::channel(QUEUE);
+        let (event_queue, events) = mpsc::channel(QUEUE);
+        let task =
+            tokio::spawn(
+                async move { drive(self.stream, &mut session, &mut command_queue, &event_queue).await },
+            );
+        Ok(Control { commands, events, task })
+    }
+
+    /// The connection itself, for a look at how it fares without HELLO.
+    pub fn into_stream(self) -> TlsStream<TcpStream> {
+        self.stream
+    }
+}
+
+impl Control {
+    /// The next thing that happens; `None` once the session has ended and everything before was told.
+    pub async fn event(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Queues a message; one for a session that has ended is left out.
+    pub async fn send(&self, message: Message) {
+        let _ = self.commands.send(Command::Send(message)).await;
+    }
+
+    /// Says goodbye and ends the session.
+    pub async fn leave(&self, reason: &str) {
+        let last = Message::Goodbye(Goodbye { reason: reason.to_owned() });
+        let _ = self.commands.send(Command::Finish(last, reason.to_owned())).await;
+    }
+
+    /// Waits for the end, and says why it came.
+    pub async fn end(mut self) -> CloseReason {
+        while self.events.recv().await.is_some() {}
+        let ended = (&mut self.task).await;
+        ended.unwrap_or_else(|error| CloseReason::Local(error.to_string()))
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Commands and events that wait: more than the frames of a full burst of OPENs.
+const QUEUE: usize = 64;

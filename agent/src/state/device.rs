@@ -1,0 +1,161 @@
+//! The device's identity, as enrolment left it.
+
+use std::fs;
+use std::io;
+
+use klnet_wire::identity::enroll::{Enrolled, parse_pin, print_pin};
+use klnet_wire::identity::profile::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
+use klnet_wire::identity::tls::Identity;
+use klnet_wire::identity::trust::public_key_of;
+use klnet_wire::identity::{Principal, Role, Trust};
+use klnet_wire::signing::SigningKey;
+use serde::{Deserialize, Serialize};
+
+use super::{Folder, StateError};
+use crate::directory::Candidate;
+
+/// An enrolled device.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// Base of the API and of discovery: `https://HOST[:PORT]`.
+    pub server: String,
+    /// The name given at enrolment instead of the host name.
+    pub name: Option<String>,
+    /// Whom the certificate names.
+    pub principal: Principal,
+    /// Chain and key.
+    pub identity: Identity,
+    /// The fabric's root.
+    pub trust: Trust,
+}
+
+/// `agent.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    server: String,
+    root: String,
+    tenant: String,
+    device: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+impl Device {
+    /// Puts together what enrolment gave, and what was asked for it.
+    pub fn new(server: String, name: Option<String>, enrolled: &Enrolled, key: SigningKey) -> Self {
+        let identity = Identity { chain: enrolled.chain.clone(), key };
+        let (principal, trust) = (enrolled.principal.clone(), enrolled.trust.clone());
+        Self { server, name, principal, identity, trust }
+    }
+
+    /// Host and port of the API, out of the URL.
+    pub fn host_and_port(&self) -> Candidate {
+        let rest = self.server.trim_start_matches("https://").trim_end_matches('/');
+        let explicit = rest.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = explicit.unwrap_or((rest, HTTPS_PORT));
+        Candidate { host: host.to_owned(), port }
+    }
+
+    fn file(&self) -> File {
+        File {
+            server: self.server.clone(),
+            root: print_pin(&self.trust.pin()),
+            tenant: self.principal.tenant.to_string(),
+            device: self.principal.id::<()>().to_string(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl Folder {
+    /// Whether the folder holds an identity.
+    pub fn is_enrolled(&self) -> bool {
+        self.file(AGENT).exists()
+    }
+
+    /// Stores an identity. `agent.json` is the last file written and the first removed: an identity is whole, or none.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn save(&self, device: &Device) -> Result<(), StateError> {
+        let path = self.file(AGENT);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StateError::Io { path, error });
+            }
+            _ => {}
+        }
+        self.write(KEY, key_to_pem(&device.identity.key).as_bytes())?;
+        self.write(CHAIN, chain_to_pem(&device.identity.chain).as_bytes())?;
+        let text = serde_json::to_string_pretty(&device.file()).expect("strings can be written as JSON");
+        self.write(AGENT, text.as_bytes())
+    }
+
+    /// Reads the identity, and checks that its parts belong together.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn device(&self) -> Result<Device, StateError> {
+        let file = self.agent_file()?;
+        let (key, chain) = (self.key()?, self.read(CHAIN)?);
+        let chain = chain_from_pem(&chain).ok_or_else(|| self.damaged(CHAIN, "not certificates in PEM"))?;
+        let (Some(leaf), Some(root)) = (chain.first(), chain.last()) else {
+            return Err(self.damaged(CHAIN, "it holds no certificate"));
+        };
+        let principal = Principal::named_in(leaf).filter(|principal| principal.role == Role::Agent);
+        let principal = principal.ok_or_else(|| self.damaged(CHAIN, "it is not a device's certificate"))?;
+        let trust = Trust::new(root.clone())?;
+        if public_key_of(leaf)? != *key.public() {
+            return Err(self.damaged(KEY, "it is not the key of the certificate in chain.pem"));
+        }
+        if parse_pin(&file.root) != Some(trust.pin()) {
+            return Err(self.damaged(CHAIN, "its root is not the one in agent.json"));
+        }
+        if file.device != principal.id::<()>().to_string() || file.tenant != principal.tenant.to_string() {
+            return Err(self.damaged(AGENT, "it names another device than the certificate"));
+        }
+        let identity = Identity { chain, key };
+        Ok(Device { server: file.server, name: file.name, principal, identity, trust })
+    }
+
+    fn agent_file(&self) -> Result<File, StateError> {
+        let text = match self.read(AGENT) {
+            Err(StateError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StateError::NotEnrolled(self.path.clone()));
+            }
+            text => text?,
+        };
+        serde_json::from_str(&text).map_err(|error| self.damaged(AGENT, &error.to_string()))
+    }
+
+    fn key(&self) -> Result<SigningKey, StateError> {
+        let path = self.file(KEY);
+        let metadata = fs::metadata(&path).map_err(|error| StateError::Io { path: path.clone(), error })?;
+        if others_may_read(&metadata) {
+            return Err(StateError::Permissions(path));
+        }
+        key_from_pem(&self.read(KEY)?).ok_or_else(|| self.damaged(KEY, "not a private key in PEM"))
+    }
+
+    fn damaged(&self, name: &str, reason: &str) -> StateError {
+        StateError::Damaged { path: self.file(name), reason: reason.to_owned() }
+    }
+}
+
+#[cfg(unix)]
+fn others_may_read(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_: &fs::Metadata) -> bool {
+    false
+}
+
+const AGENT: &str = "agent.json";
+const KEY: &str = "device.key";
+const CHAIN: &str = "chain.pem";
+
+/// Where the API is unless the URL says otherwise.
+const HTTPS_PORT: u16 = 443;

@@ -1,0 +1,161 @@
+//! The agent's state folder: its identity, and the newest signed blobs of its fabric.
+//!
+//! | file | what | who may read |
+//! |---|---|---|
+//! | `device.key` | private key, PKCS #8 PEM; made here, never leaves | owner |
+//! | `chain.pem` | certificates: device, authority, root | owner |
+//! | `agent.json` | server, root pin, tenant, device; written last, so without it the device is not enrolled | owner |
+//! | `keys.signed`, `servers.signed` | newest key set and server list, as they were signed | owner |
+//! | `status.json` | what the running agent is doing | everybody |
+//! | `lock` | held by the one agent that uses the folder | owner |
+
+mod device;
+mod lock;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use klnet_wire::identity::ChainError;
+use klnet_wire::identity::profile::write_secret;
+use klnet_wire::signed::Signed;
+use prost::Message;
+
+pub use device::Device;
+pub use lock::Lock;
+
+use crate::directory::{Directory, Taken};
+
+/// A state folder.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// Why the state is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file cannot be read or written.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Nobody has enrolled this device yet.
+    #[error("{} holds no identity: this device is not enrolled", .0.display())]
+    NotEnrolled(PathBuf),
+    /// A file's content is not what it should be.
+    #[error("{} is damaged: {reason}", .path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What about it.
+        reason: String,
+    },
+    /// Others may read the private key.
+    #[error("{} can be read by others; run: chmod 600 {}", .0.display(), .0.display())]
+    Permissions(PathBuf),
+    /// The certificate chain cannot be read.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Another agent uses the folder.
+    #[error("another klnagent{} uses {}", .holder.as_ref().map(|pid| format!(" (process {pid})")).unwrap_or_default(), .path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// The process that has it, when it said so.
+        holder: Option<String>,
+    },
+}
+
+impl Folder {
+    /// The folder at `path`; nothing is read or made yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Stores a key set that was verified and is newer.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn save_keys(&self, signed: &Signed) -> Result<(), StateError> {
+        self.write(KEYS, &signed.encode_to_vec())
+    }
+
+    /// Stores a server list that was verified and is newer.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn save_servers(&self, signed: &Signed) -> Result<(), StateError> {
+        self.write(SERVERS, &signed.encode_to_vec())
+    }
+
+    /// Opens what is stored of the fabric.
+    ///
+    /// A blob that is missing or damaged, or that no longer passes, is left out: discovery brings a new one.
+    ///
+    /// # Errors
+    /// [`StateError::Chain`] when the root has no readable key.
+    pub fn directory(&self, device: &Device) -> Result<Directory, StateError> {
+        let mut directory = Directory::new(device.trust.fabric(), device.trust.root_key()?);
+        let keys = self.signed(KEYS).map(|keys| directory.take_keys(&keys));
+        let servers = self.signed(SERVERS).map(|servers| directory.take_servers(&servers));
+        for (file, taken) in [(KEYS, keys), (SERVERS, servers)] {
+            match taken {
+                Some(Ok(Taken::Newer)) => {}
+                Some(Ok(Taken::Known)) | None => tracing::debug!(file, "nothing stored"),
+                Some(Err(error)) => tracing::warn!(file, %error, "what is stored is left out"),
+            }
+        }
+        Ok(directory)
+    }
+
+    fn signed(&self, file: &str) -> Option<Signed> {
+        let bytes = fs::read(self.file(file)).ok()?;
+        Signed::decode(Bytes::from(bytes)).ok()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        let path = self.file(name);
+        write_secret(&path, content).map_err(|error| StateError::Io { path, error })
+    }
+
+    fn read(&self, name: &str) -> Result<String, StateError> {
+        let path = self.file(name);
+        fs::read_to_string(&path).map_err(|error| StateError::Io { path, error })
+    }
+}
+
+/// Writes a file that everybody may read, so that a reader sees the old or the new one, whole.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    let mut file = options.open(&temporary)?;
+    // The service runs under a mask that hides everything from others; this file is for them.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.write_all(content)?;
+    fs::rename(&temporary, path)
+}
+
+const KEYS: &str = "keys.signed";
+const SERVERS: &str = "servers.signed";
+
+#[cfg(test)]
+mod tests;
