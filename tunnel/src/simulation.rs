@@ -311,7 +311,7 @@ impl World {
             assert!(!before, "a grant is redeemed once");
             self.redeemed.insert(link.grant);
         }
-        outputs.into_iter().for_each(|output| self.from_target(output));
+        outputs.into_iter().for_each(|output| self.do_for_target(output));
         assert!(self.tally.refused <= refused + 1);
     }
 
@@ -399,14 +399,14 @@ impl World {
 
     fn drain(&mut self) {
         while let Some(output) = self.relay.poll_output() {
-            self.from_relay(output);
+            self.do_for_relay(output);
         }
         while let Some(output) = self.target.poll_output() {
-            self.from_target(output);
+            self.do_for_target(output);
         }
     }
 
-    fn from_relay(&mut self, output: relay::Output) {
+    fn do_for_relay(&mut self, output: relay::Output) {
         match output {
             relay::Output::Open { open, .. } if self.online => self.to_agent.push_back(Message::Open(open)),
             relay::Output::Join { pair, initiator, target, .. } => {
@@ -427,7 +427,7 @@ impl World {
         }
     }
 
-    fn from_target(&mut self, output: target::Output) {
+    fn do_for_target(&mut self, output: target::Output) {
         match output {
             target::Output::DialBack { conn, cookie, grant, .. } => {
                 self.connections.insert(conn, Link { grant, cookie, next: Next::DialBack });

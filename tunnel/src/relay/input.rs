@@ -50,7 +50,7 @@ pub enum Input {
         /// Names the session; another one voids the device's grants.
         epoch: u64,
     },
-    /// A device's control connection is gone.
+    /// A device's control connection is gone, and no newer one has taken its place.
     Offline {
         /// The device.
         device: DeviceId,

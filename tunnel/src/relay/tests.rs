@@ -80,6 +80,20 @@ fn a_grant_is_admitted_once_even_after_it_was_revoked_or_ended() {
 }
 
 #[test]
+fn labels_and_cookies_of_before_a_restart_of_the_relay_lead_nowhere() {
+    let mut before = Bench::new();
+    let cookie = before.admit(&sample())[0];
+    let mut after = Bench::new();
+    after.relay.config.secret = [8; 32];
+    for outputs in [after.initiator(0).1, after.target(cookie).1] {
+        assert!(
+            matches!(outputs[..], [Output::Drop { .. }, Output::Refused { why: RefusedHello::Unknown, .. }]),
+            "{outputs:?}"
+        );
+    }
+}
+
+#[test]
 fn every_refused_hello_looks_the_same() {
     let used = |bench: &mut Bench| bench.used(0);
     let pairing = |bench: &mut Bench| drop(bench.initiator(0));
@@ -88,7 +102,8 @@ fn every_refused_hello_looks_the_same() {
     let offline = |bench: &mut Bench| drop(bench.input(Input::Offline { device: sample().device }));
     let other_epoch = |bench: &mut Bench| drop(bench.online(7));
     let full = |bench: &mut Bench| bench.relay.config.limits.initiators = 0;
-    let before: [(&dyn Fn(&mut Bench), RefusedHello); 7] = [
+    type Prepare<'a> = &'a dyn Fn(&mut Bench);
+    let before: [(Prepare<'_>, RefusedHello); 7] = [
         (&used, RefusedHello::Used),
         (&pairing, RefusedHello::Pairing),
         (&revoked, RefusedHello::Unknown),

@@ -91,6 +91,33 @@ fn a_grant_is_taken_once_even_after_it_ended() {
 }
 
 #[test]
+fn a_grant_from_before_a_restart_of_the_agent_is_refused() {
+    let mut bench = Bench::new();
+    let signed = bench.key.sign(Context::Grant, sample().encode());
+    assert_eq!(bench.signed(signed.clone()).0, State::GrantAccepted);
+    let mut again = Bench { key: bench.key.clone(), ..Bench::new() };
+    let keys = Arc::new(key_set(again.key.public()));
+    again.input(Input::Keys(keys));
+    again.connect(sample().epoch + 1);
+    let refused = "the grant is for another session of the agent".to_owned();
+    assert_eq!(again.signed(signed), (State::GrantRefused, refused));
+}
+
+#[test]
+fn no_clock_decides_whether_a_grant_is_taken() {
+    // The test's key set was valid for one second of 1970, and the grant was minted in 2023.
+    for clock in [0, CLOCK - 864_000, CLOCK + 864_000, u64::MAX] {
+        let mut bench = Bench::new();
+        let relay = Some(sample().audience);
+        bench.input(Input::Connected { epoch: sample().epoch, clock, forbidden: Vec::new(), relay });
+        assert_eq!(bench.grant(&sample()).0, State::GrantAccepted, "{clock}");
+        bench.carried(1);
+        bench.wait(Duration::from_secs(5));
+        assert_eq!(bench.record(ConnId(0)).closed, clock.saturating_add(5));
+    }
+}
+
+#[test]
 fn a_grant_before_any_key_set_or_without_a_session_is_refused() {
     let mut bench = Bench::new();
     bench.target.keys = None;
