@@ -1,0 +1,157 @@
+//! Who reaches what through a grant that was taken.
+
+use super::*;
+
+#[test]
+fn a_stolen_blob_with_another_key_reaches_no_target() {
+    let mut bench = Bench::new();
+    bench.grant(&sample());
+    let conn = bench.open(1).unwrap();
+    bench.input(Input::DialedBack { conn, result: Ok(()) });
+    let key = SigningKey::generate_p256().public().clone();
+    let outputs = bench.input(Input::Handshaken { conn, key });
+    assert!(matches!(&outputs[..], [Output::Drop { .. }, Output::Send(state)] if is(state, State::Rejected)));
+    assert_eq!(bench.input(Input::Go { conn, go: FIRST }), []);
+    // It burnt nothing: the operator's own key still begins the session.
+    let conn = bench.verified(2);
+    assert!(matches!(bench.input(Input::Go { conn, go: FIRST })[..], [Output::Dial { .. }]));
+}
+
+#[test]
+fn no_packet_leaves_for_the_target_before_go() {
+    let mut bench = Bench::new();
+    bench.grant(&to("files.lan"));
+    let conn = bench.open(1).unwrap();
+    for input in [
+        Input::Go { conn, go: FIRST },
+        Input::Resolved { conn, addresses: Ok(vec!["10.0.0.7".parse().unwrap()]) },
+        Input::Dialed { conn, result: Ok("10.0.0.7:22".parse().unwrap()) },
+        Input::DialedBack { conn, result: Ok(()) },
+        Input::Go { conn, go: FIRST },
+    ] {
+        assert_eq!(bench.input(input), []);
+    }
+}
+
+#[test]
+fn of_a_thousand_redeemers_with_the_right_key_one_gets_the_session() {
+    let mut bench = Bench::new();
+    let connections = NonZeroU32::new(1000).unwrap();
+    bench.grant(&Grant { connections, ..sample() });
+    let conns: Vec<_> = (0..1000).map(|n| bench.verified(n)).collect();
+    let (mut dialled, mut in_use) = (0, 0);
+    for conn in conns {
+        for output in bench.input(Input::Go { conn, go: FIRST }) {
+            match output {
+                Output::Dial { .. } => dialled += 1,
+                Output::Answer { answer: Answer::Refused { reason: Refusal::InUse, .. }, .. } => in_use += 1,
+                Output::Sign(_) => {}
+                output => panic!("{output:?}"),
+            }
+        }
+    }
+    assert_eq!((dialled, in_use), (1, 999));
+}
+
+#[test]
+fn a_session_takes_who_shows_its_id_and_nobody_else() {
+    let mut bench = Bench::new();
+    bench.grant(&sample());
+    let session = bench.carried(1);
+    let conn = bench.verified(2);
+    let wrong = Go { session: Some(SessionId::new([0; 16])), connection: 1 };
+    assert_eq!(bench.refusal(Input::Go { conn, go: wrong }), Refusal::WrongSession);
+    let conn = bench.verified(3);
+    let right = Go { session: Some(session), connection: 2 };
+    assert!(matches!(bench.input(Input::Go { conn, go: right })[..], [Output::Dial { .. }]));
+}
+
+#[test]
+fn a_connection_over_the_limit_is_refused_until_another_ends() {
+    let mut bench = Bench::new();
+    bench.grant(&Grant { connections: NonZeroU32::new(1).unwrap(), ..sample() });
+    let session = bench.carried(1);
+    let go = Go { session: Some(session), connection: 1 };
+    let conn = bench.verified(2);
+    assert_eq!(bench.refusal(Input::Go { conn, go: go.clone() }), Refusal::TooMany);
+    bench.input(Input::Ended { conn: ConnId(0), end: END });
+    let conn = bench.verified(3);
+    assert!(matches!(bench.input(Input::Go { conn, go })[..], [Output::Dial { .. }]));
+}
+
+#[test]
+fn a_forbidden_address_is_never_dialled_however_it_is_named() {
+    for (host, addresses) in [
+        ("127.0.0.1", vec![]),
+        ("::ffff:127.0.0.1", vec![]),
+        ("10.1.2.3", vec![]),
+        ("localhost", vec!["127.0.0.1", "::1"]),
+        ("rebound.example", vec!["169.254.169.254"]),
+        ("mapped.example", vec!["::ffff:10.1.2.3"]),
+    ] {
+        let mut bench = Bench::new();
+        bench.grant(&to(host));
+        let conn = bench.verified(1);
+        let go = Input::Go { conn, go: FIRST };
+        let refusal = match addresses.is_empty() {
+            true => bench.refusal(go),
+            false => {
+                assert!(matches!(bench.input(go)[..], [Output::Resolve { .. }]));
+                let addresses = Ok(addresses.iter().map(|text| text.parse().unwrap()).collect());
+                bench.refusal(Input::Resolved { conn, addresses })
+            }
+        };
+        assert_eq!(refusal, Refusal::Forbidden, "{host}");
+    }
+}
+
+#[test]
+fn a_name_is_resolved_once_and_only_its_allowed_addresses_are_dialled() {
+    let mut bench = Bench::new();
+    bench.grant(&to("files.lan"));
+    let conn = bench.verified(1);
+    bench.input(Input::Go { conn, go: FIRST });
+    let mixed = ["127.0.0.1", "10.0.0.7", "fe80::1"].map(|text| text.parse().unwrap()).to_vec();
+    let outputs = bench.input(Input::Resolved { conn, addresses: Ok(mixed) });
+    assert_eq!(outputs, [Output::Dial { conn, addresses: vec!["10.0.0.7:22".parse().unwrap()] }]);
+    // A second answer, and one that was never asked for, change nothing.
+    let second = Ok(vec!["10.0.0.8".parse().unwrap()]);
+    assert_eq!(bench.input(Input::Resolved { conn, addresses: second }), []);
+    let other = Input::Dialed { conn, result: Ok("10.0.0.8:22".parse().unwrap()) };
+    assert_eq!(bench.refusal(other), Refusal::Forbidden);
+}
+
+#[test]
+fn the_operator_reads_why_a_target_is_not_reached() {
+    let refused = |host, inputs: fn(ConnId) -> Vec<Input>| {
+        let mut bench = Bench::new();
+        bench.grant(&to(host));
+        let conn = bench.verified(1);
+        let mut inputs = inputs(conn);
+        let last = inputs.pop().unwrap();
+        inputs.into_iter().for_each(|input| drop(bench.input(input)));
+        bench.refusal(last)
+    };
+    let nobody =
+        |conn| vec![Input::Go { conn, go: FIRST }, Input::Dialed { conn, result: Err("refused".into()) }];
+    assert_eq!(refused("", nobody), Refusal::Unreachable);
+    let no_name =
+        |conn| vec![Input::Go { conn, go: FIRST }, Input::Resolved { conn, addresses: Err("no".into()) }];
+    assert_eq!(refused("files.lan", no_name), Refusal::Unresolved);
+}
+
+#[test]
+fn dial_backs_that_are_pending_are_bounded() {
+    let mut bench = Bench::new();
+    bench.grant(&sample());
+    let opened = (0..100).filter(|n| bench.open(*n).is_some()).count();
+    assert_eq!(opened, Limits::default().pending);
+}
+
+#[test]
+fn the_same_open_again_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.grant(&sample());
+    assert!(bench.open(1).is_some());
+    assert_eq!(bench.input(Input::Open(open(1))), []);
+}
