@@ -7,7 +7,7 @@ use std::path::Path;
 ///
 /// Reads `/proc` (proc(5)); another user's processes show only to root.
 #[cfg(target_os = "linux")]
-pub fn owner(port: u16) -> Option<String> {
+pub(crate) fn owner(port: u16) -> Option<String> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listener(Path::new(table), port))?;
     let link = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
@@ -19,7 +19,7 @@ pub fn owner(port: u16) -> Option<String> {
 
 /// Elsewhere the system has no such table.
 #[cfg(not(target_os = "linux"))]
-pub fn owner(_: u16) -> Option<String> {
+pub(crate) fn owner(_: u16) -> Option<String> {
     None
 }
 

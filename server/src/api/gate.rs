@@ -77,10 +77,11 @@ impl Gate {
             taken.map_err(|TooFast(wait)| Refusal::too_fast(wait.as_secs() + 1))?;
         }
         let admitted = self.route.admit(self.context.clone(), peer.principal.as_ref())?;
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        if !query.is_empty() && !self.route.takes.query {
+        let query = request.uri().query().map(str::to_owned);
+        if query.is_some() && !self.route.takes.query {
             return Err(Refusal::invalid("this takes no query"));
         }
+        let query = query.unwrap_or_default();
         let body = match self.route.takes.body {
             true => body(request).await?,
             false => Bytes::new(),

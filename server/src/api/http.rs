@@ -232,3 +232,6 @@ const HEADER_LIMIT: usize = 16 * 1024;
 const RETRY: Duration = Duration::from_millis(500);
 /// Least time between two warnings that connections cannot be accepted.
 const QUIET: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use super::error::FleetError;
 ///
 /// # Errors
 /// [`FleetError`] of kind `Invalid` that says what a name is.
-pub fn checked(name: &str) -> Result<&str, FleetError> {
+pub(super) fn checked(name: &str) -> Result<&str, FleetError> {
     let sound = |c: char| c.is_alphanumeric() || "-_.@ ".contains(c);
     let good = (1..=NAME_LIMIT).contains(&name.chars().count()) && name.chars().all(sound) && name.trim() == name;
     match good {
@@ -18,7 +18,7 @@ pub fn checked(name: &str) -> Result<&str, FleetError> {
 }
 
 /// Takes text a device told about itself: bounded, and whatever could act on a terminal or reader is replaced.
-pub fn told(text: &str) -> String {
+pub(crate) fn told(text: &str) -> String {
     let safe = |c: char| match c {
         c if c.is_control() => '\u{fffd}',
         // Directional controls can make text read as something else (Unicode Technical Report 36).
@@ -29,9 +29,9 @@ pub fn told(text: &str) -> String {
 }
 
 /// Longest name, in characters.
-pub const NAME_LIMIT: usize = 64;
+const NAME_LIMIT: usize = 64;
 /// Longest text kept of a device's own words, in characters.
-pub const TOLD_LIMIT: usize = 128;
+const TOLD_LIMIT: usize = 128;
 
 #[cfg(test)]
 mod tests {

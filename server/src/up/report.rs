@@ -1,0 +1,78 @@
+//! What `klserver up` shows: what listens where, lines to paste, and how it goes.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use super::device::{quoted, ssh_options};
+use super::stage::{Stage, device_list};
+
+/// Prints the table and the lines.
+pub(super) fn print(stage: &Stage) {
+    println!("{}", table(stage));
+    println!("\nPaste any of these into another terminal:\n");
+    for (about, line) in lines(stage) {
+        println!("  # {about}\n  {line}\n");
+    }
+    println!("Everything is kept in {}; Ctrl-C ends it.", stage.place.config().with_file_name("").display());
+}
+
+fn table(stage: &Stage) -> Table {
+    let (place, device) = (&stage.place, &stage.device);
+    let pid = |name: &str| stage.processes.iter().find(|process| process.name == name).map_or(0, |process| process.id());
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["what", "where", "process"]);
+    let (server, agent) = (format!("klserver {}", pid("klserver")), format!("klnagent {}", pid("klnagent")));
+    table.add_row(["API, discovery, enrolment".to_owned(), place.url(), server.clone()]);
+    table.add_row(["agents".into(), format!("127.0.0.1:{}", place.agent_port), server.clone()]);
+    table.add_row(["tunnels".into(), format!("127.0.0.1:{}", place.tunnel_port), server]);
+    table.add_row([format!("device {device}"), "dials out only".into(), agent]);
+    table.add_row([format!("echo port of {device}"), format!("port {}", stage.echo.port), format!("klserver {}", std::process::id())]);
+    let sshd = stage.sshd_port.map_or("not installed on this machine".into(), |port| format!("port {port}"));
+    table.add_row([format!("sshd of {device}"), sshd, format!("sshd {}", pid("sshd"))]);
+    table
+}
+
+/// Lines that work whenever they are pasted, from any folder.
+fn lines(stage: &Stage) -> Vec<(String, String)> {
+    let (place, device) = (&stage.place, &stage.device);
+    let profile = format!("--profile {}", quoted(&place.profile()));
+    let command = |name: &str| format!("{} {profile}", quoted(&place.command(name)));
+    let (ctl, tunnel, echo) = (command("klctl"), command("klsctunnel"), stage.echo.port);
+    let mut lines = vec![("the device and how it is".to_owned(), format!("{ctl} devices"))];
+    if let Some(port) = stage.sshd_port {
+        let options = ssh_options(place);
+        lines.push((format!("a shell on {device}"), format!("{tunnel} ssh {device}:{port} {options}")));
+    }
+    lines.push((format!("a local port that leads to the echo port of {device}"), format!("{tunnel} {device}:{echo}")));
+    lines.push(("a tunnel as a blob, for an operator to paste".into(), format!("{ctl} tunnel grant {device} {echo}")));
+    lines.push(("who did what".into(), format!("{ctl} audit")));
+    lines.push(("why a device does not connect, in plain words".into(), format!("{} --state {}", quoted(&place.command("klnagchk")), quoted(&place.device()))));
+    lines
+}
+
+/// One line at the bottom that says how it goes, on a terminal.
+pub(super) struct LiveStatus(ProgressBar);
+
+impl LiveStatus {
+    pub(super) fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    pub(super) async fn show(&self, stage: &Stage) {
+        let devices = stage.client.get::<Value>("/api/v1/devices").await.unwrap_or_default();
+        let tunnels = stage.client.get::<Value>("/api/v1/tunnels").await.unwrap_or_default();
+        let online = device_list(&devices).iter().filter(|device| device["online"] == true).count();
+        let tunnels = tunnels.as_array().or_else(|| tunnels["tunnels"].as_array()).map_or(0, Vec::len);
+        self.0.set_message(format!("{online} of {} devices online, {tunnels} tunnels open", device_list(&devices).len()));
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
