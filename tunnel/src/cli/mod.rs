@@ -46,6 +46,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
     let Args { command, target, local, options } = args;
     match (command, target) {
+        (Some(_), _) if local.is_some() => Err(Failure::Usage("--local goes with a TARGET alone".into())),
         (Some(Command::Completions { shell }), _) => {
             clap_complete::generate(shell, &mut Args::command(), "klsctunnel", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

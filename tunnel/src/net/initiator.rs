@@ -63,8 +63,10 @@ pub enum ConnectError {
     /// The inner handshake failed otherwise.
     #[error("the inner TLS handshake failed: {0}")]
     Handshake(rustls::Error),
-    /// The agent ended the connection before it answered: it takes the grant's own operator key only.
-    #[error("the device did not accept this operator's key: the grant was made for another operator")]
+    /// The agent ended the connection before it answered: it takes only the key of the grant's own operator.
+    #[error(
+        "the device closed without an answer: the grant is for another operator's key, or has just ended"
+    )]
     KeyRefused,
     /// The agent refuses, and says why.
     #[error("{}", refusal(*reason, detail))]

@@ -9,7 +9,10 @@ use tokio::net::TcpStream;
 
 /// Prepares a socket that carries a tunnel: no Nagle delay, and a dead peer is noticed within about a minute.
 ///
-/// Keepalive alone never fires while sent bytes wait for their acknowledgement, hence the user timeout (RFC 5482).
+/// Keepalive notices it while nothing is sent. While sent bytes wait for their acknowledgement the kernel resends them
+/// fifteen times (tcp(7), `tcp_retries2`); capping the time between two of these turns a quarter of an hour into a
+/// minute. `TCP_USER_TIMEOUT` (RFC 5482) is left alone: it also cuts a living peer that just does not read for that
+/// long, such as a pager at the end of a pipe.
 ///
 /// # Errors
 /// When the system refuses an option, for example because the socket is already closed.
@@ -19,7 +22,10 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_RETRIES))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    if let Err(error) = option::set(stream, libc::IPPROTO_TCP, option::TCP_RTO_MAX_MS, RESEND_MS) {
+        // Linux before 6.15 does not know it: the system's own patience applies, and at last the idle limit.
+        tracing::trace!(%error, "the time between resends cannot be capped");
+    }
     Ok(())
 }
 
@@ -29,26 +35,7 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
 /// When the system refuses the option.
 #[cfg(target_os = "linux")]
 pub fn pace(stream: &TcpStream, rate: NonZeroU64) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-
-    let rate = rate.get();
-    let length = libc::socklen_t::try_from(size_of_val(&rate)).expect("eight bytes");
-    // SAFETY: the descriptor is open while `stream` is borrowed, and the kernel reads `length` bytes of `rate`, which
-    // outlives the call. The `socket2` crate does not offer this option.
-    #[allow(unsafe_code)]
-    let result = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MAX_PACING_RATE,
-            (&raw const rate).cast(),
-            length,
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    option::set(stream, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, rate.get())
 }
 
 /// Pacing is the Linux kernel's; elsewhere a rate is not kept.
@@ -88,9 +75,40 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Questions without an answer after which the peer is dead.
 const KEEPALIVE_RETRIES: u32 = 3;
-/// How long sent bytes may wait for their acknowledgement.
+/// Most milliseconds between two resends of the same bytes.
 #[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
+const RESEND_MS: libc::c_int = 5000;
+
+/// Socket options that the `socket2` crate does not offer.
+#[cfg(target_os = "linux")]
+mod option {
+    use std::io;
+    use std::os::fd::AsRawFd;
+
+    use tokio::net::TcpStream;
+
+    /// Sets an option whose value is an integer of the width the kernel expects there.
+    pub(super) fn set<T: Integer>(stream: &TcpStream, level: i32, name: i32, value: T) -> io::Result<()> {
+        let length = libc::socklen_t::try_from(size_of::<T>()).expect("at most eight bytes");
+        // SAFETY: the descriptor is open while `stream` is borrowed; the kernel only reads, and only the `length`
+        // bytes of `value`, which is a plain integer that outlives the call.
+        #[allow(unsafe_code)]
+        let result =
+            unsafe { libc::setsockopt(stream.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+        match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Values without padding or pointers.
+    pub(super) trait Integer: Copy {}
+    impl Integer for libc::c_int {}
+    impl Integer for u64 {}
+
+    /// Caps the retransmission timeout (linux/tcp.h, since 6.15).
+    pub(super) const TCP_RTO_MAX_MS: libc::c_int = 44;
+}
 
 #[cfg(test)]
 mod tests {
@@ -100,14 +118,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_prepared_socket_keeps_its_options() {
+    async fn a_prepared_socket_notices_a_dead_peer_and_bears_with_a_slow_one() {
         let (left, _right) = pair().await;
         prepare(&left).unwrap();
         let socket = SockRef::from(&left);
         assert!(socket.tcp_nodelay().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         #[cfg(target_os = "linux")]
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            None,
+            "it would cut a peer that does not read for a while"
+        );
     }
 
     #[cfg(target_os = "linux")]
