@@ -43,6 +43,23 @@ async fn a_device_and_port_are_enough_and_an_old_grant_is_replaced_silently() {
 }
 
 #[tokio::test]
+async fn another_users_process_is_turned_away_unless_any_user_may_come() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can be another user");
+    }
+    let (bench, echo) = (Bench::new().await, Echo::start().await);
+    let target = format!("web-7:{}", echo.port);
+    for (options, expected) in [(&[][..], ""), (&["--any-user"], "hello\n")] {
+        let mut command = bench.command(&[options, &[target.as_str()]].concat()).spawn().unwrap();
+        let local = first_address(&mut command).await.replace(':', "/");
+        let script = format!("exec 3<>/dev/tcp/{local}; echo hello >&3; head -n 1 <&3");
+        let stranger = Command::new("bash").args(["-c", &script]).uid(NOBODY).output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&stranger.stdout), expected, "{options:?}");
+    }
+    assert_eq!(echo.accepted(), 1, "no connection was opened for the one turned away");
+}
+
+#[tokio::test]
 async fn standard_streams_lead_to_the_target() {
     let (bench, echo) = (Bench::new().await, Echo::start().await);
     let mut command = bench.command(&["stdio"]);
@@ -170,3 +187,6 @@ async fn with_input(mut command: Command, input: &[u8]) -> Output {
     drop(stdin);
     child.wait_with_output().await.unwrap()
 }
+
+/// The user that owns nothing, on every Unix.
+const NOBODY: u32 = 65534;
