@@ -67,7 +67,9 @@ impl Config {
         let named = |error: &dyn std::fmt::Display| ConfigError(vec![format!("{}: {error}", path.display())]);
         let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
         Self::parse(&text).map_err(|ConfigError(mistakes)| {
-            ConfigError(mistakes.into_iter().map(|mistake| format!("{}: {mistake}", path.display())).collect())
+            ConfigError(
+                mistakes.into_iter().map(|mistake| format!("{}: {mistake}", path.display())).collect(),
+            )
         })
     }
 
@@ -95,13 +97,22 @@ impl Config {
             tunnel_ports: mistakes.or("tunnel_ports", raw.tunnel_ports, TUNNEL_PORTS, ports),
             metrics: raw.metrics.and_then(|text| mistakes.take("metrics", &text, str::parse)),
             heartbeat,
-            reconnect_window: mistakes.or("reconnect_window", raw.reconnect_window, RECONNECT_WINDOW, duration),
+            reconnect_window: mistakes.or(
+                "reconnect_window",
+                raw.reconnect_window,
+                RECONNECT_WINDOW,
+                duration,
+            ),
             tunnel_session: mistakes.or("tunnel_session", raw.tunnel_session, TUNNEL_SESSION, duration),
             tunnel_idle: mistakes.or("tunnel_idle", raw.tunnel_idle, TUNNEL_IDLE, duration),
         };
         mistakes.expect("hosts", !config.hosts.is_empty(), "names no host");
         let session = Duration::from_secs(1)..=klnet_tunnel::grant::SESSION_LIMIT;
-        mistakes.expect("tunnel_session", session.contains(&config.tunnel_session), "is not between 1s and 7d");
+        mistakes.expect(
+            "tunnel_session",
+            session.contains(&config.tunnel_session),
+            "is not between 1s and 7d",
+        );
         mistakes.expect("tunnel_idle", session.contains(&config.tunnel_idle), "is not between 1s and 7d");
         match mistakes.0.is_empty() {
             true => Ok(config),
@@ -129,7 +140,9 @@ impl Mistakes {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> T {
         let given = value.and_then(|text| self.take(key, &text, &parse));
-        given.unwrap_or_else(|| parse(default).unwrap_or_else(|error| unreachable!("default of {key}: {error}")))
+        given.unwrap_or_else(|| {
+            parse(default).unwrap_or_else(|error| unreachable!("default of {key}: {error}"))
+        })
     }
 
     fn take<T, E: std::fmt::Display>(
@@ -179,7 +192,10 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_configuration() {
         let config = Config::parse("").unwrap();
-        assert_eq!((config.https_port, config.agent_ports, config.tunnel_ports), (443, vec![23_100], vec![29_200]));
+        assert_eq!(
+            (config.https_port, config.agent_ports, config.tunnel_ports),
+            (443, vec![23_100], vec![29_200])
+        );
     }
 
     #[test]

@@ -62,7 +62,10 @@ impl Directory {
 
     /// What a caller of the discovery service is told.
     pub fn reply(&self) -> DiscoveryReply {
-        DiscoveryReply { keys: encode_signed(self.fabric.signed_keys()), servers: encode_signed(&self.signed()) }
+        DiscoveryReply {
+            keys: encode_signed(self.fabric.signed_keys()),
+            servers: encode_signed(&self.signed()),
+        }
     }
 
     /// The newest signed server list; a new one is signed each hour.

@@ -132,14 +132,21 @@ impl Fabric {
         if !folder.join(NAMES).exists() {
             return Err(FabricError::Missing(folder.to_owned()));
         }
-        let names: Names = read_as(folder, NAMES, "names of tenant and server", |bytes| {
-            serde_json::from_slice(bytes).ok()
-        })?;
+        let names: Names =
+            read_as(folder, NAMES, "names of tenant and server", |bytes| serde_json::from_slice(bytes).ok())?;
         let id = |text: &str, what| damaged(folder, NAMES, what, text.parse().ok());
         let trust = Trust::new(certificate(folder, ROOT)?)?;
-        let authority =
-            Authority::restore(trust.clone(), certificate(folder, AUTHORITY)?, signing_key(folder, AUTHORITY_KEY)?);
-        damaged(folder, AUTHORITY_KEY, "the key of the authority's certificate", authority.owns_its_key().then_some(()))?;
+        let authority = Authority::restore(
+            trust.clone(),
+            certificate(folder, AUTHORITY)?,
+            signing_key(folder, AUTHORITY_KEY)?,
+        );
+        damaged(
+            folder,
+            AUTHORITY_KEY,
+            "the key of the authority's certificate",
+            authority.owns_its_key().then_some(()),
+        )?;
         let signed_keys = read_as(folder, KEYS, "a signed key set", |bytes| Signed::decode(bytes).ok())?;
         let keys = KeySet::verify(&signed_keys, trust.fabric(), &trust.root_key()?)?;
         Ok(Self {
@@ -170,7 +177,8 @@ impl Fabric {
         let chain = chain_from_pem(&fs::read_to_string(self.folder.join(SERVER)).ok()?)?;
         let key = key_from_pem(&fs::read_to_string(self.folder.join(SERVER_KEY)).ok()?)?;
         let later = klnet_wire::identity::enroll::unix(now + SERVER_RENEWAL);
-        let good = made_for == hosts.join("\n") && self.trust().verify(&chain, &[Role::Server], later).is_ok();
+        let good =
+            made_for == hosts.join("\n") && self.trust().verify(&chain, &[Role::Server], later).is_ok();
         good.then_some(Identity { chain, key })
     }
 
@@ -292,7 +300,10 @@ mod tests {
         let made = Fabric::init(folder.path(), SystemTime::now()).unwrap();
         fs::remove_file(folder.path().join(ROOT_KEY)).unwrap();
         let again = Fabric::load(folder.path()).unwrap();
-        assert_eq!((again.tenant(), again.server(), again.trust()), (made.tenant(), made.server(), made.trust()));
+        assert_eq!(
+            (again.tenant(), again.server(), again.trust()),
+            (made.tenant(), made.server(), made.trust())
+        );
         assert!(matches!(Fabric::init(folder.path(), SystemTime::now()), Err(FabricError::Exists(_))));
     }
 
@@ -306,7 +317,12 @@ mod tests {
         assert_ne!(fabric.server_identity(&["127.0.0.1".to_owned()], now).unwrap().chain, first.chain);
         let late = now + SERVER_LIFE - SERVER_RENEWAL / 2;
         let renewed = fabric.server_identity(&["127.0.0.1".to_owned()], late).unwrap();
-        assert!(fabric.trust().verify(&renewed.chain, &[Role::Server], klnet_wire::identity::enroll::unix(late)).is_ok());
+        assert!(
+            fabric
+                .trust()
+                .verify(&renewed.chain, &[Role::Server], klnet_wire::identity::enroll::unix(late))
+                .is_ok()
+        );
     }
 
     #[test]
@@ -317,7 +333,10 @@ mod tests {
             let whole = fs::read(folder.path().join(name)).unwrap();
             fs::write(folder.path().join(name), b"garbage").unwrap();
             let error = Fabric::load(folder.path()).unwrap_err();
-            assert!(error.to_string().contains(name) || matches!(error, FabricError::Keys(_)), "{name}: {error}");
+            assert!(
+                error.to_string().contains(name) || matches!(error, FabricError::Keys(_)),
+                "{name}: {error}"
+            );
             fs::write(folder.path().join(name), whole).unwrap();
         }
         Fabric::load(folder.path()).unwrap();

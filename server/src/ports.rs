@@ -8,10 +8,12 @@ use std::path::Path;
 /// Reads `/proc` (proc(5)); another user's processes show only to root.
 #[cfg(target_os = "linux")]
 pub(crate) fn owner(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listener(Path::new(table), port))?;
+    let inode =
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listener(Path::new(table), port))?;
     let link = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
-    let pid = processes.map(|process| process.file_name()).filter_map(|name| name.to_str()?.parse::<u32>().ok());
+    let pid =
+        processes.map(|process| process.file_name()).filter_map(|name| name.to_str()?.parse::<u32>().ok());
     let pid = pid.into_iter().find(|pid| holds(*pid, &link))?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(format!("{} (pid {pid})", name.trim()))

@@ -108,7 +108,8 @@ impl Service {
         let Self { config, fabric, directory, fleet, metrics, listeners } = self;
         let identity = fabric.server_identity(&config.hosts, SystemTime::now())?;
         let trust = fabric.trust().clone();
-        let agents_tls = server_config(&identity, trust.clone(), Clients::Required(&[Role::Agent]), &[ALPN_AGENT])?;
+        let agents_tls =
+            server_config(&identity, trust.clone(), Clients::Required(&[Role::Agent]), &[ALPN_AGENT])?;
         let clients = Clients::Optional(&[Role::Agent, Role::Operator]);
         let https_tls = server_config(&identity, trust, clients, &[ALPN_HTTP])?;
         let (relay, events) = relay::start(relay::Config::new(klnet_tunnel::relay::Config {
@@ -141,7 +142,13 @@ impl Service {
         }
         let context = Context { fleet, tunnels, directory, metrics };
         let router = api::router(&context);
-        tasks.spawn(api::http::serve(listeners.https, https_tls, api::http::Limits::default(), router, shutdown.clone()));
+        tasks.spawn(api::http::serve(
+            listeners.https,
+            https_tls,
+            api::http::Limits::default(),
+            router,
+            shutdown.clone(),
+        ));
         tasks.close();
         shutdown.cancelled().await;
         info!("shutting down");
@@ -155,7 +162,9 @@ impl Service {
 impl Listeners {
     fn bind(config: &Config) -> Result<Self, StartError> {
         let bind = |port, what, key| bind(SocketAddr::new(config.bind, port), what, key);
-        let all = |ports: &[u16], what, key| ports.iter().map(|port| bind(*port, what, key)).collect::<Result<Vec<_>, _>>();
+        let all = |ports: &[u16], what, key| {
+            ports.iter().map(|port| bind(*port, what, key)).collect::<Result<Vec<_>, _>>()
+        };
         let metrics = config.metrics.map(|address| self::bind(address, "metrics", "metrics")).transpose()?;
         Ok(Self {
             https: bind(config.https_port, "discovery, enrolment and API", "https_port")?,

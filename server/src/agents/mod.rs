@@ -72,7 +72,12 @@ impl Agents {
     ///
     /// # Panics
     /// When the operating system has no randomness to give.
-    pub fn new(fleet: Arc<Fleet>, relay: RelayHandle, metrics: Arc<Metrics>, config: Arc<Config>) -> Arc<Self> {
+    pub fn new(
+        fleet: Arc<Fleet>,
+        relay: RelayHandle,
+        metrics: Arc<Metrics>,
+        config: Arc<Config>,
+    ) -> Arc<Self> {
         let mut start = [0; 8];
         SystemRandom::new().fill(&mut start).expect("the operating system gives randomness");
         Arc::new(Self {

@@ -88,7 +88,10 @@ impl Agents {
         let skew = i64::try_from(hello.clock).ok().zip(i64::try_from(seconds(SystemTime::now())).ok());
         let skew = skew.and_then(|(theirs, ours)| theirs.checked_sub(ours));
         self.fleet.came_online(device.id, peer, skew, &hello.build);
-        self.insert(device.id, Live { tenant: device.tenant, epoch, commands: commands.clone(), address: local });
+        self.insert(
+            device.id,
+            Live { tenant: device.tenant, epoch, commands: commands.clone(), address: local },
+        );
         self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
         self.metrics.sessions_opened.inc();
         if self.relay.online(device.id, epoch).await.is_err() {
@@ -115,7 +118,9 @@ impl Agents {
         self.fleet.heard(device);
         match event {
             Event::Message(Message::TunnelState(state)) => tunnels.state(tenant, device, state).await,
-            Event::Message(Message::TunnelRecord(record)) => tunnels.agent_record(tenant, device, record).await,
+            Event::Message(Message::TunnelRecord(record)) => {
+                tunnels.agent_record(tenant, device, record).await
+            }
             Event::Message(Message::Tunnels(alive)) => self.alive(known, alive).await,
             Event::Message(Message::Goodbye(goodbye)) => {
                 debug!(%device, reason = crate::fleet::told(&goodbye.reason), "device says goodbye");

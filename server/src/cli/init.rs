@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Args;
+use klnet_wire::identity::Role;
 use klnet_wire::identity::authority::request;
 use klnet_wire::identity::enroll::{EnrollRequest, print_pin};
 use klnet_wire::identity::profile::Profile;
 use klnet_wire::identity::tls::Identity;
-use klnet_wire::identity::Role;
 use klnet_wire::signing::SigningKey;
 
 use super::Configured;
@@ -68,7 +68,8 @@ async fn first_operator(config: &Config, fabric: &Arc<Fabric>, name: &str) -> an
     };
     let reply = fleet.login(request, ([127, 0, 0, 1], 0).into()).await?;
     let (pin, public) = (fabric.trust().pin(), key.public().clone());
-    let enrolled = reply.verify(&pin, &public, Role::Operator, SystemTime::now()).context("own certificate")?;
+    let enrolled =
+        reply.verify(&pin, &public, Role::Operator, SystemTime::now()).context("own certificate")?;
     Ok(Profile {
         url: directory.url().to_owned(),
         name: name.to_owned(),

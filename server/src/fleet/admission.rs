@@ -66,7 +66,9 @@ impl Fleet {
     /// `Denied` for a token that is unknown, used up or expired, without saying which; `Invalid` for a bad request.
     pub async fn enroll(&self, request: EnrollRequest, from: SocketAddr) -> Result<EnrollReply, FleetError> {
         let secret = Secret::parse(&request.token).ok_or_else(no_token)?;
-        let der = request.request_der().ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
+        let der = request
+            .request_der()
+            .ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
         let (tenant, _) = self.usable_token(&secret)?;
         let id = DeviceId::random();
         let (chain, key, serial) = self.certify(&der, tenant, Role::Agent, *id.as_bytes())?;
@@ -97,7 +99,9 @@ impl Fleet {
     /// `Denied` for an invitation that is unknown, used or expired, without saying which; `Invalid` for a bad request.
     pub async fn login(&self, request: EnrollRequest, from: SocketAddr) -> Result<EnrollReply, FleetError> {
         let secret = Secret::parse(&request.token).ok_or_else(no_invitation)?;
-        let der = request.request_der().ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
+        let der = request
+            .request_der()
+            .ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
         let (tenant, id, Stored { record, rev }) = self.invited(&secret.hash()).ok_or_else(no_invitation)?;
         if record.revoked != 0 || record.invited_until < seconds(SystemTime::now()) {
             return Err(no_invitation());
@@ -134,7 +138,8 @@ impl Fleet {
         id: [u8; 16],
     ) -> Result<(Vec<CertificateDer<'static>>, PublicKey, Vec<u8>), FleetError> {
         let life = if role == Role::Agent { AGENT_LIFE } else { OPERATOR_LIFE };
-        let principal = Principal { fabric: self.fabric.trust().fabric(), tenant, role, id, serial: Vec::new() };
+        let principal =
+            Principal { fabric: self.fabric.trust().fabric(), tenant, role, id, serial: Vec::new() };
         let leaf = Leaf::new(principal, Vec::new(), SystemTime::now(), life);
         let issued = self.fabric.authority().issue_to_request(request, &leaf);
         let (chain, key) = issued.map_err(|error| FleetError::invalid(error.to_string()))?;
@@ -171,7 +176,9 @@ fn enrolment(
 }
 
 fn no_token() -> FleetError {
-    FleetError::denied("this enrolment token is unknown, used up or expired; ask for a new one: klctl token create")
+    FleetError::denied(
+        "this enrolment token is unknown, used up or expired; ask for a new one: klctl token create",
+    )
 }
 
 fn no_invitation() -> FleetError {

@@ -77,7 +77,8 @@ impl Fleet {
             }
             Err(CommitError::Conflict(failed)) => {
                 // Whoever looks again must see what came first.
-                let (_, head) = self.store.get(&keys::audit(tenant, audit.number), Read::Linearizable).await?;
+                let (_, head) =
+                    self.store.get(&keys::audit(tenant, audit.number), Read::Linearizable).await?;
                 self.reached(head).await;
                 Err(CommitError::Conflict(failed).into())
             }

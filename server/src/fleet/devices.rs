@@ -37,7 +37,8 @@ impl Fleet {
     pub fn devices(&self, tenant: TenantId) -> Vec<Device> {
         let model = self.model();
         let ours = model.devices.iter().filter(|((of, _), _)| *of == tenant);
-        let mut devices: Vec<_> = ours.map(|((_, id), stored)| self.shown(tenant, *id, &stored.record)).collect();
+        let mut devices: Vec<_> =
+            ours.map(|((_, id), stored)| self.shown(tenant, *id, &stored.record)).collect();
         devices.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         devices
     }
@@ -63,7 +64,8 @@ impl Fleet {
             Err(none) if none.is_empty() => Err(unknown()),
             Err(several) => {
                 let ids: Vec<_> = several.iter().map(|device| device.id.to_string()).collect();
-                let message = format!("{} devices are named {name_or_id:?}: {}", several.len(), ids.join(", "));
+                let message =
+                    format!("{} devices are named {name_or_id:?}: {}", several.len(), ids.join(", "));
                 Err(FleetError::new(super::Kind::Conflict, message))
             }
         }
@@ -79,7 +81,8 @@ impl Fleet {
         }
         let model = self.model();
         let stored = model.devices.get(&(principal.tenant, principal.id()));
-        let stored = stored.ok_or_else(|| FleetError::denied("this device is not known here; it was removed"))?;
+        let stored =
+            stored.ok_or_else(|| FleetError::denied("this device is not known here; it was removed"))?;
         match stored.record.revoked {
             0 => Ok(self.shown(principal.tenant, principal.id(), &stored.record)),
             _ => Err(FleetError::denied("this device was revoked")),

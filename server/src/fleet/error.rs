@@ -57,7 +57,9 @@ impl FleetError {
 impl From<CommitError> for FleetError {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Conflict(_) => Self::new(Kind::Conflict, "someone else changed this at the same time"),
+            CommitError::Conflict(_) => {
+                Self::new(Kind::Conflict, "someone else changed this at the same time")
+            }
             other => Self::new(Kind::Unavailable, format!("the change could not be stored: {other}")),
         }
     }

@@ -64,12 +64,20 @@ impl Fleet {
     ///
     /// # Errors
     /// `Invalid` name, `NotFound` parent, `Conflict` when there is one already, `Limit`.
-    pub async fn add_group(&self, by: &Caller, name: &str, parent: Option<GroupId>) -> Result<Group, FleetError> {
+    pub async fn add_group(
+        &self,
+        by: &Caller,
+        name: &str,
+        parent: Option<GroupId>,
+    ) -> Result<Group, FleetError> {
         let name = names::checked(name)?;
         let parent = self.group(by.tenant, &parent.unwrap_or(root(by.tenant)).to_string())?;
         let groups = self.groups(by.tenant);
         if groups.iter().any(|group| group.parent == Some(parent.id) && group.name == name) {
-            return Err(FleetError::new(Kind::Conflict, format!("{} has a group {name:?} already", parent.path)));
+            return Err(FleetError::new(
+                Kind::Conflict,
+                format!("{} has a group {name:?} already", parent.path),
+            ));
         }
         if groups.len() >= GROUPS_LIMIT || parent.path.matches('/').count() >= DEPTH_LIMIT {
             let message = format!("at most {GROUPS_LIMIT} groups, {DEPTH_LIMIT} deep");

@@ -58,7 +58,8 @@ impl Model {
             "operator" => {
                 let id = keys::id(id)?;
                 put(&mut self.operators, (tenant, id), entry);
-                let revoked = self.operators.get(&(tenant, id)).is_none_or(|operator| operator.record.revoked != 0);
+                let revoked =
+                    self.operators.get(&(tenant, id)).is_none_or(|operator| operator.record.revoked != 0);
                 revoked.then_some(Denied::Operator(id))
             }
             "group" => {

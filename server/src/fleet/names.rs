@@ -8,7 +8,8 @@ use super::error::FleetError;
 /// [`FleetError`] of kind `Invalid` that says what a name is.
 pub(super) fn checked(name: &str) -> Result<&str, FleetError> {
     let sound = |c: char| c.is_alphanumeric() || "-_.@ ".contains(c);
-    let good = (1..=NAME_LIMIT).contains(&name.chars().count()) && name.chars().all(sound) && name.trim() == name;
+    let good =
+        (1..=NAME_LIMIT).contains(&name.chars().count()) && name.chars().all(sound) && name.trim() == name;
     match good {
         true => Ok(name),
         false => Err(FleetError::invalid(format!(
@@ -22,7 +23,9 @@ pub(crate) fn told(text: &str) -> String {
     let safe = |c: char| match c {
         c if c.is_control() => '\u{fffd}',
         // Directional controls can make text read as something else (Unicode Technical Report 36).
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => '\u{fffd}',
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
+            '\u{fffd}'
+        }
         c => c,
     };
     text.chars().take(TOLD_LIMIT).map(safe).collect()

@@ -87,7 +87,8 @@ impl Fleet {
     /// # Errors
     /// `NotFound`.
     pub fn operator(&self, tenant: TenantId, name_or_id: &str) -> Result<Operator, FleetError> {
-        let wanted = |operator: &Operator| operator.name == name_or_id || operator.id.to_string() == name_or_id;
+        let wanted =
+            |operator: &Operator| operator.name == name_or_id || operator.id.to_string() == name_or_id;
         let mut found: Vec<_> = self.operators(tenant).into_iter().filter(wanted).collect();
         found.sort_by_key(|operator| operator.revoked.is_some());
         let first = found.into_iter().next();
@@ -118,7 +119,11 @@ impl Fleet {
     ///
     /// # Errors
     /// `Conflict` when the tenant has operators already.
-    pub async fn add_first_operator(&self, name: &str, ttl: Duration) -> Result<(Operator, String), FleetError> {
+    pub async fn add_first_operator(
+        &self,
+        name: &str,
+        ttl: Duration,
+    ) -> Result<(Operator, String), FleetError> {
         let tenant = self.fabric.tenant();
         if !self.operators(tenant).is_empty() {
             return Err(FleetError::new(Kind::Conflict, "this server has operators already"));
@@ -165,7 +170,13 @@ impl Fleet {
 
     fn invitation(&self, name: &str, secret: &Secret) -> String {
         let url = self.directory.url().to_owned();
-        Invitation { root: self.fabric.trust().pin(), secret: secret.bytes().clone(), name: name.to_owned(), url }.print()
+        Invitation {
+            root: self.fabric.trust().pin(),
+            secret: secret.bytes().clone(),
+            name: name.to_owned(),
+            url,
+        }
+        .print()
     }
 
     /// Revokes an operator for ever: their sessions and tunnels are cut. The name becomes free.
@@ -185,8 +196,7 @@ impl Fleet {
         }
         let key = keys::operator(by.tenant, id);
         let name = record.name.clone();
-        let record =
-            OperatorRecord { revoked: seconds(SystemTime::now()), invitation: Vec::new(), ..record };
+        let record = OperatorRecord { revoked: seconds(SystemTime::now()), invitation: Vec::new(), ..record };
         let change = Change::new(by.tenant, &by.name, "operator.revoke", &name)
             .detail("operator", id)
             .detail("reason", names::told(reason))
@@ -205,7 +215,11 @@ impl Fleet {
         Ok(Guard::ModRev(keys::operator(tenant, operator), rev))
     }
 
-    fn stored_operator(&self, tenant: TenantId, id: OperatorId) -> Result<Stored<OperatorRecord>, FleetError> {
+    fn stored_operator(
+        &self,
+        tenant: TenantId,
+        id: OperatorId,
+    ) -> Result<Stored<OperatorRecord>, FleetError> {
         let model = self.model();
         let stored = model.operators.get(&(tenant, id)).cloned();
         stored.ok_or_else(|| FleetError::not_found(format!("there is no operator {id}")))

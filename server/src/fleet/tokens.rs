@@ -30,7 +30,8 @@ impl Fleet {
     pub fn tokens(&self, tenant: TenantId) -> Vec<Token> {
         let now = seconds(SystemTime::now());
         let model = self.model();
-        let ours = model.tokens.iter().filter(|((of, _), token)| *of == tenant && token.record.expires >= now);
+        let ours =
+            model.tokens.iter().filter(|((of, _), token)| *of == tenant && token.record.expires >= now);
         let mut tokens: Vec<_> = ours.map(|((_, id), stored)| shown(id, &stored.record)).collect();
         tokens.sort_by(|a, b| (a.expires, &a.id).cmp(&(b.expires, &b.id)));
         tokens
@@ -50,7 +51,9 @@ impl Fleet {
         let path = self.group(by.tenant, &group.to_string())?.path;
         if !(1..=USES_LIMIT).contains(&uses) || !(Duration::from_secs(1)..=TTL_LIMIT).contains(&ttl) {
             let days = TTL_LIMIT.as_secs() / 86_400;
-            return Err(FleetError::invalid(format!("a token has 1 to {USES_LIMIT} uses and lives at most {days} days")));
+            return Err(FleetError::invalid(format!(
+                "a token has 1 to {USES_LIMIT} uses and lives at most {days} days"
+            )));
         }
         if self.tokens(by.tenant).len() >= TOKENS_LIMIT {
             return Err(FleetError::new(Kind::Limit, format!("at most {TOKENS_LIMIT} tokens at once")));

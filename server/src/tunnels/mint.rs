@@ -107,7 +107,9 @@ impl Tunnels {
             .map_err(|error| FleetError::new(Kind::Unavailable, error.to_string()));
         let admitted = match told {
             // GRANT goes first, so that the OPEN which admission asks for finds it at the device.
-            Ok(()) => self.relay.admit(now, Arc::new(grant.clone()), secret.clone()).await.map_err(not_admitted),
+            Ok(()) => {
+                self.relay.admit(now, Arc::new(grant.clone()), secret.clone()).await.map_err(not_admitted)
+            }
             Err(error) => Err(error),
         };
         let accepted = match admitted {
@@ -139,7 +141,8 @@ impl Tunnels {
     ) -> Result<GrantReply, FleetError> {
         let announced = self.directory.announced();
         let relay = announced.hosts.first().and_then(|host| Host::parse(host).ok());
-        let relay = relay.ok_or_else(|| FleetError::new(Kind::Unavailable, "this server's own host name is unusable"))?;
+        let relay = relay
+            .ok_or_else(|| FleetError::new(Kind::Unavailable, "this server's own host name is unusable"))?;
         let agent = self.fleet.device_key(device.tenant, device.id).ok_or_else(|| offline(device))?;
         let (id, session) = (grant.id, grant.session);
         let expires = grant.issued + grant.start.as_secs();
@@ -209,19 +212,25 @@ fn may(by: &Caller, host: &Host, port: NonZeroU16) -> Result<(), FleetError> {
     };
     match needed.iter().find(|role| !by.roles.allow(**role)) {
         None => Ok(()),
-        Some(role) => Err(FleetError::denied(format!("this needs the role {role}, which {} does not have", by.name))),
+        Some(role) => {
+            Err(FleetError::denied(format!("this needs the role {role}, which {} does not have", by.name)))
+        }
     }
 }
 
 fn offline(device: &Device) -> FleetError {
     let seen = device.presence.last_seen.and_then(|seen| seen.elapsed().ok());
-    let seen = seen.map_or("not seen since the server started".to_owned(), |ago| format!("last seen {} s ago", ago.as_secs()));
+    let seen = seen.map_or("not seen since the server started".to_owned(), |ago| {
+        format!("last seen {} s ago", ago.as_secs())
+    });
     FleetError::new(Kind::Unavailable, format!("device {} is offline: {seen}", device.name))
 }
 
 fn not_admitted(failure: AdmitFailure) -> FleetError {
     match failure {
-        AdmitFailure::Refused(refused) => FleetError::new(Kind::Limit, format!("the relay refuses: {refused}")),
+        AdmitFailure::Refused(refused) => {
+            FleetError::new(Kind::Limit, format!("the relay refuses: {refused}"))
+        }
         AdmitFailure::Stopped(error) => stopped(error),
     }
 }

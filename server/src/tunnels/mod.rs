@@ -178,7 +178,8 @@ impl Tunnels {
                 RelayEvent::Open { device, open } => self.tell(device, Message::Open(open)),
                 RelayEvent::RevokeAt { device, grants, reason } => {
                     for grants in grants.chunks(REVOKE_LIMIT) {
-                        let grants = grants.iter().map(|grant| Bytes::copy_from_slice(grant.as_bytes())).collect();
+                        let grants =
+                            grants.iter().map(|grant| Bytes::copy_from_slice(grant.as_bytes())).collect();
                         self.tell(device, Message::Revoke(Revoke { grants, reason: reason.to_owned() }));
                     }
                 }
@@ -226,12 +227,13 @@ impl Tunnels {
         let (device, operator) = (grant.device.to_string(), grant.operator.to_string());
         let device_name = self.fleet.device(tenant, &device).map_or(device, |device| device.name);
         let operator = self.fleet.operator(tenant, &operator).map_or(operator, |operator| operator.name);
-        let connections = view.pairs.iter().zip(moved).filter(|(pair, _)| pair.verified).map(|(pair, moved)| Connection {
-            peer: pair.initiator,
-            since: SystemTime::now() - pair.opened.elapsed(),
-            to_target: moved.to_target,
-            to_operator: moved.to_initiator,
-        });
+        let connections =
+            view.pairs.iter().zip(moved).filter(|(pair, _)| pair.verified).map(|(pair, moved)| Connection {
+                peer: pair.initiator,
+                since: SystemTime::now() - pair.opened.elapsed(),
+                to_target: moved.to_target,
+                to_operator: moved.to_initiator,
+            });
         Tunnel {
             grant: grant.id,
             device: grant.device,

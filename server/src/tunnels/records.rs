@@ -47,7 +47,9 @@ impl Tunnels {
             match (end, stored) {
                 (Ended::Agent(_, record), Ok(())) => self.recorded(record.device, record.cookie.as_bytes()),
                 (Ended::Relay(_), Ok(())) => {}
-                (end, Err(error)) => warn!(%error, ?end, "the end of a tunnel connection could not be recorded"),
+                (end, Err(error)) => {
+                    warn!(%error, ?end, "the end of a tunnel connection could not be recorded")
+                }
             }
         }
     }
@@ -95,13 +97,15 @@ impl Tunnels {
             self.fleet.device(tenant, &id).map_or(id, |device| device.name)
         };
         match end {
-            Ended::Relay(record) => Change::new(record.tenant, "relay", CLOSED, name(record.tenant, record.device))
-                .detail("grant", record.grant)
-                .detail("from", record.initiator)
-                .detail("seconds", record.closed.saturating_duration_since(record.opened).as_secs())
-                .detail("to_target", record.end.to_target)
-                .detail("to_operator", record.end.to_initiator)
-                .detail("reason", record.end.reason.name()),
+            Ended::Relay(record) => {
+                Change::new(record.tenant, "relay", CLOSED, name(record.tenant, record.device))
+                    .detail("grant", record.grant)
+                    .detail("from", record.initiator)
+                    .detail("seconds", record.closed.saturating_duration_since(record.opened).as_secs())
+                    .detail("to_target", record.end.to_target)
+                    .detail("to_operator", record.end.to_initiator)
+                    .detail("reason", record.end.reason.name())
+            }
             Ended::Agent(tenant, record) => {
                 let change = Change::new(*tenant, "agent", CLOSED, name(*tenant, record.device))
                     .detail("grant", record.grant)

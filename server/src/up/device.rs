@@ -57,7 +57,11 @@ impl Sshd {
             // Debian makes it when its own sshd starts; as root sshd insists on it.
             fs::create_dir_all("/run/sshd")?;
         }
-        let process = Process::start("sshd", &place.logs(), Command::new(sshd).arg("-D").arg("-e").arg("-f").arg(&config))?;
+        let process = Process::start(
+            "sshd",
+            &place.logs(),
+            Command::new(sshd).arg("-D").arg("-e").arg("-f").arg(&config),
+        )?;
         Ok(Some(Self { port, process }))
     }
 }
@@ -65,7 +69,11 @@ impl Sshd {
 /// The options with which OpenSSH's client takes this device's sshd for what it is.
 pub(super) fn ssh_options(place: &Place) -> String {
     let folder = place.ssh();
-    format!("-i {} -o UserKnownHostsFile={} -o StrictHostKeyChecking=accept-new", quoted(&folder.join("id")), quoted(&folder.join("known_hosts")))
+    format!(
+        "-i {} -o UserKnownHostsFile={} -o StrictHostKeyChecking=accept-new",
+        quoted(&folder.join("id")),
+        quoted(&folder.join("known_hosts"))
+    )
 }
 
 /// A path as a shell takes it.
@@ -83,7 +91,8 @@ async fn keys(folder: &Path) -> anyhow::Result<()> {
         let key = folder.join(name);
         if !key.exists() {
             let mut keygen = Command::new("ssh-keygen");
-            output(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "klserver up", "-f"]).arg(&key)).await?;
+            output(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "klserver up", "-f"]).arg(&key))
+                .await?;
         }
     }
     fs::copy(folder.join("id.pub"), folder.join("authorized_keys"))?;
@@ -101,18 +110,23 @@ fn config_text(folder: &Path, port: u16) -> String {
 }
 
 fn sftp() -> Option<PathBuf> {
-    let places = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/libexec/sftp-server"];
+    let places =
+        ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/libexec/sftp-server"];
     places.map(PathBuf::from).into_iter().find(|path| path.exists())
 }
 
 fn ssh_port() -> std::io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, SSH_PORT));
-    listener.or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?.local_addr().map(|address| address.port())
+    listener
+        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?
+        .local_addr()
+        .map(|address| address.port())
 }
 
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
+    let folders =
+        std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 

@@ -19,7 +19,10 @@ const COMMANDS: [(&str, Main); 5] = [
 /// Runs the command that the first argument names; `klserver` when it names none.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
-    let name = args.first().and_then(|path| Path::new(path).file_stem()).map(|name| name.to_string_lossy().into_owned());
+    let name = args
+        .first()
+        .and_then(|path| Path::new(path).file_stem())
+        .map(|name| name.to_string_lossy().into_owned());
     let command = COMMANDS.iter().find(|(command, _)| Some(*command) == name.as_deref());
     let (_, main) = command.unwrap_or(&COMMANDS[0]);
     main(args)

@@ -131,7 +131,11 @@ async fn audit(stage: &Stage) -> anyhow::Result<()> {
 struct Report;
 
 impl Report {
-    async fn step<T>(&mut self, name: &str, step: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    async fn step<T>(
+        &mut self,
+        name: &str,
+        step: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         let start = Instant::now();
         let done = timeout(STEP_TIMEOUT * 4, step).await.unwrap_or_else(|_| bail!("takes too long"));
         let took = start.elapsed().as_secs_f64() * 1000.0;

@@ -43,8 +43,11 @@ impl Place {
     fn new(root: &Path, wanted: [u16; 3]) -> anyhow::Result<Self> {
         // Held together, so that no two are the same.
         let held: Vec<_> = wanted.into_iter().map(free).collect::<Result<_, _>>()?;
-        let ports: Vec<_> = held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<anyhow::Result<_>>()?;
-        let [https_port, agent_port, tunnel_port] = ports[..] else { anyhow::bail!("three ports are needed") };
+        let ports: Vec<_> =
+            held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<anyhow::Result<_>>()?;
+        let [https_port, agent_port, tunnel_port] = ports[..] else {
+            anyhow::bail!("three ports are needed")
+        };
         let place = Self { root: root.to_owned(), https_port, agent_port, tunnel_port };
         fs::write(place.config(), place.config_text())?;
         Ok(place)

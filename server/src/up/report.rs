@@ -21,7 +21,9 @@ pub(super) fn print(stage: &Stage) {
 
 fn table(stage: &Stage) -> Table {
     let (place, device) = (&stage.place, &stage.device);
-    let pid = |name: &str| stage.processes.iter().find(|process| process.name == name).map_or(0, |process| process.id());
+    let pid = |name: &str| {
+        stage.processes.iter().find(|process| process.name == name).map_or(0, |process| process.id())
+    };
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["what", "where", "process"]);
     let (server, agent) = (format!("klserver {}", pid("klserver")), format!("klnagent {}", pid("klnagent")));
@@ -29,7 +31,11 @@ fn table(stage: &Stage) -> Table {
     table.add_row(["agents".into(), format!("127.0.0.1:{}", place.agent_port), server.clone()]);
     table.add_row(["tunnels".into(), format!("127.0.0.1:{}", place.tunnel_port), server]);
     table.add_row([format!("device {device}"), "dials out only".into(), agent]);
-    table.add_row([format!("echo port of {device}"), format!("port {}", stage.echo.port), format!("klserver {}", std::process::id())]);
+    table.add_row([
+        format!("echo port of {device}"),
+        format!("port {}", stage.echo.port),
+        format!("klserver {}", std::process::id()),
+    ]);
     let sshd = stage.sshd_port.map_or("not installed on this machine".into(), |port| format!("port {port}"));
     table.add_row([format!("sshd of {device}"), sshd, format!("sshd {}", pid("sshd"))]);
     table
@@ -46,10 +52,19 @@ fn lines(stage: &Stage) -> Vec<(String, String)> {
         let options = ssh_options(place);
         lines.push((format!("a shell on {device}"), format!("{tunnel} ssh {device}:{port} {options}")));
     }
-    lines.push((format!("a local port that leads to the echo port of {device}"), format!("{tunnel} {device}:{echo}")));
-    lines.push(("a tunnel as a blob, for an operator to paste".into(), format!("{ctl} tunnel grant {device} {echo}")));
+    lines.push((
+        format!("a local port that leads to the echo port of {device}"),
+        format!("{tunnel} {device}:{echo}"),
+    ));
+    lines.push((
+        "a tunnel as a blob, for an operator to paste".into(),
+        format!("{ctl} tunnel grant {device} {echo}"),
+    ));
     lines.push(("who did what".into(), format!("{ctl} audit")));
-    lines.push(("why a device does not connect, in plain words".into(), format!("{} --state {}", quoted(&place.command("klnagchk")), quoted(&place.device()))));
+    lines.push((
+        "why a device does not connect, in plain words".into(),
+        format!("{} --state {}", quoted(&place.command("klnagchk")), quoted(&place.device())),
+    ));
     lines
 }
 
@@ -59,7 +74,10 @@ pub(super) struct LiveStatus(ProgressBar);
 impl LiveStatus {
     pub(super) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }
@@ -69,7 +87,10 @@ impl LiveStatus {
         let tunnels = stage.client.get::<Value>("/api/v1/tunnels").await.unwrap_or_default();
         let online = device_list(&devices).iter().filter(|device| device["online"] == true).count();
         let tunnels = tunnels.as_array().or_else(|| tunnels["tunnels"].as_array()).map_or(0, Vec::len);
-        self.0.set_message(format!("{online} of {} devices online, {tunnels} tunnels open", device_list(&devices).len()));
+        self.0.set_message(format!(
+            "{online} of {} devices online, {tunnels} tunnels open",
+            device_list(&devices).len()
+        ));
     }
 
     pub(super) fn clear(&self) {

@@ -123,7 +123,8 @@ async fn online(client: &Client) -> bool {
 
 async fn name_of_device(client: &Client) -> Option<String> {
     let devices = client.get::<Value>("/api/v1/devices").await.ok()?;
-    let online = device_list(&devices).iter().find(|device| device["online"] == true)?["name"].as_str()?.to_owned();
+    let online =
+        device_list(&devices).iter().find(|device| device["online"] == true)?["name"].as_str()?.to_owned();
     Some(online)
 }
 

@@ -1,0 +1,227 @@
+use std::net::SocketAddr;
+
+use data_encoding::BASE64URL_NOPAD;
+use klnet_wire::identity::authority::request;
+use klnet_wire::identity::enroll::EnrollRequest;
+use klnet_wire::identity::{Principal, Role};
+use klnet_wire::signing::SigningKey;
+use tempfile::TempDir;
+
+use super::*;
+use crate::directory::Announced;
+use crate::invitation::Invitation;
+use crate::store::SqliteStore;
+
+#[tokio::test]
+async fn a_device_enrols_with_a_token_and_is_known_by_its_certificate() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let root = groups::root(admin.tenant);
+    let (_, secret) = fleet.add_token(&admin, root, 1, HOUR).await.unwrap();
+    let principal = enrol(&fleet, &secret).await.unwrap();
+    let device = fleet.device_of(&principal).unwrap();
+    assert_eq!((device.name.as_str(), device.group), ("pc-1", root));
+    assert_eq!(fleet.tokens(admin.tenant), []);
+}
+
+#[tokio::test]
+async fn a_thousand_parallel_redeemers_of_one_token_make_one_device() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let (_, secret) = fleet.add_token(&admin, groups::root(admin.tenant), 1, HOUR).await.unwrap();
+    let redeemers: Vec<_> = (0..1000)
+        .map(|_| {
+            let (fleet, secret) = (Arc::clone(&fleet), secret.clone());
+            tokio::spawn(async move { enrol(&fleet, &secret).await.is_ok() })
+        })
+        .collect();
+    let mut enrolled = 0;
+    for redeemer in redeemers {
+        enrolled += usize::from(redeemer.await.unwrap());
+    }
+    assert_eq!((enrolled, fleet.devices(admin.tenant).len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_token_of_many_uses_is_counted_down_by_parallel_devices() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let (_, secret) = fleet.add_token(&admin, groups::root(admin.tenant), 20, HOUR).await.unwrap();
+    let devices: Vec<_> = (0..40)
+        .map(|_| {
+            let (fleet, secret) = (Arc::clone(&fleet), secret.clone());
+            tokio::spawn(async move { enrol(&fleet, &secret).await })
+        })
+        .collect();
+    let mut enrolled = 0;
+    for device in devices {
+        match device.await.unwrap() {
+            Ok(_) => enrolled += 1,
+            Err(error) => assert_eq!(error.kind(), Kind::Denied, "{error}"),
+        }
+    }
+    assert_eq!((enrolled, fleet.devices(admin.tenant).len()), (20, 20));
+}
+
+#[tokio::test]
+async fn an_invitation_makes_one_operator_once() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let roles = [OperatorRole::Tunnel].into_iter().collect();
+    let (anna, invitation) = fleet.add_operator(&admin, "anna", roles, HOUR).await.unwrap();
+    assert!(anna.invited_until.is_some());
+    let principal = log_in(&fleet, &invitation).await.unwrap();
+    let caller = fleet.caller(&principal).unwrap();
+    assert_eq!((caller.name.as_str(), caller.operator), ("anna", anna.id));
+    assert_eq!(log_in(&fleet, &invitation).await.unwrap_err().kind(), Kind::Denied);
+    let again = fleet.add_operator(&admin, "anna", [OperatorRole::Rdp].into_iter().collect(), HOUR).await;
+    assert_eq!(again.unwrap_err().kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn an_expired_invitation_or_token_is_worth_nothing() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let roles: Roles = [OperatorRole::Tunnel].into_iter().collect();
+    let (operator, invitation) = fleet.add_operator(&admin, "late", roles, HOUR).await.unwrap();
+    fleet.revoke_operator(&admin, operator.id, "never came").await.unwrap();
+    assert_eq!(log_in(&fleet, &invitation).await.unwrap_err().kind(), Kind::Denied);
+    let (token, secret) = fleet.add_token(&admin, groups::root(admin.tenant), 1, HOUR).await.unwrap();
+    fleet.remove_token(&admin, &token.id[..8]).await.unwrap();
+    assert_eq!(enrol(&fleet, &secret).await.unwrap_err().kind(), Kind::Denied);
+    assert_eq!(enrol(&fleet, "AAAA").await.unwrap_err().kind(), Kind::Denied);
+}
+
+#[tokio::test]
+async fn revoking_is_heard_and_final() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let (_, secret) = fleet.add_token(&admin, groups::root(admin.tenant), 1, HOUR).await.unwrap();
+    let principal = enrol(&fleet, &secret).await.unwrap();
+    let mut denials = fleet.denials();
+    fleet.revoke_device(&admin, principal.id(), "stolen").await.unwrap();
+    assert_eq!(denials.recv().await, Ok(Denied::Device(principal.id())));
+    assert_eq!(fleet.device_of(&principal).unwrap_err().kind(), Kind::Denied);
+    let again = fleet.revoke_device(&admin, principal.id(), "again").await;
+    assert_eq!(again.unwrap_err().kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn the_last_administrator_stays() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let last = fleet.revoke_operator(&admin, admin.operator, "bye").await;
+    assert_eq!(last.unwrap_err().kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn groups_are_a_tree_that_only_loses_empty_leaves() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let office = fleet.add_group(&admin, "office", None).await.unwrap();
+    let servers = fleet.add_group(&admin, "servers", Some(office.id)).await.unwrap();
+    assert_eq!(servers.path, "/office/servers");
+    assert_eq!(fleet.add_group(&admin, "office", None).await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(fleet.remove_group(&admin, office.id).await.unwrap_err().kind(), Kind::Conflict);
+    let (_, secret) = fleet.add_token(&admin, servers.id, 1, HOUR).await.unwrap();
+    let device = enrol(&fleet, &secret).await.unwrap();
+    assert_eq!(fleet.remove_group(&admin, servers.id).await.unwrap_err().kind(), Kind::Conflict);
+    fleet.move_device(&admin, device.id(), office.id).await.unwrap();
+    fleet.remove_group(&admin, servers.id).await.unwrap();
+    assert_eq!(fleet.group(admin.tenant, "office").unwrap().devices, 1);
+}
+
+#[tokio::test]
+async fn every_change_is_in_the_audit_log_newest_first() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let group = fleet.add_group(&admin, "office", None).await.unwrap();
+    let (_, secret) = fleet.add_token(&admin, group.id, 1, HOUR).await.unwrap();
+    let device = enrol(&fleet, &secret).await.unwrap();
+    fleet.revoke_device(&admin, device.id(), "stolen").await.unwrap();
+    fleet.remove_group(&admin, group.id).await.unwrap();
+    let entries = fleet.audit(admin.tenant, None, 100).await.unwrap();
+    let actions: Vec<_> = entries.iter().map(|entry| entry.action.as_str()).collect();
+    let expected = [
+        "group.remove",
+        "device.revoke",
+        "device.enroll",
+        "token.add",
+        "group.add",
+        "operator.login",
+        "operator.add",
+        "group.add",
+    ];
+    assert_eq!(actions, expected);
+    assert!(entries.is_sorted_by(|newer, older| newer.number > older.number));
+    let older = fleet.audit(admin.tenant, Some(entries[2].number), 2).await.unwrap();
+    assert_eq!(older, entries[3..5]);
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_there_after_a_restart() {
+    let (first, folder) = fleet().await;
+    let admin = admin(&first).await;
+    let (_, secret) = first.add_token(&admin, groups::root(admin.tenant), 5, HOUR).await.unwrap();
+    let device = enrol(&first, &secret).await.unwrap();
+    first.revoke_device(&admin, device.id(), "stolen").await.unwrap();
+    let (devices, operators, audit) = (
+        first.devices(admin.tenant),
+        first.operators(admin.tenant),
+        first.audit(admin.tenant, None, 100).await.unwrap(),
+    );
+    let again =
+        Fleet::load(Arc::clone(&first.store), Arc::clone(&first.fabric), Arc::clone(&first.directory));
+    let again = again.await.unwrap();
+    assert_eq!((again.devices(admin.tenant), again.operators(admin.tenant)), (devices, operators));
+    assert_eq!(again.audit(admin.tenant, None, 100).await.unwrap(), audit);
+    drop(folder);
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn fleet() -> (Arc<Fleet>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
+    let store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
+    let announced = Announced {
+        hosts: vec!["localhost".into()],
+        https_port: 8443,
+        agent_ports: vec![23_100],
+        tunnel_ports: vec![29_200],
+        reconnect_window: Duration::from_secs(2),
+    };
+    let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
+    (Fleet::load(store, fabric, directory).await.unwrap(), folder)
+}
+
+async fn admin(fleet: &Arc<Fleet>) -> Caller {
+    let (_, invitation) = fleet.add_first_operator("admin", HOUR).await.unwrap();
+    let principal = log_in(fleet, &invitation).await.unwrap();
+    fleet.caller(&principal).unwrap()
+}
+
+async fn log_in(fleet: &Fleet, invitation: &str) -> Result<Principal, FleetError> {
+    let token = Invitation::parse(invitation).unwrap().token();
+    let (asked, key) = asked(token);
+    let reply = fleet.login(asked, from()).await?;
+    let pin = fleet.fabric.trust().pin();
+    Ok(reply.verify(&pin, key.public(), Role::Operator, SystemTime::now()).unwrap().principal)
+}
+
+async fn enrol(fleet: &Fleet, secret: &str) -> Result<Principal, FleetError> {
+    let (asked, key) = asked(secret.to_owned());
+    let reply = fleet.enroll(asked, from()).await?;
+    let pin = fleet.fabric.trust().pin();
+    Ok(reply.verify(&pin, key.public(), Role::Agent, SystemTime::now()).unwrap().principal)
+}
+
+fn asked(token: String) -> (EnrollRequest, SigningKey) {
+    let key = SigningKey::generate_p256();
+    let request = BASE64URL_NOPAD.encode(&request(&key).unwrap());
+    (EnrollRequest { token, request, host_name: "pc-1".into(), os: "Debian 12".into() }, key)
+}
+
+fn from() -> SocketAddr {
+    ([192, 0, 2, 1], 4711).into()
+}
