@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use klnet_tunnel::net::target::Session;
-use klnet_wire::id::ServerId;
+use klnet_wire::id::{GrantId, ServerId};
 use klnet_wire::message::{GoAway, Hello, Message, Welcome};
 use klnet_wire::session::{CloseReason, Event, FEATURES, MINOR_MAX, MINOR_MIN};
 use tokio::time::timeout;
@@ -158,6 +158,7 @@ impl Agent {
             os: platform::os(),
             key_set: self.directory.key_version(),
             clock: unix_now(),
+            epoch: fresh_epoch(),
         }
     }
 }
@@ -175,6 +176,11 @@ impl Course {
             (None, reason) => NoSession::Ended(reason),
         }
     }
+}
+
+/// Names a session; drawn by the agent, so that nobody can bring an earlier one's grants back to life.
+fn fresh_epoch() -> u64 {
+    u64::from_be_bytes(*GrantId::random().as_bytes().first_chunk().expect("an identifier has 16 bytes"))
 }
 
 /// How long the farewell may take.

@@ -7,7 +7,7 @@ mod session;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use klnet_wire::id::{DeviceId, TenantId};
 use klnet_wire::message::{GoAway, Message};
 use klnet_wire::net::dial::tuned;
 use klnet_wire::net::link::Command;
-use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, broadcast, mpsc};
@@ -40,8 +39,10 @@ pub struct Agents {
     metrics: Arc<Metrics>,
     config: Arc<Config>,
     sessions: Mutex<HashMap<DeviceId, Live>>,
-    /// The next session's epoch. Begins at random, so that no epoch of an earlier run comes back.
-    epochs: AtomicU64,
+    /// Numbers sessions: an epoch is the agent's word, and two sessions may name the same.
+    serials: AtomicU64,
+    /// Held while the relay is told who comes and goes, so that it hears of it in the order in which it happened.
+    turn: tokio::sync::Mutex<()>,
     /// Handshakes under way.
     handshakes: Semaphore,
 }
@@ -50,6 +51,7 @@ pub struct Agents {
 #[derive(Debug, Clone)]
 struct Live {
     tenant: TenantId,
+    serial: u64,
     epoch: u64,
     commands: mpsc::Sender<Command>,
     /// Where the agent connected to: dial-backs come to the same place.
@@ -69,24 +71,20 @@ pub enum SendFailure {
 
 impl Agents {
     /// No sessions yet.
-    ///
-    /// # Panics
-    /// When the operating system has no randomness to give.
     pub fn new(
         fleet: Arc<Fleet>,
         relay: RelayHandle,
         metrics: Arc<Metrics>,
         config: Arc<Config>,
     ) -> Arc<Self> {
-        let mut start = [0; 8];
-        SystemRandom::new().fill(&mut start).expect("the operating system gives randomness");
         Arc::new(Self {
             fleet,
             relay,
             metrics,
             config,
             sessions: Mutex::default(),
-            epochs: AtomicU64::new(u64::from_be_bytes(start) >> 1),
+            serials: AtomicU64::new(0),
+            turn: tokio::sync::Mutex::default(),
             handshakes: Semaphore::new(HANDSHAKES_LIMIT),
         })
     }
@@ -191,7 +189,7 @@ impl Agents {
         let last = GoAway { reason: REVOKED.into(), reconnect_ms: 0, forever: true };
         // A session too busy to hear of it is dropped instead.
         if live.commands.try_send(Command::Finish(Message::GoAway(last), REVOKED.into())).is_err() {
-            self.remove(device, live.epoch);
+            self.remove(device, live.serial);
         }
     }
 
@@ -231,17 +229,13 @@ impl Agents {
     }
 
     /// Forgets a session unless a newer one has taken its place; says whether it was still the device's.
-    fn remove(&self, device: DeviceId, epoch: u64) -> bool {
+    fn remove(&self, device: DeviceId, serial: u64) -> bool {
         let mut sessions = self.sessions.lock().expect("no holder panics");
-        let ours = sessions.get(&device).is_some_and(|live| live.epoch == epoch);
+        let ours = sessions.get(&device).is_some_and(|live| live.serial == serial);
         if ours {
             sessions.remove(&device);
         }
         ours
-    }
-
-    fn next_epoch(&self) -> u64 {
-        self.epochs.fetch_add(1, Ordering::Relaxed)
     }
 }
 

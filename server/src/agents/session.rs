@@ -1,8 +1,10 @@
 //! One device's session: from its HELLO to its end.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
+use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Principal;
 use klnet_wire::message::{GoAway, Hello, Message, Tunnels as TunnelsAlive, Welcome};
 use klnet_wire::net::link::{Command, drive};
@@ -20,7 +22,7 @@ use crate::tunnels::Tunnels;
 /// What a session knows of its device once it has said HELLO.
 struct Known {
     device: Device,
-    epoch: u64,
+    serial: u64,
 }
 
 impl Agents {
@@ -84,33 +86,28 @@ impl Agents {
                 return None;
             }
         };
-        let epoch = self.next_epoch();
+        let (epoch, serial) = (hello.epoch, self.serials.fetch_add(1, Ordering::Relaxed));
         let skew = i64::try_from(hello.clock).ok().zip(i64::try_from(seconds(SystemTime::now())).ok());
         let skew = skew.and_then(|(theirs, ours)| theirs.checked_sub(ours));
         self.fleet.came_online(device.id, peer, skew, &hello.build);
-        self.insert(
-            device.id,
-            Live { tenant: device.tenant, epoch, commands: commands.clone(), address: local },
-        );
-        self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
-        self.metrics.sessions_opened.inc();
-        if self.relay.online(device.id, epoch).await.is_err() {
-            debug!("the relay has stopped");
-        }
         let welcome = Welcome {
             heartbeat_ms: millis(self.config.heartbeat_for(self.fleet.online())),
             reconnect_window_ms: self.window_ms(),
-            epoch,
             clock: seconds(SystemTime::now()),
             ..Welcome::default()
         };
+        // Before anyone can reach the session: nothing else may be said first.
         let _ = commands.send(Command::Welcome(welcome)).await;
+        let commands = commands.clone();
+        self.come(device.id, Live { tenant: device.tenant, serial, epoch, commands, address: local }).await;
+        self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
+        self.metrics.sessions_opened.inc();
         info!(device = %device.id, name = device.name, %peer, epoch, "device online");
         // A revocation between the look-up and here would have found no session to end.
         if self.fleet.is_denied(device.tenant, device.id) {
             self.deny_device(device.id).await;
         }
-        Some(Known { device, epoch })
+        Some(Known { device, serial })
     }
 
     async fn event(&self, known: &Known, event: Event, tunnels: &Tunnels) {
@@ -137,15 +134,32 @@ impl Agents {
 
     async fn ended(&self, known: &Known, reason: &CloseReason) {
         let device = known.device.id;
-        if !self.remove(device, known.epoch) {
+        if !self.go(device, known.serial).await {
             return; // a newer session is there already
         }
         self.fleet.went_offline(device);
         self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
-        if self.relay.offline(device).await.is_err() {
+        info!(%device, name = known.device.name, %reason, "device offline");
+    }
+
+    /// Makes this the device's session, and tells the relay.
+    async fn come(&self, device: DeviceId, live: Live) {
+        let _turn = self.turn.lock().await;
+        let epoch = live.epoch;
+        self.insert(device, live);
+        if self.relay.online(device, epoch).await.is_err() {
             debug!("the relay has stopped");
         }
-        info!(%device, name = known.device.name, %reason, "device offline");
+    }
+
+    /// Forgets a session and tells the relay, unless a newer one has taken its place.
+    async fn go(&self, device: DeviceId, serial: u64) -> bool {
+        let _turn = self.turn.lock().await;
+        let ours = self.remove(device, serial);
+        if ours && self.relay.offline(device).await.is_err() {
+            debug!("the relay has stopped");
+        }
+        ours
     }
 
     fn window_ms(&self) -> u32 {

@@ -20,22 +20,21 @@ use super::stage::{Stage, device_list};
 /// The first step that failed; the report is printed in any case.
 pub(super) async fn run(device: &str) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut report = Report::default();
     let place = Place::fresh(folder.path())?;
-    let stage = report.step("init, serve, enrol, heartbeat", Stage::set(place, device)).await?;
-    let done = rehearse(&stage, &mut report).await;
+    let stage = step("init, serve, enrol, heartbeat", Stage::set(place, device)).await?;
+    let done = rehearse(&stage).await;
     stage.strike().await;
     println!("{}", if done.is_ok() { "everything works" } else { "something does not work" });
     done
 }
 
-async fn rehearse(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
-    let blob = report.step("grant", grant(stage)).await?;
-    let (mut tunnel, port) = report.step("tunnel", open(stage, &blob)).await?;
-    let mut stream = report.step("bytes both ways", exchange(port)).await?;
-    report.step("revoke cuts the tunnel", revoke(stage, &mut stream)).await?;
-    report.step("the device is refused", refused(stage)).await?;
-    report.step("audit", audit(stage)).await?;
+async fn rehearse(stage: &Stage) -> anyhow::Result<()> {
+    let blob = step("grant", grant(stage)).await?;
+    let (mut tunnel, port) = step("tunnel", open(stage, &blob)).await?;
+    let mut stream = step("bytes both ways", exchange(port)).await?;
+    step("revoke cuts the tunnel", revoke(stage, &mut stream)).await?;
+    step("the device is refused", refused(stage)).await?;
+    step("audit", audit(stage)).await?;
     // Ended by the revocation or not, it is done.
     let _ = tunnel.kill().await;
     Ok(())
@@ -126,25 +125,16 @@ async fn audit(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says of each step how long it took, as it is done.
-#[derive(Default)]
-struct Report;
-
-impl Report {
-    async fn step<T>(
-        &mut self,
-        name: &str,
-        step: impl Future<Output = anyhow::Result<T>>,
-    ) -> anyhow::Result<T> {
-        let start = Instant::now();
-        let done = timeout(STEP_TIMEOUT * 4, step).await.unwrap_or_else(|_| bail!("takes too long"));
-        let took = start.elapsed().as_secs_f64() * 1000.0;
-        match &done {
-            Ok(_) => println!("ok      {name:<32} {took:>8.1} ms"),
-            Err(error) => println!("FAILED  {name:<32} {took:>8.1} ms  {error:#}"),
-        }
-        done.with_context(|| name.to_owned())
+/// Takes a step, and says how it went and how long it took.
+async fn step<T>(name: &str, step: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let start = Instant::now();
+    let done = timeout(STEP_TIMEOUT * 4, step).await.unwrap_or_else(|_| bail!("takes too long"));
+    let took = start.elapsed().as_secs_f64() * 1000.0;
+    match &done {
+        Ok(_) => println!("ok      {name:<32} {took:>8.1} ms"),
+        Err(error) => println!("FAILED  {name:<32} {took:>8.1} ms  {error:#}"),
     }
+    done.with_context(|| name.to_owned())
 }
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);

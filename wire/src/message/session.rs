@@ -32,6 +32,10 @@ pub struct Hello {
     /// The agent's wall clock, Unix seconds: the server shows a clock that is off.
     #[prost(uint64, tag = "9")]
     pub clock: u64,
+    /// Drawn at random for each session: names it, and WELCOME must repeat it. Grants are bound to it, so whoever
+    /// replays an old session's grants, even the server, finds them void.
+    #[prost(fixed64, tag = "10")]
+    pub epoch: u64,
 }
 
 /// What the server answers to [`Hello`].
@@ -49,8 +53,8 @@ pub struct Welcome {
     /// After a loss of the connection the agent waits a random part of this, in milliseconds.
     #[prost(uint32, tag = "4")]
     pub reconnect_window_ms: u32,
-    /// Names this session of this device; grants are bound to it, a new session voids them.
-    #[prost(uint64, tag = "5")]
+    /// [`Hello::epoch`] again.
+    #[prost(fixed64, tag = "5")]
     pub epoch: u64,
     /// The server's wall clock, Unix seconds.
     #[prost(uint64, tag = "6")]

@@ -36,9 +36,10 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    /// Until the peer's first frame.
+    /// Until the peer's first frame; the agent's WELCOME must repeat `epoch`.
     Opening {
         deadline: Instant,
+        epoch: u64,
     },
     /// Server only: HELLO is in, the application decides.
     Deciding {
@@ -123,6 +124,9 @@ pub enum CloseReason {
     /// The peer sent a message that its end may not send, or not now.
     #[error("protocol broken: unexpected {0:?}")]
     Unexpected(Kind),
+    /// WELCOME names another session than HELLO did.
+    #[error("protocol broken: WELCOME of another session")]
+    Epoch,
     /// The versions do not meet.
     #[error("no common minor version: the peer speaks {0} to {1}")]
     Version(u32, u32),
@@ -134,18 +138,19 @@ impl Session {
     /// # Errors
     /// [`Full::TooLong`] when `hello` does not fit in a frame.
     pub fn agent(now: Instant, config: Config, hello: Hello) -> Result<Self, Full> {
-        let mut session = Self::new(now, End::Agent, config);
+        let mut session = Self::new(now, End::Agent, config, hello.epoch);
         session.outbox.push(&Message::Hello(hello), 0)?;
         Ok(session)
     }
 
     /// Starts the server's end, which waits for HELLO.
     pub fn server(now: Instant, config: Config) -> Self {
-        Self::new(now, End::Server, config)
+        Self::new(now, End::Server, config, 0)
     }
 
-    fn new(now: Instant, end: End, config: Config) -> Self {
-        let state = State::Opening { deadline: now + config.hello_timeout };
+    /// `epoch`: what WELCOME must repeat to the agent.
+    fn new(now: Instant, end: End, config: Config, epoch: u64) -> Self {
+        let state = State::Opening { deadline: now + config.hello_timeout, epoch };
         let (input, outbox) = (BytesMut::new(), Outbox::default());
         Self { end, config, state, input, outbox, events: VecDeque::new(), beats: 0 }
     }
@@ -161,7 +166,7 @@ impl Session {
     /// Sends the heartbeat that is due, and gives up on a silent peer.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.state {
-            State::Opening { deadline } | State::Deciding { deadline, .. } if now >= *deadline => {
+            State::Opening { deadline, .. } | State::Deciding { deadline, .. } if now >= *deadline => {
                 self.close(CloseReason::Silent(self.config.hello_timeout));
             }
             State::Established(heart) => self.beat(now, *heart),
@@ -171,7 +176,7 @@ impl Session {
 
     /// Server: establishes the session with what was decided about the agent's HELLO.
     ///
-    /// `welcome.minor` and `welcome.features` are filled in from the negotiation.
+    /// `welcome.minor`, `welcome.features` and `welcome.epoch` are filled in from HELLO.
     ///
     /// # Errors
     /// [`SendError::NotNow`] when no HELLO waits for an answer.
@@ -181,6 +186,7 @@ impl Session {
             return Err(SendError::NotNow(Kind::Welcome));
         };
         welcome.minor = minor;
+        welcome.epoch = hello.epoch;
         welcome.features = hello.features & FEATURES;
         let heartbeat = welcome.heartbeat();
         self.outbox.push(&Message::Welcome(welcome), 0)?;
@@ -242,7 +248,7 @@ impl Session {
     /// When to call [`Session::handle_timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Opening { deadline } | State::Deciding { deadline, .. } => Some(*deadline),
+            State::Opening { deadline, .. } | State::Deciding { deadline, .. } => Some(*deadline),
             State::Established(heart) => Some(self.next_deadline(heart)),
             State::Closed { .. } => None,
         }
@@ -288,6 +294,9 @@ impl Session {
         match (&mut self.state, message) {
             (_, Message::Error(error)) => self.close(CloseReason::Peer(error.reason)),
             (State::Opening { .. }, Message::Hello(hello)) => self.hello(now, hello),
+            (State::Opening { epoch, .. }, Message::Welcome(welcome)) if welcome.epoch != *epoch => {
+                self.close(CloseReason::Epoch);
+            }
             (State::Opening { .. }, Message::Welcome(welcome)) => self.welcomed(now, welcome),
             (State::Opening { .. }, Message::GoAway(message)) => {
                 self.event(Event::Message(Message::GoAway(message)))

@@ -108,6 +108,17 @@ fn versions_that_do_not_meet_are_refused_with_the_reason() {
 }
 
 #[test]
+fn a_welcome_of_another_session_is_refused() {
+    let mut pair = Pair::new();
+    pair.run();
+    let mut replayed = BytesMut::new();
+    Message::Welcome(Welcome { epoch: 6, ..welcome() }).encode(0, &mut replayed).unwrap();
+    pair.agent.handle_input(pair.now, Input::Received(&replayed));
+    pair.run();
+    assert_eq!(pair.closed, [(End::Agent, CloseReason::Epoch)]);
+}
+
+#[test]
 fn half_a_hello_ends_at_its_deadline() {
     let start = Instant::now();
     let mut server = Session::server(start, Config::default());
@@ -214,7 +225,13 @@ impl Pair {
 }
 
 fn hello() -> Hello {
-    Hello { minor_max: MINOR_MAX, features: FEATURES, host_name: "device-1".into(), ..Hello::default() }
+    Hello {
+        minor_max: MINOR_MAX,
+        features: FEATURES,
+        host_name: "device-1".into(),
+        epoch: 5,
+        ..Hello::default()
+    }
 }
 
 fn welcome() -> Welcome {
