@@ -39,8 +39,9 @@ pub(super) fn router(context: &Context, routes: Vec<Route>, pace: Pace) -> Route
     }
     router
         .fallback(async || Refusal::not_found())
-        .method_not_allowed_fallback(async || {
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this takes another method")
+        .method_not_allowed_fallback(async |request: Request| match canonical(&request) {
+            Ok(()) => Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this takes another method"),
+            Err(refusal) => refusal,
         })
         .layer(map_response(secured))
 }
@@ -68,7 +69,8 @@ impl Gate {
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Refusal> {
-        let id = canonical(&request, self.route.path)?.map(str::to_owned);
+        canonical(&request)?;
+        let id = varying(request.uri().path(), self.route.path).map(str::to_owned);
         from_no_page(&self.route.method, request.headers())?;
         let peer = request.extensions().get::<Peer>().ok_or_else(Refusal::certificate)?.clone();
         if self.route.paced {
@@ -90,20 +92,25 @@ impl Gate {
     }
 }
 
-/// Checks that the request's target has the one form this API knows, and gives the segment that varies. The router
-/// compares bytes, so what is decoded, folded or merged elsewhere (`%2f`, `//`, `/./`, `;`) never gets past here.
-fn canonical<'a>(request: &'a Request, pattern: &str) -> Result<Option<&'a str>, Refusal> {
+/// Checks that the request's target has the one form this API knows. The router compares bytes, so what is decoded,
+/// folded or merged elsewhere (`%2f`, `//`, `/./`, `;`) never gets past here.
+fn canonical(request: &Request) -> Result<(), Refusal> {
     let uri = request.uri();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     let sound = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(plain);
     let path = uri.path().strip_prefix('/').ok_or_else(Refusal::not_found)?;
     let one_form = uri.authority().is_none() && path.len() <= PATH_LIMIT && path.split('/').all(sound);
     let one_host = request.headers().get_all(header::HOST).iter().count() == 1;
-    if !one_form || !one_host {
-        return Err(Refusal::not_found());
+    match one_form && one_host {
+        true => Ok(()),
+        false => Err(Refusal::not_found()),
     }
-    let segments = uri.path().split('/').zip(pattern.split('/'));
-    Ok(segments.into_iter().find(|(_, pattern)| *pattern == "{id}").map(|(segment, _)| segment))
+}
+
+/// The segment of a path that stands where its route has `{id}`.
+fn varying<'a>(path: &'a str, pattern: &str) -> Option<&'a str> {
+    let mut segments = path.split('/').zip(pattern.split('/'));
+    segments.find(|(_, pattern)| *pattern == "{id}").map(|(segment, _)| segment)
 }
 
 /// Refuses what a web page sends: programs send no `Origin`, and no page has any business here.

@@ -27,7 +27,11 @@ async fn every_route_refuses_everyone_who_may_not_call_it() {
             refused += 1;
         }
     }
-    assert_eq!(refused, 2 + 18 * 6 + 4, "an agent route has five outsiders, an operator route six or seven");
+    assert_eq!(
+        refused,
+        5 + 18 * 6 + 9,
+        "five of a route for devices, six of one for operators, and one more of nine"
+    );
     same_as_committed("access.txt", include_str!("access.txt"), &list);
 }
 
@@ -38,13 +42,16 @@ async fn an_administrator_of_another_tenant_finds_nothing() {
     let tenant = TenantId::random();
     site.root_group(tenant).await;
     let stranger = site.operator(tenant, &["administrator"]).await;
-    let ours = [id(&cast.administrator), cast.device_id.clone(), cast.token_id.clone(), cast.group_id.clone()];
+    let ours =
+        [id(&cast.administrator), cast.device_id.clone(), cast.token_id.clone(), cast.group_id.clone()];
     let mut called = 0;
     for route in table::routes().iter().filter(|route| matches!(route.access(), Access::Operator(_))) {
         let answer = call(&site, route, Some(&stranger), &cast).await;
         let named = route.path.contains("{id}") || route.id == "grant";
         assert_eq!(answer.status, if named { 404 } else { 200 }, "{}: {answer:?}", route.id);
-        let shown = ours.iter().find(|id| answer.body.contains(*id) && !named);
+        // Its own refused grant is in its own log, with the name it asked for.
+        let ours = if route.id == "audit" { &["\"root\"".to_owned()][..] } else { &ours };
+        let shown = ours.iter().find(|ours| answer.body.contains(*ours) && !named);
         assert_eq!(shown, None, "{} shows another tenant's: {}", route.id, answer.body);
         called += 1;
     }
@@ -109,7 +116,8 @@ impl Cast {
         let revoked = id(&revoked_operator).parse().unwrap();
         site.fleet.revoke_operator(&by, revoked, "").await.unwrap();
         let group = site.fleet.add_group(&by, "office", None).await.unwrap();
-        let (token, _) = site.fleet.add_token(&by, group.id, 1, std::time::Duration::from_secs(60)).await.unwrap();
+        let (token, _) =
+            site.fleet.add_token(&by, group.id, 1, std::time::Duration::from_secs(60)).await.unwrap();
         // The same number in another tenant is somebody else.
         let number = |identity: &Identity| super::site::principal(identity).id;
         let other = TenantId::random();

@@ -24,7 +24,12 @@ fn every_route_is_in_the_document_and_nothing_else() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let text = |key: &str| operation[key].as_str().unwrap().to_owned();
-            described.insert((method.to_ascii_uppercase(), path.clone(), text("operationId"), text("x-access")));
+            described.insert((
+                method.to_ascii_uppercase(),
+                path.clone(),
+                text("operationId"),
+                text("x-access"),
+            ));
         }
     }
     let routes = table::routes();

@@ -94,9 +94,24 @@ async fn malformed_bodies_are_refused_and_never_panic() {
     let administrator = site.administrator().await;
     let deep = "[".repeat(30_000);
     let bodies = [
-        "", "{", "null", "[]", "0", "\"\"", "{}", "{\"name\":1}", "{\"name\":\"x\",\"name\":\"y\"}", "\u{0}", deep.as_str(),
-        "{\"name\":\"x\",\"extra\":1}", "{\"name\":\"a/b\"}", "{\"name\":\"\\u0000\"}", "{\"name\":\"\\ud800\"}",
-        "{\"name\":\"' or 1=1 --\"}", "{\"name\":\"$(reboot)\"}", "{\"name\":\"x\",\"parent\":\"/none\"}",
+        "",
+        "{",
+        "null",
+        "[]",
+        "0",
+        "\"\"",
+        "{}",
+        "{\"name\":1}",
+        "{\"name\":\"x\",\"name\":\"y\"}",
+        "\u{0}",
+        deep.as_str(),
+        "{\"name\":\"x\",\"extra\":1}",
+        "{\"name\":\"a/b\"}",
+        "{\"name\":\"\\u0000\"}",
+        "{\"name\":\"\\ud800\"}",
+        "{\"name\":\"' or 1=1 --\"}",
+        "{\"name\":\"$(reboot)\"}",
+        "{\"name\":\"x\",\"parent\":\"/none\"}",
     ];
     for body in bodies {
         let status = site.post(Some(&administrator), "/api/v1/groups", body).await.status;
@@ -135,7 +150,8 @@ async fn a_device_name_comes_back_as_json_and_nothing_else() {
     let site = Site::start().await;
     let administrator = site.administrator().await;
     let device = site.device(&site.caller(&administrator)).await;
-    let answer = site.get(Some(&administrator), &format!("/api/v1/devices/{}", super::site::id(&device))).await;
+    let answer =
+        site.get(Some(&administrator), &format!("/api/v1/devices/{}", super::site::id(&device))).await;
     assert!(answer.head.contains("content-type: application/json"), "{answer:?}");
     assert!(serde_json::from_str::<serde_json::Value>(&answer.body).is_ok());
     let named = site.json(Some(&administrator), "/api/v1/devices?name=web-7").await;

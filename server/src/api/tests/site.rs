@@ -138,8 +138,14 @@ impl Site {
         let (identity, serial) = self.certify(tenant, Role::Agent, id);
         let key = identity.key.public().as_bytes().to_vec();
         let group = tenant.to_vec();
-        let record =
-            DeviceRecord { name: "stored".into(), group, key, serial, enrolled: 1, ..DeviceRecord::default() };
+        let record = DeviceRecord {
+            name: "stored".into(),
+            group,
+            key,
+            serial,
+            enrolled: 1,
+            ..DeviceRecord::default()
+        };
         self.put(tenant, "device", id, &record).await;
         identity
     }
