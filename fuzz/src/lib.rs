@@ -1,1 +1,53 @@
-//! Work in progress.
+//! One function per decoder and per state machine of the workspace: any bytes in, nothing out, a panic when something
+//! that must hold does not.
+//!
+//! Three ways to run them:
+//! - `cargo test -p klnet-fuzz` replays `corpus/TARGET/*` and mutates it a few thousand times (`KLNET_LONG=1`: a
+//!   million);
+//! - `cargo +nightly fuzz run --features libfuzzer TARGET` searches for more with libFuzzer;
+//! - `KLNET_BLESS=1 cargo test -p klnet-fuzz` writes the seeds again.
+//!
+//! An input that once broke something stays in its corpus for good.
+
+pub mod fixed;
+pub mod script;
+#[cfg(feature = "server")]
+pub mod server;
+pub mod tunnel;
+pub mod wire;
+
+/// A target and its name, which is also the name of its corpus and of its libFuzzer program.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target there is.
+pub const TARGETS: &[Target] = &[
+    ("frame", wire::frame),
+    ("message", wire::message),
+    ("session", wire::session::session),
+    ("session_pair", wire::session::session_pair),
+    ("signed", wire::signed),
+    ("keyset", wire::keyset),
+    ("servers", wire::servers),
+    ("certificate", wire::identity::certificate),
+    ("request", wire::identity::request),
+    ("enrollment", wire::identity::enrollment),
+    ("pem", wire::identity::pem),
+    ("hello", tunnel::hello),
+    ("grant", tunnel::grant),
+    ("host", tunnel::host),
+    ("blob", tunnel::blob),
+    ("names", tunnel::names),
+    ("stream", tunnel::stream),
+    ("record", tunnel::record),
+    ("address", tunnel::address),
+    ("relay", tunnel::relay::relay),
+    ("target", tunnel::target::target),
+    #[cfg(feature = "server")]
+    ("invitation", server::invitation),
+    #[cfg(feature = "server")]
+    ("config", server::config),
+    #[cfg(feature = "server")]
+    ("units", server::units),
+    #[cfg(feature = "server")]
+    ("key", server::key),
+];

@@ -1,0 +1,61 @@
+//! What `klnet-server` reads from people, files and peers.
+
+use data_encoding::BASE64URL_NOPAD;
+use klnet_server::config::Config;
+use klnet_server::invitation::{Invitation, PREFIX};
+use klnet_server::store::{Key, Limits, Prefix};
+use klnet_server::units::{duration, ports};
+
+/// An invitation survives its text, and prints no secret.
+pub fn invitation(data: &[u8]) {
+    let made = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(data));
+    for text in [Ok(made.as_str()), str::from_utf8(data)].into_iter().flatten() {
+        let Ok(invitation) = Invitation::parse(text) else { continue };
+        assert_eq!(Invitation::parse(&invitation.print()).as_ref(), Ok(&invitation));
+        assert!(!invitation.name.chars().any(char::is_control));
+        assert!(!format!("{invitation:?}").contains(&invitation.token()));
+    }
+}
+
+/// Any file is a configuration without a listener on nothing, or says what is wrong with it.
+pub fn config(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    match Config::parse(text) {
+        Ok(config) => {
+            assert!(!config.agent_ports.is_empty() && !config.tunnel_ports.is_empty());
+            assert!(config.heartbeat.0 <= config.heartbeat.1);
+            for devices in [0, 1, usize::MAX] {
+                let heartbeat = config.heartbeat_for(devices);
+                assert!((config.heartbeat.0..=config.heartbeat.1).contains(&heartbeat));
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Durations and ports are read or refused, and never more of them than a range may have.
+pub fn units(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(duration) = duration(text) {
+        assert!(std::time::Instant::now().checked_add(duration).is_some());
+    }
+    if let Ok(ports) = ports(text) {
+        assert!((1..=100).contains(&ports.len()) && ports.is_sorted());
+    }
+}
+
+/// A key is bounded, and a part of one cannot pose as another.
+pub fn key(data: &[u8]) {
+    if let Ok(key) = Key::new(data.to_vec()) {
+        assert!((1..=Limits::COMMON.key).contains(&key.as_bytes().len()));
+    }
+    let Ok(text) = str::from_utf8(data) else { return };
+    let parts: Vec<&str> = text.split('\n').collect();
+    let Ok(key) = Key::join(&parts) else { return };
+    assert_eq!(key.as_bytes().split(|byte| *byte == b'/').count(), parts.len());
+    for depth in 0..parts.len() {
+        let below = Prefix::below(&parts[..depth]).expect("a part of a key is a prefix");
+        assert!(below.contains(&key));
+        assert_eq!(key.strip_prefix(&below), key.as_bytes().get(below.as_bytes().len()..));
+    }
+}

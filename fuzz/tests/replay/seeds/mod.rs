@@ -1,0 +1,18 @@
+//! One sound input or more for each target, so that a fuzzer begins where the code is interesting.
+
+#[cfg(feature = "server")]
+mod server;
+mod tunnel;
+mod wire;
+
+/// Target, name and bytes.
+pub(crate) type Seed = (&'static str, &'static str, Vec<u8>);
+
+/// Every seed there is.
+pub(crate) fn all() -> Vec<Seed> {
+    let mut seeds = wire::seeds();
+    seeds.extend(tunnel::seeds());
+    #[cfg(feature = "server")]
+    seeds.extend(server::seeds());
+    seeds
+}

@@ -1,0 +1,182 @@
+//! Seeds of the agent protocol and identity.
+
+use bytes::{Bytes, BytesMut};
+use klnet_fuzz::fixed::{FABRIC, KEY, NOW, SERVER, TENANT, now};
+use klnet_wire::id::{DeviceId, FabricId};
+use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root, request};
+use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
+use klnet_wire::identity::profile::{chain_to_pem, key_to_pem};
+use klnet_wire::identity::{Principal, Role};
+use klnet_wire::keyset::{Key, KeySet, Purpose};
+use klnet_wire::message::tunnel::State;
+use klnet_wire::message::{
+    GoAway, Goodbye, Hello, Message, Open, ProtocolError, Recorded, Revoke, TunnelState, Tunnels, Welcome,
+};
+use klnet_wire::servers::{Server, ServerList};
+use klnet_wire::signed::{Context, Signed};
+use klnet_wire::signing::SigningKey;
+use prost::Message as _;
+
+use super::Seed;
+
+pub(super) fn seeds() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = Vec::new();
+    let mut every_frame = vec![7];
+    for (name, message) in messages() {
+        let frame = encoded(&message);
+        every_frame.extend_from_slice(&frame);
+        seeds.push(("message", name, [&frame[2..4], &frame[8..]].concat()));
+    }
+    seeds.push(("frame", "every-message", every_frame));
+    seeds.push(("frame", "cut", vec![0, 0x3f, 0xf0, 3, 0, 0, 0, 0, 0, 1, 2, 3]));
+    seeds.extend(sessions());
+    let signed = KEY.sign(Context::Grant, Bytes::from_static(b"let them in"));
+    seeds.push(("signed", "ed25519", signed.encode_to_vec()));
+    seeds.push(("keyset", "two-keys", key_set(FABRIC, &KEY).encode_to_vec()));
+    seeds.push(("servers", "two", server_list(FABRIC).encode_to_vec()));
+    seeds.extend(certificates());
+    seeds
+}
+
+fn messages() -> Vec<(&'static str, Message)> {
+    let (grant, cookie) = (Bytes::from(vec![4; 16]), Bytes::from(vec![5; 20]));
+    let hello = Hello {
+        build: "0.1.0".into(),
+        boot_id: grant.clone(),
+        host_name: "pc-7".into(),
+        os: "Debian 13".into(),
+        features: 1,
+        clock: NOW,
+        ..Hello::default()
+    };
+    let (heartbeat_ms, epoch) = (30_000, 77);
+    let welcome = Welcome { heartbeat_ms, epoch, features: 1, clock: NOW, ..Welcome::default() };
+    let signed = Signed { bytes: grant.clone(), key_id: vec![2; 8].into(), signature: vec![3; 64].into() };
+    let (state, reason) = (State::Verified.into(), "left".to_owned());
+    let verified =
+        TunnelState { grant: grant.clone(), cookie: cookie.clone(), state, reason: reason.clone() };
+    vec![
+        ("hello", Message::Hello(hello)),
+        ("welcome", Message::Welcome(welcome)),
+        ("ping", Message::Ping),
+        ("pong", Message::Pong),
+        ("go-away", Message::GoAway(GoAway { reason: reason.clone(), reconnect_ms: 500, forever: true })),
+        ("goodbye", Message::Goodbye(Goodbye { reason: reason.clone() })),
+        ("keys", Message::Keys(signed.clone())),
+        ("servers", Message::Servers(signed.clone())),
+        ("grant", Message::Grant(signed.clone())),
+        ("record", Message::TunnelRecord(signed)),
+        ("open", Message::Open(Open { grant: grant.clone(), cookie: cookie.clone(), expires_ms: 30_000 })),
+        ("revoke", Message::Revoke(Revoke { grants: vec![grant.clone(); 3], reason: reason.clone() })),
+        ("state", Message::TunnelState(verified)),
+        ("recorded", Message::Recorded(Recorded { cookie })),
+        ("tunnels", Message::Tunnels(Tunnels { grants: vec![grant; 2] })),
+        ("error", Message::Error(ProtocolError { reason })),
+    ]
+}
+
+/// Scripts: see `session` for what each byte decides.
+fn sessions() -> Vec<Seed> {
+    let received = |message: &Message| {
+        let frame = encoded(message);
+        let len = u16::try_from(frame.len()).unwrap().to_be_bytes();
+        [&[0][..], &len, &frame].concat()
+    };
+    let by_name = |wanted: &str| messages().into_iter().find(|(name, _)| *name == wanted).unwrap().1;
+    let server = [&[0][..], &received(&by_name("hello")), &[11, 5, 0, 0, 0x75, 0x30, 4, 11]].concat();
+    let server = [&server[..], &received(&Message::Ping), &received(&by_name("state")), &[11, 4, 4]].concat();
+    let agent = [&[1, 11][..], &received(&by_name("welcome")), &[4, 11], &received(&Message::Pong)].concat();
+    let agent = [&agent[..], &received(&by_name("open")), &[11, 4, 4, 9, 11]].concat();
+    // Long messages until the outbox is full: nothing is drained.
+    let stalled = [6_u8, 6, 0x3e, 0x80, 0].repeat(12);
+    let stalled = [&server[..server.len() - 3], &stalled, &[11]].concat();
+    // An honest pair: HELLO up, WELCOME down, then a message each way.
+    let pair = [6, 1, 0xff, 0xff, 7, 11, 0, 0, 0x75, 0x30, 7, 0, 0xff, 0xff, 6];
+    let talk = [14, 8, 0, 5, 0, 6, 1, 0, 9, 15, 6, 0, 5, 0, 7, 0, 0, 9].repeat(4);
+    vec![
+        ("session", "server", server),
+        ("session", "agent", agent),
+        ("session", "stalled", stalled),
+        ("session_pair", "talk", [&pair[..], &talk].concat()),
+        ("session_pair", "welcome", pair.to_vec()),
+    ]
+}
+
+fn certificates() -> Vec<Seed> {
+    let root_key = SigningKey::generate_p256();
+    let trust = make_root(&root_key, now()).unwrap();
+    let fabric = trust.fabric();
+    let authority = Authority::make(trust, &root_key, SigningKey::generate_p256(), now()).unwrap();
+    let mut seeds = Vec::new();
+    let mut last = Vec::new();
+    for (number, role) in (0_u8..).zip(Role::ALL) {
+        let principal = Principal { fabric, tenant: TENANT, role, id: [9; 16], serial: Vec::new() };
+        let leaf = Leaf::new(principal, vec!["localhost".into()], now(), AGENT_LIFE);
+        let chain = authority.issue(SigningKey::generate_p256().public(), &leaf).unwrap();
+        let mut bytes = vec![number];
+        for certificate in &chain {
+            bytes.extend(u16::try_from(certificate.len()).unwrap().to_be_bytes());
+            bytes.extend_from_slice(certificate);
+        }
+        seeds.push(("certificate", ["server", "agent", "operator"][usize::from(number)], bytes));
+        last = chain;
+    }
+    let key = SigningKey::generate_p256();
+    let request_der = request(&key).unwrap();
+    let asked = EnrollRequest {
+        token: "token".into(),
+        request: data_encoding::BASE64URL_NOPAD.encode(&request_der),
+        host_name: "pc-7".into(),
+        os: "Debian 13".into(),
+    };
+    let keys = root_key.sign(Context::KeySet, key_set(fabric, &KEY).encode_to_vec().into());
+    let servers = KEY.sign(Context::ServerList, server_list(fabric).encode_to_vec().into());
+    let reply = EnrollReply::new(&last, &keys, &servers);
+    seeds.push(("request", "pkcs10", request_der));
+    seeds.push(("enrollment", "request", serde_json::to_vec(&asked).unwrap()));
+    seeds.push(("enrollment", "reply", serde_json::to_vec(&reply).unwrap()));
+    seeds.push(("pem", "chain", chain_to_pem(&last).into_bytes()));
+    seeds.push(("pem", "key", key_to_pem(&key).into_bytes()));
+    seeds.push(("pem", "pkcs8", key.to_pkcs8().to_vec()));
+    seeds.push(("pem", "pin", b"0123456789abcdef".repeat(4)));
+    seeds
+}
+
+fn key_set(fabric: FabricId, key: &SigningKey) -> KeySet {
+    let public = Bytes::copy_from_slice(key.public().as_bytes());
+    let key = |purpose: Purpose| Key {
+        purpose: purpose.into(),
+        public: public.clone(),
+        not_before: NOW - 1,
+        not_after: NOW + 1,
+    };
+    KeySet {
+        fabric: fabric.to_vec().into(),
+        version: 3,
+        keys: vec![key(Purpose::Grant), key(Purpose::Directory)],
+    }
+}
+
+fn server_list(fabric: FabricId) -> ServerList {
+    let server = Server {
+        host: "klnet.example.org".into(),
+        agent_ports: vec![23_100, 23_101],
+        tunnel_ports: vec![29_200],
+        weight: 1,
+        id: SERVER.to_vec().into(),
+    };
+    let other = Server { host: DeviceId::new([1; 16]).to_string(), ..server.clone() };
+    ServerList {
+        fabric: fabric.to_vec().into(),
+        servers: vec![server, other],
+        issued: NOW,
+        expires: NOW + 60,
+        reconnect_window_ms: 2000,
+    }
+}
+
+fn encoded(message: &Message) -> Vec<u8> {
+    let mut wire = BytesMut::new();
+    message.encode(0, &mut wire).unwrap();
+    wire.to_vec()
+}
