@@ -3,6 +3,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`lab`] | hosts as network namespaces on this machine: NAT, loss, partition, real processes |
+//! | [`fleet`] | a server, devices and operators in a lab, logged in and enrolled as people do it |
 //! | [`sim`] | a seeded network in virtual time: datagrams, multicast, byte streams |
 //! | [`fault`] | descriptor limits, full disks, failing system calls, wrong clocks, a hostile relay |
 //! | [`mod@bench`] | the runner behind `tests/bench NAME`: alternated rounds, ratios, CPU seconds |
@@ -20,6 +21,7 @@
 
 pub mod bench;
 pub mod fault;
+pub mod fleet;
 pub mod lab;
 mod program;
 pub mod sim;

@@ -52,6 +52,7 @@ pub use process::{Doom, Process};
 pub use switch::Switch;
 pub(crate) use tool::run;
 pub use usage::cpu_time;
+pub use wait::wait_until;
 
 use crate::sim::Link;
 use crate::skip::{Unavailable, on_path, skip};

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Looks every [`PAUSE`] until there is a result or the time is over.
-pub(super) fn wait_until<T>(
-    timeout: Duration,
-    mut look: impl FnMut() -> Result<Option<T>>,
-) -> Result<Option<T>> {
+/// Looks every few milliseconds until there is a result, or `None` once the time is over.
+///
+/// # Errors
+/// When looking fails.
+pub fn wait_until<T>(timeout: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     let deadline = Instant::now() + timeout;
     loop {
         if let Some(found) = look()? {
