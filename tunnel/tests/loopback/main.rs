@@ -128,13 +128,17 @@ async fn half_a_first_flight_is_given_up_at_its_deadline() {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(("127.0.0.1", world.tunnel_port)).await.unwrap();
     stream.write_all(&flight[..flight.len() / 2]).await.unwrap();
-    assert!(ends_without_a_byte(&mut stream).await);
+    assert!(soon(ends_without_a_byte(&mut stream)).await);
     assert!(begun.elapsed() >= timeout);
 }
 
 #[tokio::test]
 async fn those_who_stall_take_no_more_than_their_seats() {
-    let world = World::with(|config| config.lobby = lobby::Limits { total: 8, per_source: 8 }).await;
+    let crowded = |config: &mut klnet_tunnel::net::relay::Config| {
+        config.lobby = lobby::Limits { total: 8, per_source: 8 };
+        config.hello_timeout = Duration::from_secs(3600);
+    };
+    let world = World::with(crowded).await;
     let mut stalled = Vec::new();
     for _ in 0..8 {
         let mut stream = TcpStream::connect(("127.0.0.1", world.tunnel_port)).await.unwrap();
@@ -142,7 +146,7 @@ async fn those_who_stall_take_no_more_than_their_seats() {
         stalled.push(stream);
     }
     let mut late = TcpStream::connect(("127.0.0.1", world.tunnel_port)).await.unwrap();
-    assert!(ends_without_a_byte(&mut late).await, "there is no seat left");
+    assert!(soon(ends_without_a_byte(&mut late)).await, "there is no seat left");
     drop(stalled);
     let echo = Echo::start().await;
     let initiator = world.initiator(world.blob(echo.port).await);
@@ -332,6 +336,11 @@ async fn a_first_flight(world: &World, port: u16) -> Vec<u8> {
     let mut connection = world.initiator(blob).connect().await.unwrap();
     echoes(&mut connection.stream, b"genuine").await;
     wire.flights().remove(0)
+}
+
+/// Gives up on what does not happen within five seconds.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(5), work).await.expect("it happens soon")
 }
 
 async fn ends_without_a_byte(stream: &mut TcpStream) -> bool {
