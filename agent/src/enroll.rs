@@ -77,6 +77,8 @@ pub async fn enroll(folder: &Folder, invitation: &Invitation, force: bool) -> Re
     folder.save_keys(&enrolled.keys)?;
     folder.save_servers(&enrolled.servers)?;
     folder.save(&device)?;
+    #[cfg(unix)]
+    folder.give_to_owner()?;
     Ok(device)
 }
 

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use klnet_wire::identity::tls::{ALPN_HTTP, client_config, provider};
+use klnet_wire::identity::crypto::provider;
+use klnet_wire::identity::tls::{ALPN_HTTP, client_config};
 use klnet_wire::identity::{ChainError, Role, Trust};
 use klnet_wire::net::dial::{DialError, dial};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

@@ -92,6 +92,26 @@ impl Folder {
         self.write(AGENT, text.as_bytes())
     }
 
+    /// Gives every file in the folder to the folder's owner.
+    ///
+    /// An administrator enrols as root, while the service runs under an account of its own.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    #[cfg(unix)]
+    pub fn give_to_owner(&self) -> Result<(), StateError> {
+        use std::os::unix::fs::{MetadataExt, lchown};
+        let io = |error| StateError::Io { path: self.path.clone(), error };
+        let owner = fs::metadata(&self.path).map_err(io)?;
+        for entry in fs::read_dir(&self.path).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if entry.metadata().map_err(io)?.uid() != owner.uid() {
+                lchown(entry.path(), Some(owner.uid()), Some(owner.gid())).map_err(io)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the identity, and checks that its parts belong together.
     ///
     /// # Errors
