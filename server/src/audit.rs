@@ -7,8 +7,9 @@ use klnet_wire::id::TenantId;
 use prost::Message;
 
 use crate::fleet::record::{AuditRecord, TunnelEnd};
-use crate::fleet::{Change, Fleet, FleetError, keys, time};
+use crate::fleet::{Change, Fleet, FleetError, keys};
 use crate::store::Read;
+use crate::unix::time;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

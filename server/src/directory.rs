@@ -12,7 +12,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::fabric::Fabric;
-use crate::fleet::seconds;
+use crate::unix::seconds;
 
 /// What `GET /api/v1/discovery` answers.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]

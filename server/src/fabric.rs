@@ -29,7 +29,7 @@ use prost::Message;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::seconds;
+use crate::unix::seconds;
 
 /// The keys and certificates a running server needs. The root's key is not among them.
 #[derive(Debug)]

@@ -43,9 +43,12 @@ mod ports;
 #[cfg(feature = "net")]
 pub mod service;
 #[cfg(feature = "net")]
+pub mod sessions;
+#[cfg(feature = "net")]
 pub mod store;
 #[cfg(feature = "net")]
 pub mod tunnels;
 pub mod units;
+pub mod unix;
 #[cfg(feature = "cli")]
 pub mod up;

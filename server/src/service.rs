@@ -24,8 +24,9 @@ use crate::directory::{Announced, Directory};
 use crate::fabric::{Fabric, FabricError};
 use crate::fleet::{Fleet, FleetError};
 use crate::metrics::{self, Metrics};
+use crate::sessions::Sessions;
 use crate::store::{OpenError, SqliteStore, Store};
-use crate::tunnels::Tunnels;
+use crate::tunnels::{self, Tunnels};
 
 /// A server whose ports are bound and whose state is loaded.
 pub struct Service {
@@ -117,17 +118,18 @@ impl Service {
             audience: fabric.server(),
             limits: klnet_tunnel::relay::Limits::default(),
         }));
-        let tunnels = Tunnels::start(
-            Arc::clone(&fleet),
+        let sessions = Arc::new(Sessions::default());
+        let parts = tunnels::Parts {
+            fleet: Arc::clone(&fleet),
             fabric,
-            Arc::clone(&directory),
-            relay.clone(),
-            events,
-            Arc::clone(&metrics),
-            Arc::clone(&config),
-        );
-        let agents = Agents::new(Arc::clone(&fleet), relay.clone(), Arc::clone(&metrics), config);
-        tunnels.attach(Arc::clone(&agents));
+            directory: Arc::clone(&directory),
+            sessions: Arc::clone(&sessions),
+            relay: relay.clone(),
+            metrics: Arc::clone(&metrics),
+            config: Arc::clone(&config),
+        };
+        let tunnels = Tunnels::start(parts, events);
+        let agents = Agents::new(Arc::clone(&fleet), sessions, relay.clone(), Arc::clone(&metrics), config);
         tokio::spawn(Arc::clone(&agents).follow_denials(fleet.denials()));
         let tasks = TaskTracker::new();
         for listener in listeners.agents {

@@ -5,22 +5,21 @@
 
 mod session;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use klnet_tunnel::net::accept::Acceptor;
 use klnet_tunnel::net::relay::{Arrival, RelayHandle};
 use klnet_tunnel::relay::Scope;
-use klnet_wire::id::{DeviceId, TenantId};
+use klnet_wire::id::DeviceId;
 use klnet_wire::message::{GoAway, Message};
 use klnet_wire::net::dial::tuned;
 use klnet_wire::net::link::Command;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +28,7 @@ use tracing::{debug, info};
 use crate::config::Config;
 use crate::fleet::{Denied, Fleet};
 use crate::metrics::{Metrics, Why};
+use crate::sessions::Sessions;
 use crate::tunnels::Tunnels;
 
 /// The sessions of every connected device.
@@ -38,7 +38,7 @@ pub struct Agents {
     relay: RelayHandle,
     metrics: Arc<Metrics>,
     config: Arc<Config>,
-    sessions: Mutex<HashMap<DeviceId, Live>>,
+    sessions: Arc<Sessions>,
     /// Numbers sessions: an epoch is the agent's word, and two sessions may name the same.
     serials: AtomicU64,
     /// Held while the relay is told who comes and goes, so that it hears of it in the order in which it happened.
@@ -47,32 +47,11 @@ pub struct Agents {
     handshakes: Semaphore,
 }
 
-/// A session others can reach.
-#[derive(Debug, Clone)]
-struct Live {
-    tenant: TenantId,
-    serial: u64,
-    epoch: u64,
-    commands: mpsc::Sender<Command>,
-    /// Where the agent connected to: dial-backs come to the same place.
-    address: SocketAddr,
-}
-
-/// A message that did not get on its way to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendFailure {
-    /// It has no session.
-    #[error("the device is not connected")]
-    Offline,
-    /// Its session does not take more.
-    #[error("the device does not keep up with what it is told")]
-    Stalled,
-}
-
 impl Agents {
     /// No sessions yet.
     pub fn new(
         fleet: Arc<Fleet>,
+        sessions: Arc<Sessions>,
         relay: RelayHandle,
         metrics: Arc<Metrics>,
         config: Arc<Config>,
@@ -82,7 +61,7 @@ impl Agents {
             relay,
             metrics,
             config,
-            sessions: Mutex::default(),
+            sessions,
             serials: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
             handshakes: Semaphore::new(HANDSHAKES_LIMIT),
@@ -138,24 +117,6 @@ impl Agents {
         self.metrics.agents_refused.get_or_create(&Why { why }).inc();
     }
 
-    /// Sends a message to a device's session, if it is still the one of `epoch` (any, when `None`).
-    ///
-    /// # Errors
-    /// [`SendFailure`]; it never waits.
-    pub fn send(&self, device: DeviceId, epoch: Option<u64>, message: Message) -> Result<(), SendFailure> {
-        let live = self.live(device).filter(|live| epoch.is_none_or(|epoch| epoch == live.epoch));
-        let live = live.ok_or(SendFailure::Offline)?;
-        live.commands.try_send(Command::Send(message)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SendFailure::Stalled,
-            mpsc::error::TrySendError::Closed(_) => SendFailure::Offline,
-        })
-    }
-
-    /// The epoch of a device's session, and the address of ours it is connected to.
-    pub fn session(&self, device: DeviceId) -> Option<(u64, SocketAddr)> {
-        self.live(device).map(|live| (live.epoch, live.address))
-    }
-
     /// Ends the sessions and tunnels of whom the fleet revokes, as long as it does.
     pub async fn follow_denials(self: Arc<Self>, mut denials: broadcast::Receiver<Denied>) {
         loop {
@@ -170,13 +131,10 @@ impl Agents {
 
     /// Waits until every session has said goodbye, but not longer than `limit`.
     pub async fn farewell(&self, limit: Duration) {
-        let mut live: Vec<_> = {
-            let sessions = self.sessions.lock().expect("no holder panics");
-            sessions.values().map(|live| live.commands.clone()).collect()
-        };
+        let mut live = self.sessions.all();
         let gone = async {
-            while let Some(commands) = live.pop() {
-                commands.closed().await;
+            while let Some((_, live)) = live.pop() {
+                live.commands.closed().await;
             }
         };
         let _ = timeout(limit, gone).await;
@@ -184,12 +142,12 @@ impl Agents {
 
     async fn deny_device(&self, device: DeviceId) {
         self.revoke(Scope::Device(device)).await;
-        let Some(live) = self.live(device) else { return };
+        let Some(live) = self.sessions.live(device) else { return };
         info!(%device, "device revoked, its session ends");
         let last = GoAway { reason: REVOKED.into(), reconnect_ms: 0, forever: true };
         // A session too busy to hear of it is dropped instead.
         if live.commands.try_send(Command::Finish(Message::GoAway(last), REVOKED.into())).is_err() {
-            self.remove(device, live.serial);
+            self.sessions.remove(device, live.serial);
         }
     }
 
@@ -201,41 +159,14 @@ impl Agents {
 
     /// After denials were missed: looks at everyone who is connected.
     async fn check_all(&self) {
-        let devices: Vec<_> = {
-            let sessions = self.sessions.lock().expect("no holder panics");
-            sessions.iter().map(|(device, live)| (live.tenant, *device)).collect()
-        };
-        for (tenant, device) in devices {
-            if self.fleet.is_denied(tenant, device) {
+        for (device, live) in self.sessions.all() {
+            if self.fleet.is_denied(live.tenant, device) {
                 self.deny_device(device).await;
             }
         }
         for operator in self.fleet.denied_operators() {
             self.revoke(Scope::Operator(operator)).await;
         }
-    }
-
-    fn live(&self, device: DeviceId) -> Option<Live> {
-        self.sessions.lock().expect("no holder panics").get(&device).cloned()
-    }
-
-    /// Makes this the device's session; an older one loses its place and ends.
-    fn insert(&self, device: DeviceId, live: Live) {
-        let older = self.sessions.lock().expect("no holder panics").insert(device, live);
-        if let Some(older) = older {
-            let last = GoAway { reason: "a newer session took over".into(), reconnect_ms: 0, forever: false };
-            let _ = older.commands.try_send(Command::Finish(Message::GoAway(last), "replaced".into()));
-        }
-    }
-
-    /// Forgets a session unless a newer one has taken its place; says whether it was still the device's.
-    fn remove(&self, device: DeviceId, serial: u64) -> bool {
-        let mut sessions = self.sessions.lock().expect("no holder panics");
-        let ours = sessions.get(&device).is_some_and(|live| live.serial == serial);
-        if ours {
-            sessions.remove(&device);
-        }
-        ours
     }
 }
 

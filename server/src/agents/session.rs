@@ -15,9 +15,11 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::{Agents, Live};
-use crate::fleet::{Device, seconds};
+use super::Agents;
+use crate::fleet::Device;
+use crate::sessions::Live;
 use crate::tunnels::Tunnels;
+use crate::unix::seconds;
 
 /// What a session knows of its device once it has said HELLO.
 struct Known {
@@ -36,7 +38,6 @@ impl Agents {
     ) {
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let Some(principal) = certificate.and_then(Principal::named_in) else { return };
-        let Ok(local) = stream.get_ref().0.local_addr() else { return };
         let (commands, mut commanded) = mpsc::channel(COMMANDS_CAPACITY);
         let (events, mut happened) = mpsc::channel(EVENTS_CAPACITY);
         let mut session = Session::server(Instant::now(), session::Config::default());
@@ -49,7 +50,7 @@ impl Agents {
                     reason = &mut driven => break reason,
                     Some(event) = happened.recv() => match event {
                         Event::Hello(hello) => {
-                            known = self.hello(&principal, &hello, peer, local, &commands).await;
+                            known = self.hello(&principal, &hello, peer, &commands).await;
                         }
                         event => if let Some(known) = &known {
                             self.event(known, event, tunnels).await;
@@ -74,7 +75,6 @@ impl Agents {
         principal: &Principal,
         hello: &Hello,
         peer: SocketAddr,
-        local: SocketAddr,
         commands: &mpsc::Sender<Command>,
     ) -> Option<Known> {
         let device = match self.fleet.device_of(principal) {
@@ -99,7 +99,7 @@ impl Agents {
         // Before anyone can reach the session: nothing else may be said first.
         let _ = commands.send(Command::Welcome(welcome)).await;
         let commands = commands.clone();
-        self.come(device.id, Live { tenant: device.tenant, serial, epoch, commands, address: local }).await;
+        self.come(device.id, Live { tenant: device.tenant, serial, epoch, commands }).await;
         self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
         self.metrics.sessions_opened.inc();
         info!(device = %device.id, name = device.name, %peer, epoch, "device online");
@@ -146,7 +146,7 @@ impl Agents {
     async fn come(&self, device: DeviceId, live: Live) {
         let _turn = self.turn.lock().await;
         let epoch = live.epoch;
-        self.insert(device, live);
+        self.sessions.insert(device, live);
         if self.relay.online(device, epoch).await.is_err() {
             debug!("the relay has stopped");
         }
@@ -155,7 +155,7 @@ impl Agents {
     /// Forgets a session and tells the relay, unless a newer one has taken its place.
     async fn go(&self, device: DeviceId, serial: u64) -> bool {
         let _turn = self.turn.lock().await;
-        let ours = self.remove(device, serial);
+        let ours = self.sessions.remove(device, serial);
         if ours && self.relay.offline(device).await.is_err() {
             debug!("the relay has stopped");
         }

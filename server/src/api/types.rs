@@ -10,8 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit;
-use crate::fleet::{self, seconds};
+use crate::fleet;
 use crate::tunnels;
+use crate::unix::seconds;
 
 /// Whether the server serves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -20,24 +21,28 @@ pub struct Health {
     pub version: String,
 }
 
-/// What a new device or an invited operator asks; the server's side of [`EnrollRequest`].
+/// What a new device or an invited operator asks.
 #[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Enroll(#[serde(with = "EnrollRequestFields")] pub EnrollRequest);
 
 /// What they are given.
 #[derive(Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Enrolled(#[serde(with = "EnrollReplyFields")] pub EnrollReply);
 
 /// Asks for a tunnel.
 #[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct AskGrant(#[serde(with = "GrantRequestFields")] pub GrantRequest);
 
 /// The tunnel that was granted.
 #[derive(Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Granted(#[serde(with = "GrantReplyFields")] pub GrantReply);
 
 /// What a device learns of itself.
@@ -380,7 +385,9 @@ fn names(roles: &fleet::Roles) -> Vec<String> {
     roles.iter().map(|role| role.name().to_owned()).collect()
 }
 
-/// The fields of [`EnrollRequest`], described; serde fails to compile when they differ.
+// The remote types come from crates that know no schemas. Serde does not compile when fields differ.
+
+/// What a new device or an invited operator asks.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "EnrollRequest", deny_unknown_fields)]
 #[schemars(rename = "EnrollRequest")]
@@ -395,7 +402,7 @@ struct EnrollRequestFields {
     os: String,
 }
 
-/// The fields of [`EnrollReply`].
+/// What a new device or an invited operator is given.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "EnrollReply")]
 #[schemars(rename = "EnrollReply")]
@@ -408,7 +415,7 @@ struct EnrollReplyFields {
     servers: String,
 }
 
-/// The fields of [`GrantRequest`].
+/// Asks for a tunnel.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "GrantRequest", deny_unknown_fields)]
 #[schemars(rename = "GrantRequest")]
@@ -428,7 +435,7 @@ struct GrantRequestFields {
     cnf: Option<String>,
 }
 
-/// The fields of [`GrantReply`].
+/// The tunnel that was granted.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "GrantReply")]
 #[schemars(rename = "GrantReply")]

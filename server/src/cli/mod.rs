@@ -3,6 +3,7 @@
 mod init;
 mod logs;
 mod run;
+mod up;
 
 use std::ffi::OsString;
 use std::io::stdout;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub use up::Up;
 
 use crate::config::{Config, ConfigError};
 use crate::units::ports;
@@ -30,7 +33,7 @@ enum Command {
     /// Run the server until it is told to stop
     Run(run::Run),
     /// Show everything on this machine: a server and a managed device as separate processes
-    Up(crate::up::Up),
+    Up(Up),
     /// Check a configuration and say what it means
     CheckConfig(Configured),
     /// Print a shell's completions
@@ -96,8 +99,8 @@ impl Configured {
     }
 }
 
-/// Runs `klserver` with these arguments.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Runs `klserver` with these arguments; `up` runs what only the top of the house knows.
+pub fn main(args: impl IntoIterator<Item = OsString>, up: fn(&Up) -> ExitCode) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -109,7 +112,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Init(init) => init.run(),
         Command::Run(run) => run.run(),
-        Command::Up(up) => return up.run(),
+        Command::Up(asked) => return up(&asked),
         Command::CheckConfig(configured) => check(configured),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "klserver", &mut stdout());

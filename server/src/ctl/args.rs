@@ -8,9 +8,9 @@ use clap_complete::Shell;
 
 use crate::units::duration;
 
-/// Administers managed devices, operators and tunnels through an Administration Server.
+/// Administer devices, operators and tunnels through an Administration Server
 #[derive(Debug, Parser)]
-#[command(name = "klctl", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "klctl", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,

@@ -52,6 +52,10 @@ pub(super) fn ago(seconds: u64, now: SystemTime) -> String {
     match now.duration_since(then) {
         Ok(passed) if passed < Duration::from_secs(2) => "now".to_owned(),
         Ok(passed) => format!("{} ago", span(passed)),
+        // What was just given 24 hours is to end "in 24 h", not "in 23 h".
+        Err(ahead) if ahead.duration() > AHEAD_ROUNDED => {
+            format!("in {}", span(ahead.duration() + AHEAD_ROUNDED))
+        }
         Err(ahead) => format!("in {}", span(ahead.duration())),
     }
 }
@@ -86,6 +90,9 @@ pub(super) fn moment(seconds: u64) -> String {
     format!("{date} {hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// By how much a time that is well ahead may be shown later than it is.
+const AHEAD_ROUNDED: Duration = Duration::from_secs(60);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +113,13 @@ mod tests {
     #[test]
     fn times_read_as_people_say_them() {
         let now = time(1_000_000);
-        let said = [(1_000_000, "now"), (999_990, "10 s ago"), (999_820, "3 min ago"), (1_018_000, "in 5 h")];
+        let said = [
+            (1_000_000, "now"),
+            (999_990, "10 s ago"),
+            (999_820, "3 min ago"),
+            (1_017_990, "in 5 h"),
+            (1_000_050, "in 50 s"),
+        ];
         for (then, text) in said {
             assert_eq!(ago(then, now), text);
         }

@@ -71,7 +71,7 @@ fn shown(tunnels: &[Tunnel]) -> String {
         let (up, down) = (sum(|connection| connection.to_target), sum(|connection| connection.to_operator));
         let ends = match tunnel.begun {
             true => ago(tunnel.until, now),
-            false => format!("unused, {}", ago(tunnel.until, now)),
+            false => "unused".to_owned(),
         };
         [
             short(&tunnel.grant),

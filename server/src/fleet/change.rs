@@ -6,8 +6,9 @@ use klnet_wire::id::TenantId;
 use prost::Message;
 
 use super::record::AuditRecord;
-use super::{Fleet, FleetError, keys, seconds};
+use super::{Fleet, FleetError, keys};
 use crate::store::{CommitError, Guard, Key, Op, OpId, Read, Rev};
+use crate::unix::seconds;
 
 /// What is to be committed. It cannot be made without saying what the audit log will say.
 #[derive(Debug)]

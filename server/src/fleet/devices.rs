@@ -8,8 +8,9 @@ use klnet_wire::signed::PublicKey;
 
 use super::operators::Caller;
 use super::record::DeviceRecord;
-use super::{Change, Fleet, FleetError, Presence, Stored, keys, seconds, time};
+use super::{Change, Fleet, FleetError, Presence, Stored, keys};
 use crate::store::Guard;
+use crate::unix::{seconds, time};
 
 /// A managed device.
 #[derive(Debug, Clone, PartialEq, Eq)]

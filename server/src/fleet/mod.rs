@@ -14,13 +14,14 @@ mod operators;
 mod presence;
 pub mod record;
 mod roles;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use klnet_wire::id::TenantId;
 use prost::Message;
@@ -157,16 +158,6 @@ async fn newest_audit(store: &dyn Store, tenant: TenantId) -> Result<u64, FleetE
     let page = store.scan(&keys::audits(tenant), None, 1, None).await?;
     let newest = page.entries.first().map(|(_, entry)| record::AuditRecord::decode(entry.value.clone()));
     Ok(newest.and_then(Result::ok).map_or(0, |entry| entry.number))
-}
-
-/// Unix seconds; before 1970 is 0.
-pub(crate) fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// The time of Unix seconds; `None` for 0, which records use for never.
-pub(crate) fn time(seconds: u64) -> Option<SystemTime> {
-    (seconds != 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// Entries read at once while loading.

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use data_encoding::HEXLOWER;
 use klnet_wire::id::{OperatorId, TenantId};
 use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signed::PublicKey;
 
-use super::admission::Secret;
 use super::record::OperatorRecord;
 use super::roles::Roles;
-use super::{Change, Fleet, FleetError, Kind, Stored, keys, names, seconds, time};
+use super::secret::Secret;
+use super::{Change, Fleet, FleetError, Kind, Stored, keys, names};
 use crate::invitation::Invitation;
 use crate::store::Guard;
+use crate::unix::{seconds, time};
 
 /// An operator as other operators see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,9 +248,4 @@ fn shown(id: OperatorId, record: &OperatorRecord) -> Operator {
         revoked: time(record.revoked),
         invited_until: time(record.invited_until).filter(|_| !record.invitation.is_empty()),
     }
-}
-
-/// A public key, short, for the audit log.
-pub(super) fn fingerprint(key: &PublicKey) -> String {
-    HEXLOWER.encode(&key.id())
 }

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use data_encoding::BASE64URL_NOPAD;
 use klnet_wire::identity::authority::request;

@@ -4,11 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use klnet_wire::id::{GroupId, TenantId};
 
-use super::admission::Secret;
 use super::operators::Caller;
 use super::record::TokenRecord;
-use super::{Change, Fleet, FleetError, Kind, Stored, keys, seconds, time};
+use super::secret::Secret;
+use super::{Change, Fleet, FleetError, Kind, Stored, keys};
 use crate::store::Guard;
+use crate::unix::{seconds, time};
 
 /// A token as operators see it: never its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]

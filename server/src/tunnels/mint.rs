@@ -18,9 +18,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{Tunnels, target_of};
-use crate::agents::Agents;
-use crate::fleet::{Caller, Change, Device, FleetError, Kind, OperatorRole, seconds};
+use crate::fleet::{Caller, Change, Device, FleetError, Kind, OperatorRole};
 use crate::metrics::Why;
+use crate::unix::seconds;
 
 impl Tunnels {
     /// Grants an operator a tunnel, and gives the blob that redeems it.
@@ -47,8 +47,7 @@ impl Tunnels {
         if device.revoked.is_some() {
             return Err(FleetError::denied(format!("device {} was revoked", device.name)));
         }
-        let agents = self.agents.get().ok_or_else(|| offline(&device))?;
-        let (epoch, _) = agents.session(device.id).ok_or_else(|| offline(&device))?;
+        let epoch = self.sessions.epoch(device.id).ok_or_else(|| offline(&device))?;
         let grant = Grant {
             id: GrantId::random(),
             tenant: by.tenant,
@@ -71,7 +70,7 @@ impl Tunnels {
         self.commit_intent(by, &device, &grant).await?;
         let signed = self.fabric.sign_grant(grant.encode());
         let secret = fresh_secret();
-        self.admit(agents, &grant, &signed, &secret).await?;
+        self.admit(&grant, &signed, &secret).await?;
         self.reply(&device, grant, signed, secret)
     }
 
@@ -92,17 +91,12 @@ impl Tunnels {
     }
 
     /// Gives the same signed bytes to the relay and to the device, and waits for the device's word.
-    async fn admit(
-        &self,
-        agents: &Agents,
-        grant: &Grant,
-        signed: &Signed,
-        secret: &LabelSecret,
-    ) -> Result<(), FleetError> {
+    async fn admit(&self, grant: &Grant, signed: &Signed, secret: &LabelSecret) -> Result<(), FleetError> {
         let now = seconds(SystemTime::now());
         let (answer, answered) = oneshot::channel();
         self.answers.lock().expect("no holder panics").insert(grant.id, answer);
-        let told = agents
+        let told = self
+            .sessions
             .send(grant.device, Some(grant.epoch), Message::Grant(signed.clone()))
             .map_err(|error| FleetError::new(Kind::Unavailable, error.to_string()));
         let admitted = match told {

@@ -9,7 +9,7 @@ mod records;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -22,12 +22,12 @@ use klnet_wire::message::{Message, Recorded, Revoke, TunnelState};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
-use crate::agents::Agents;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::fabric::Fabric;
 use crate::fleet::{Caller, Change, Fleet, FleetError, told};
 use crate::metrics::{Metrics, Why};
+use crate::sessions::Sessions;
 use records::Ended;
 
 /// Everything about tunnels.
@@ -39,12 +39,24 @@ pub struct Tunnels {
     relay: RelayHandle,
     metrics: Arc<Metrics>,
     config: Arc<Config>,
-    /// Set once the agents are there: each of the two needs the other.
-    agents: OnceLock<Arc<Agents>>,
+    sessions: Arc<Sessions>,
     /// Grants whose device has not answered yet.
     answers: Mutex<HashMap<GrantId, oneshot::Sender<Result<(), String>>>>,
     /// Ends of connections on their way to the store.
     ended: mpsc::Sender<Ended>,
+}
+
+/// What [`Tunnels`] works with.
+#[derive(Debug)]
+#[allow(missing_docs)] // each is documented at its type
+pub struct Parts {
+    pub fleet: Arc<Fleet>,
+    pub fabric: Arc<Fabric>,
+    pub directory: Arc<Directory>,
+    pub sessions: Arc<Sessions>,
+    pub relay: RelayHandle,
+    pub metrics: Arc<Metrics>,
+    pub config: Arc<Config>,
 }
 
 /// A grant that is open or in use, as operators see it.
@@ -83,15 +95,8 @@ pub struct Connection {
 
 impl Tunnels {
     /// Starts carrying what the relay says.
-    pub fn start(
-        fleet: Arc<Fleet>,
-        fabric: Arc<Fabric>,
-        directory: Arc<Directory>,
-        relay: RelayHandle,
-        events: mpsc::Receiver<RelayEvent>,
-        metrics: Arc<Metrics>,
-        config: Arc<Config>,
-    ) -> Arc<Self> {
+    pub fn start(parts: Parts, events: mpsc::Receiver<RelayEvent>) -> Arc<Self> {
+        let Parts { fleet, fabric, directory, sessions, relay, metrics, config } = parts;
         let (ended, ends) = mpsc::channel(ENDS_CAPACITY);
         let tunnels = Arc::new(Self {
             fleet,
@@ -100,19 +105,13 @@ impl Tunnels {
             relay,
             metrics,
             config,
-            agents: OnceLock::new(),
+            sessions,
             answers: Mutex::default(),
             ended,
         });
         tokio::spawn(Arc::clone(&tunnels).follow(events));
         tokio::spawn(Arc::clone(&tunnels).record(ends));
         tunnels
-    }
-
-    /// Says who reaches the devices; until then every device is offline.
-    pub fn attach(&self, agents: Arc<Agents>) {
-        // Called once, by the service that made both.
-        let _ = self.agents.set(agents);
     }
 
     /// Every grant of a tenant that is open or in use.
@@ -196,8 +195,7 @@ impl Tunnels {
     /// Best effort: an agent that does not hear of an OPEN lets the initiator's wait run out, and one that does not
     /// hear of a REVOKE is told again when it comes back.
     fn tell(&self, device: DeviceId, message: Message) {
-        let Some(agents) = self.agents.get() else { return };
-        if let Err(error) = agents.send(device, None, message) {
+        if let Err(error) = self.sessions.send(device, None, message) {
             debug!(%device, %error, "a tunnel message did not reach the device");
         }
     }

@@ -9,7 +9,7 @@ type Main = fn(Vec<OsString>) -> ExitCode;
 
 /// Each command and what it runs.
 const COMMANDS: [(&str, Main); 5] = [
-    ("klserver", |args| crate::cli::main(args)),
+    ("klserver", |args| crate::cli::main(args, super::run)),
     ("klctl", |args| crate::ctl::main(args)),
     ("klnagent", |args| klnet_agent::cli::agent_main(args)),
     ("klnagchk", |args| klnet_agent::cli::check_main(args)),

@@ -16,75 +16,59 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::Up;
 use place::Place;
 use report::LiveStatus;
 use stage::Stage;
 
-/// Arguments of `klserver up`.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub struct Up {
-    /// Where everything is kept between runs [default: ~/.local/state/klnet/up]
-    #[arg(long, value_name = "DIR", conflicts_with = "once")]
-    state: Option<PathBuf>,
-    /// Do everything once in a temporary folder on free ports, print a report, and end
-    #[arg(long)]
-    once: bool,
-    /// Name of the managed device
-    #[arg(long, value_name = "NAME", default_value = "demo")]
-    device: String,
+/// Runs until Ctrl-C, or through the report.
+pub fn run(up: &Up) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let done = runtime.block_on(async {
+        match up.once {
+            true => once::run(&up.device).await,
+            false => stay(up).await,
+        }
+    });
+    // Whoever still reads a pipe of a child is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
 }
 
-impl Up {
-    /// Runs until Ctrl-C, or through the report.
-    pub fn run(self) -> ExitCode {
-        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return failed(&error.into()),
-        };
-        let done = runtime.block_on(async {
-            match self.once {
-                true => once::run(&self.device).await,
-                false => self.stay().await,
-            }
-        });
-        // Whoever still reads a pipe of a child is not waited for.
-        runtime.shutdown_timeout(Duration::from_secs(1));
-        match done {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&error),
+async fn stay(up: &Up) -> anyhow::Result<()> {
+    let root = match &up.state {
+        Some(state) => std::path::absolute(state)?,
+        None => default_state().context("no home folder; say --state DIR")?,
+    };
+    let place = Place::kept(&root).with_context(|| format!("{}", root.display()))?;
+    links::make(&place.bin())?;
+    let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut stage = tokio::select! {
+        stage = Stage::set(place, &up.device) => stage?,
+        _ = stop.0.recv() => return Ok(()),
+        _ = stop.1.recv() => return Ok(()),
+    };
+    report::print(&stage);
+    let live = LiveStatus::new();
+    let ended = loop {
+        tokio::select! {
+            _ = stop.0.recv() => break Ok(()),
+            _ = stop.1.recv() => break Ok(()),
+            ended = stage.ended() => break Err(ended),
+            () = tokio::time::sleep(STATUS_EACH) => live.show(&stage).await,
         }
-    }
-
-    async fn stay(&self) -> anyhow::Result<()> {
-        let root = match &self.state {
-            Some(state) => std::path::absolute(state)?,
-            None => default_state().context("no home folder; say --state DIR")?,
-        };
-        let place = Place::kept(&root)?;
-        let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut stage = tokio::select! {
-            stage = Stage::set(place, &self.device) => stage?,
-            _ = stop.0.recv() => return Ok(()),
-            _ = stop.1.recv() => return Ok(()),
-        };
-        report::print(&stage);
-        let live = LiveStatus::new();
-        let ended = loop {
-            tokio::select! {
-                _ = stop.0.recv() => break Ok(()),
-                _ = stop.1.recv() => break Ok(()),
-                ended = stage.ended() => break Err(ended),
-                () = tokio::time::sleep(STATUS_EACH) => live.show(&stage).await,
-            }
-        };
-        live.clear();
-        stage.strike().await;
-        ended
-    }
+    };
+    live.clear();
+    stage.strike().await;
+    ended
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
@@ -99,7 +83,3 @@ fn default_state() -> Option<PathBuf> {
 }
 
 const STATUS_EACH: Duration = Duration::from_secs(1);
-const EXAMPLES: &str = "\
-Examples:
-  klserver up            until Ctrl-C; the next run goes on where this one ended
-  klserver up --once     prove that everything works here, and clean up";

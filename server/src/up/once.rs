@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::timeout;
 
+use super::links;
 use super::place::Place;
 use super::process::output;
 use super::stage::{Stage, device_list};
@@ -21,6 +22,7 @@ use super::stage::{Stage, device_list};
 pub(super) async fn run(device: &str) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let place = Place::fresh(folder.path())?;
+    links::make(&place.bin())?;
     let stage = step("init, serve, enrol, heartbeat", Stage::set(place, device)).await?;
     let done = rehearse(&stage).await;
     stage.strike().await;

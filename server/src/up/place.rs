@@ -4,10 +4,6 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
-use super::links;
-
 /// A folder with everything in it.
 pub(super) struct Place {
     root: PathBuf,
@@ -22,7 +18,6 @@ pub(super) struct Place {
 impl Place {
     /// The folder at `root`, with the ports of its first run; the usual ones then, where they were free.
     pub(super) fn kept(root: &Path) -> anyhow::Result<Self> {
-        links::make(&root.join("bin")).with_context(|| format!("{}", root.display()))?;
         match fs::read_to_string(root.join(CONFIG)) {
             Ok(config) => {
                 let config = crate::config::Config::parse(&config)?;
@@ -36,7 +31,6 @@ impl Place {
 
     /// A new folder at `root` on free ports.
     pub(super) fn fresh(root: &Path) -> anyhow::Result<Self> {
-        links::make(&root.join("bin"))?;
         Self::new(root, [0; 3])
     }
 
@@ -49,6 +43,7 @@ impl Place {
             anyhow::bail!("three ports are needed")
         };
         let place = Self { root: root.to_owned(), https_port, agent_port, tunnel_port };
+        fs::create_dir_all(root)?;
         fs::write(place.config(), place.config_text())?;
         Ok(place)
     }
@@ -69,9 +64,14 @@ impl Place {
         format!("https://127.0.0.1:{}", self.https_port)
     }
 
+    /// The folder of the linked commands.
+    pub(super) fn bin(&self) -> PathBuf {
+        self.root.join("bin")
+    }
+
     /// One of the linked commands.
     pub(super) fn command(&self, name: &str) -> PathBuf {
-        self.root.join("bin").join(name)
+        self.bin().join(name)
     }
 
     pub(super) fn config(&self) -> PathBuf {

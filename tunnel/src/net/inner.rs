@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use klnet_wire::identity::tls::{TlsKey, provider};
+use klnet_wire::identity::crypto::provider;
+use klnet_wire::identity::tls::TlsKey;
 use klnet_wire::identity::trust::{p256_from_spki, p256_spki};
 use klnet_wire::signed::PublicKey;
 use klnet_wire::signing::SigningKey;

@@ -3,6 +3,7 @@
 //! No sockets here; TLS is configured, not driven. `PROTOCOL.md`, sections 8 and 9.
 
 pub mod authority;
+pub mod crypto;
 pub mod enroll;
 pub mod profile;
 pub mod role;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::crypto::verify_tls13_signature;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, Signer, SingleCertAndKey};
@@ -16,15 +16,11 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 
+use super::crypto::{algorithms, provider, schemes};
 use super::role::Role;
-use super::trust::{ChainError, Pin, Trust, algorithms, p256_spki, schemes};
+use super::trust::{ChainError, Pin, Trust, p256_spki};
 use crate::signed::PublicKey;
 use crate::signing::SigningKey;
-
-/// The crypto provider of everything here; the only function that names one.
-pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
 
 /// A certificate chain and the key of its leaf.
 #[derive(Debug, Clone)]

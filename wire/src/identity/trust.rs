@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
-use rustls::SignatureScheme;
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+use super::crypto::algorithms;
 use super::role::{Principal, Role};
-use super::tls::provider;
 use crate::id::FabricId;
 use crate::signed::PublicKey;
 
@@ -152,15 +150,6 @@ fn fabric_of(root: &CertificateDer<'_>) -> Result<FabricId, ChainError> {
     let end = EndEntityCert::try_from(root).map_err(|_| ChainError::Malformed)?;
     let hash = digest(&SHA256, &end.subject_public_key_info());
     Ok(FabricId::new(*hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes")))
-}
-
-pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
-    provider().signature_verification_algorithms
-}
-
-/// The signature schemes that certificates and handshakes of a fabric use.
-pub(crate) fn schemes() -> Vec<SignatureScheme> {
-    vec![SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519]
 }
 
 /// Why a certificate chain does not pass.

@@ -1,0 +1,83 @@
+//! The sessions of connected devices: who is there, and how to tell them something.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use klnet_wire::id::{DeviceId, TenantId};
+use klnet_wire::message::{GoAway, Message};
+use klnet_wire::net::link::Command;
+use tokio::sync::mpsc;
+
+/// One session for each connected device.
+#[derive(Debug, Default)]
+pub struct Sessions(Mutex<HashMap<DeviceId, Live>>);
+
+/// A session others can reach.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) tenant: TenantId,
+    /// Numbers sessions: an epoch is the agent's word, and two sessions may name the same.
+    pub(crate) serial: u64,
+    pub(crate) epoch: u64,
+    pub(crate) commands: mpsc::Sender<Command>,
+}
+
+/// A message that did not get on its way to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendFailure {
+    /// It has no session.
+    #[error("the device is not connected")]
+    Offline,
+    /// Its session does not take more.
+    #[error("the device does not keep up with what it is told")]
+    Stalled,
+}
+
+impl Sessions {
+    /// Sends a message to a device's session, if it is still the one of `epoch` (any, when `None`).
+    ///
+    /// # Errors
+    /// [`SendFailure`]; it never waits.
+    pub fn send(&self, device: DeviceId, epoch: Option<u64>, message: Message) -> Result<(), SendFailure> {
+        let live = self.live(device).filter(|live| epoch.is_none_or(|epoch| epoch == live.epoch));
+        let live = live.ok_or(SendFailure::Offline)?;
+        live.commands.try_send(Command::Send(message)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendFailure::Stalled,
+            mpsc::error::TrySendError::Closed(_) => SendFailure::Offline,
+        })
+    }
+
+    /// The epoch of a device's session; `None` while it is offline.
+    pub fn epoch(&self, device: DeviceId) -> Option<u64> {
+        self.live(device).map(|live| live.epoch)
+    }
+
+    /// Every session.
+    pub(crate) fn all(&self) -> Vec<(DeviceId, Live)> {
+        let sessions = self.0.lock().expect("no holder panics");
+        sessions.iter().map(|(device, live)| (*device, live.clone())).collect()
+    }
+
+    pub(crate) fn live(&self, device: DeviceId) -> Option<Live> {
+        self.0.lock().expect("no holder panics").get(&device).cloned()
+    }
+
+    /// Makes this the device's session; an older one loses its place and ends.
+    pub(crate) fn insert(&self, device: DeviceId, live: Live) {
+        let older = self.0.lock().expect("no holder panics").insert(device, live);
+        if let Some(older) = older {
+            let last = GoAway { reason: "a newer session took over".into(), reconnect_ms: 0, forever: false };
+            let _ = older.commands.try_send(Command::Finish(Message::GoAway(last), "replaced".into()));
+        }
+    }
+
+    /// Forgets a session unless a newer one has taken its place; says whether it was still the device's.
+    pub(crate) fn remove(&self, device: DeviceId, serial: u64) -> bool {
+        let mut sessions = self.0.lock().expect("no holder panics");
+        let ours = sessions.get(&device).is_some_and(|live| live.serial == serial);
+        if ours {
+            sessions.remove(&device);
+        }
+        ours
+    }
+}
