@@ -74,10 +74,10 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("klnet-fleet-").tempdir()?;
         let internet = lab.switch("internet")?;
         let host = internet.host("server")?;
-        let desk = lab.nat("admin-nat", &internet)?.host("admin")?;
+        let desk = lab.nat("admin-nat", &internet)?;
         let profile = folder.path().join("admin.profile");
         let server = Server::init(host, folder.path(), settings, &profile)?;
-        let admin = Operator::new("admin", desk, profile);
+        let admin = Operator::new("admin", desk, profile)?;
         Ok(Self { server, admin, internet, lab: lab.clone(), folder })
     }
 
@@ -137,8 +137,8 @@ impl Fleet {
     /// # Errors
     /// When the kernel refuses a part of it.
     pub fn stranger(&self, name: &str) -> Result<Operator> {
-        let host = self.lab.nat(&format!("{name}-nat"), &self.internet)?.host(name)?;
-        Ok(Operator::new(name, host, self.folder.path().join(format!("{name}.profile"))))
+        let nat = self.lab.nat(&format!("{name}-nat"), &self.internet)?;
+        Operator::new(name, nat, self.folder.path().join(format!("{name}.profile")))
     }
 
     /// Waits until the server shows a device as online, or as offline.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Said, Tunnel};
-use crate::lab::Host;
+use crate::lab::{Host, Nat};
 use crate::program;
 
 /// Somebody at a machine with `klctl` and `klsctunnel`, behind a router.
@@ -15,6 +15,7 @@ use crate::program;
 pub struct Operator {
     name: String,
     host: Host,
+    nat: Nat,
     profile: PathBuf,
 }
 
@@ -28,8 +29,8 @@ pub struct Wanted<'a> {
 }
 
 impl Operator {
-    pub(super) fn new(name: &str, host: Host, profile: PathBuf) -> Self {
-        Self { name: name.to_owned(), host, profile }
+    pub(super) fn new(name: &str, nat: Nat, profile: PathBuf) -> Result<Self> {
+        Ok(Self { name: name.to_owned(), host: nat.host(name)?, nat, profile })
     }
 
     /// A command of the project on this operator's machine, with their profile; not started.
@@ -151,6 +152,12 @@ impl Operator {
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// The router in front of it.
+    #[must_use]
+    pub fn nat(&self) -> &Nat {
+        &self.nat
     }
 
     /// The file with their key.
