@@ -60,7 +60,7 @@ async fn an_administrator_invites_enrols_moves_and_revokes() {
 
     let audit = site.ok("root", "audit -n 100").await;
     let wanted =
-        ["operator.login", "operator.add", "token.add", "device.enroll", "device.move", "device.revoke"];
+        ["operator.add", "operator.login", "token.add", "device.enroll", "device.move", "device.revoke"];
     let found = wanted.map(|action| audit.find(action).unwrap_or_else(|| panic!("no {action} in {audit}")));
     assert!(found.is_sorted(), "{audit}");
     assert!(audit.contains("reason=stolen") && !audit.replace('\n', "").contains(acts), "{audit}");

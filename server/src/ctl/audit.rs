@@ -54,13 +54,42 @@ fn print_all(console: &Console, entries: &[AuditEntry]) -> Result<(), Failure> {
 }
 
 fn line(entry: &AuditEntry) -> String {
-    let detail: Vec<_> = entry.detail.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let AuditEntry { at, actor, action, subject, .. } = entry;
-    let line = format!("{}  {actor}  {action}  {subject}  {}", moment(*at), detail.join(" "));
-    printable(line.trim_end())
+    let detail: Vec<_> = entry.detail.iter().map(|(key, value)| format!("{key}={}", field(value))).collect();
+    let [actor, action, subject] = [&entry.actor, &entry.action, &entry.subject].map(|text| field(text));
+    let line = format!("{}  {actor}  {action}  {subject}  {}", moment(entry.at), detail.join(" "));
+    line.trim_end().to_owned()
+}
+
+/// A field of a line, quoted where it could be taken for more than one: devices choose their own names.
+fn field(text: &str) -> String {
+    let text = printable(text);
+    match text.contains(|c: char| c.is_whitespace() || "\"=".contains(c)) {
+        true => format!("{text:?}"),
+        false => text,
+    }
 }
 
 /// Entries asked for at once.
 const PAGE: usize = 200;
 /// How often `--follow` asks.
 const FOLLOW_EACH: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_pass_for_other_fields_of_its_line() {
+        let entry = AuditEntry {
+            number: 1,
+            at: 0,
+            actor: "anna".into(),
+            action: "device.move".into(),
+            subject: "pc  root  device.revoke\nuses=\"2\"".into(),
+            detail: [("group".into(), "/a b".into()), ("uses".into(), "1".into())].into(),
+        };
+        let subject = r#""pc  root  device.revoke�uses=\"2\"""#;
+        let expected = format!(r#"1970-01-01 00:00:00Z  anna  device.move  {subject}  group="/a b" uses=1"#);
+        assert_eq!(line(&entry), expected);
+    }
+}

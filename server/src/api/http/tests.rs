@@ -15,6 +15,7 @@ use klnet_wire::signing::SigningKey;
 use rustls::pki_types::ServerName;
 use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::pause;
 use tokio_rustls::{TlsConnector, client};
@@ -167,6 +168,28 @@ async fn the_listener_has_only_so_many_connections() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_stalled_peers_leaves_others_unaffected() {
+    let site = Site::start(Limits { connections: 200, per_source: 50 }).await;
+    let mut crowd = Vec::new();
+    for _ in 0..500 {
+        crowd.push(TcpStream::connect(site.address).await.unwrap());
+    }
+    assert!(site.ask(None).await.is_err(), "the crowd's own source is at its cap");
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let other = elsewhere.connect(site.address).await.unwrap();
+    assert!(site.secure(None, &[ALPN_HTTP], other).await.is_ok());
+    pause();
+    let begun = Instant::now();
+    for mut stalled in crowd {
+        until_closed(&mut stalled).await;
+    }
+    assert!(begun.elapsed() <= TLS_TIMEOUT + Duration::from_secs(1), "{:?}", begun.elapsed());
+    tokio::time::resume();
+    until(async || site.ask(None).await.is_ok()).await;
+}
+
+#[tokio::test]
 async fn a_panic_ends_its_own_connection_only() {
     let site = Site::start(Limits::default()).await;
     let mut held = site.connect(None, &[ALPN_HTTP]).await.unwrap();
@@ -281,8 +304,16 @@ impl Site {
     }
 
     async fn connect(&self, identity: Option<&Identity>, alpn: &[&[u8]]) -> io::Result<Stream> {
+        self.secure(identity, alpn, TcpStream::connect(self.address).await?).await
+    }
+
+    async fn secure(
+        &self,
+        identity: Option<&Identity>,
+        alpn: &[&[u8]],
+        stream: TcpStream,
+    ) -> io::Result<Stream> {
         let config = client_config(identity, self.trust.clone(), alpn).unwrap();
-        let stream = TcpStream::connect(self.address).await?;
         TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
 
