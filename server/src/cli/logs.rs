@@ -1,5 +1,7 @@
 //! Logs: text on a terminal, JSON for machines, the level from `RUST_LOG` or `info`.
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -17,7 +19,8 @@ pub(super) fn start(format: Format) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        Format::Text => builder.with_target(false).init(),
+        // Colours are for a terminal; in a file they hide the level from whoever searches for it.
+        Format::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
         Format::Json => builder.json().init(),
     }
 }
