@@ -28,6 +28,7 @@ mod report;
 mod section;
 mod simulator;
 mod spread;
+mod wire;
 
 use anyhow::Result;
 
@@ -58,8 +59,15 @@ pub struct Options {
 }
 
 /// Every benchmark there is.
-pub const ALL: &[Benchmark] = &[Benchmark {
-    name: "simulator",
-    about: "datagrams a second through the simulated network, against a bare heap of the same arrivals",
-    run: simulator::run,
-}];
+pub const ALL: &[Benchmark] = &[
+    Benchmark {
+        name: "simulator",
+        about: "datagrams a second through the simulated network, against a bare heap of the same arrivals",
+        run: simulator::run,
+    },
+    Benchmark {
+        name: "wire",
+        about: "frames and messages of the agent protocol, against LengthDelimitedCodec, prost and yamux",
+        run: wire::run,
+    },
+];
