@@ -13,7 +13,7 @@ impl<'a> Script<'a> {
     }
 
     /// The next decision; `None` once the input is used up, which ends every loop over it.
-    pub fn next(&mut self) -> Option<u8> {
+    pub fn decision(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
@@ -21,7 +21,7 @@ impl<'a> Script<'a> {
 
     /// A number of one byte.
     pub fn byte(&mut self) -> u8 {
-        self.next().unwrap_or_default()
+        self.decision().unwrap_or_default()
     }
 
     /// A number of two bytes.

@@ -22,7 +22,7 @@ use crate::script::Script;
 /// twice, every table is bounded, and time alone empties them all.
 pub fn relay(data: &[u8]) {
     let (mut script, mut world) = (Script::new(data), World::new());
-    while let Some(decision) = script.next() {
+    while let Some(decision) = script.decision() {
         world.step(decision, &mut script);
         world.check();
     }

@@ -27,7 +27,7 @@ use crate::script::Script;
 /// key and GO came, one redeemer gets its session, each verified connection has one record, and time empties it all.
 pub fn target(data: &[u8]) {
     let (mut script, mut world) = (Script::new(data), World::new());
-    while let Some(decision) = script.next() {
+    while let Some(decision) = script.decision() {
         world.step(decision, &mut script);
         world.check();
     }

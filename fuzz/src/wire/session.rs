@@ -20,7 +20,7 @@ pub fn session(data: &[u8]) {
         true => Driven::agent(),
         false => Driven::server(),
     };
-    while let Some(decision) = script.next() {
+    while let Some(decision) = script.decision() {
         match decision % 12 {
             0 => end.receive(script.bytes(u16::MAX)),
             1 => end.receive(&framed(&mut script)),
@@ -46,7 +46,7 @@ pub fn session_pair(data: &[u8]) {
     let mut script = Script::new(data);
     let (mut agent, mut server) = (Driven::agent(), Driven::server());
     let (mut up, mut down) = (VecDeque::new(), VecDeque::new());
-    while let Some(decision) = script.next() {
+    while let Some(decision) = script.decision() {
         let (end, sent, coming) = match decision & 1 {
             0 => (&mut agent, &mut up, &mut down),
             _ => (&mut server, &mut down, &mut up),

@@ -29,7 +29,7 @@ fn decoders() -> Vec<Seed> {
     let (secret, cookie) = (LabelSecret::new([7; 32]), Cookie::new([5; 20]));
     let label = Label::of(&secret, grant("").id, 3).server_name();
     let text = blob(&secret).to_string();
-    let bytes = data_encoding::BASE64URL_NOPAD.decode(text[PREFIX.len()..].as_bytes()).unwrap();
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(&text.as_bytes()[PREFIX.len()..]).unwrap();
     let go = Go { session: Some(SessionId::new([1; 16])), connection: 7 };
     let ready = Answer::Ready { session: SessionId::new([1; 16]), address: "127.0.0.1:22".into() };
     let refused = Answer::Refused { reason: Refusal::InUse, detail: "no".into() };
