@@ -87,6 +87,12 @@ impl Status {
     }
 }
 
+impl Connection {
+    const fn is_outage(&self) -> bool {
+        matches!(self, Self::Connecting | Self::Waiting { .. })
+    }
+}
+
 impl StatusFile {
     /// Begins the file of an agent that has just started as `device`.
     pub fn create(folder: &Folder, device: String) -> Self {
@@ -109,8 +115,11 @@ impl StatusFile {
 
     /// Tells how the agent stands with its server from now on.
     pub fn connection(&mut self, connection: Connection) {
+        // Trying and waiting in turn is one outage, which began with the first of them.
+        if !(self.status.connection.is_outage() && connection.is_outage()) {
+            self.status.since = unix_now();
+        }
         self.status.connection = connection;
-        self.status.since = unix_now();
         self.write();
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use klnet_tunnel::net::target::{self, Session, Stopped, TargetHandle};
 use klnet_tunnel::policy::TargetPolicy;
@@ -10,7 +11,10 @@ use klnet_tunnel::record::TunnelRecord;
 use klnet_wire::keyset::KeySet;
 use klnet_wire::message::{Message, tunnel::State};
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::net::lookup_host;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::state::Device;
 
@@ -111,19 +115,39 @@ impl Tunnels {
 pub async fn forbidden(control: SocketAddr, hosts: impl IntoIterator<Item = String>) -> Vec<IpAddr> {
     let mut addresses = crate::platform::own_addresses();
     addresses.push(control.ip());
-    for host in hosts.into_iter().take(HOST_LIMIT) {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((bare, 0))).await;
-        if let Ok(Ok(found)) = found {
-            addresses.extend(found.map(|address| address.ip()));
-        }
+    let mut lookups: JoinSet<_> = hosts.into_iter().take(HOST_LIMIT).map(addresses_of).collect();
+    let deadline = Instant::now() + LOOKUP_TIMEOUT;
+    while let Ok(Some(found)) = timeout_at(deadline, lookups.join_next()).await {
+        addresses.extend(found.unwrap_or_default());
     }
     addresses.sort_unstable();
     addresses.dedup();
     addresses
 }
 
+async fn addresses_of(host: String) -> Vec<IpAddr> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let found = lookup_host((bare, 0)).await;
+    found.map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
+}
+
 /// Servers whose names are looked up.
 const HOST_LIMIT: usize = 16;
-/// How long one of them may take: the session waits for it.
-const LOOKUP_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long that may take: grants that come meanwhile wait for it.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn device_relay_and_servers_are_all_forbidden() {
+        let control = "192.0.2.7:23100".parse().expect("an address");
+        let hosts = ["192.0.2.8".to_owned(), "[2001:db8::8]".to_owned(), "no..name".to_owned()];
+        let forbidden = forbidden(control, hosts).await;
+        for address in ["127.0.0.1", "192.0.2.7", "192.0.2.8", "2001:db8::8"] {
+            let address = address.parse().expect("an address");
+            assert!(forbidden.contains(&address), "{address} is missing in {forbidden:?}");
+        }
+    }
+}

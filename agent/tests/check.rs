@@ -3,7 +3,7 @@
 mod fabric;
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fabric::api::{Answer, Api, discovery, refusal};
 use fabric::control::Control;
