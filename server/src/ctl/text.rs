@@ -35,7 +35,7 @@ pub(super) fn json(value: &impl Serialize) -> String {
 }
 
 /// A table without lines, folded to the terminal's width.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
     table.add_rows(rows.into_iter().map(|row| row.map(|cell| printable(&cell))));

@@ -66,14 +66,9 @@ impl Sshd {
     }
 }
 
-/// The options with which OpenSSH's client takes this device's sshd for what it is.
-pub(super) fn ssh_options(place: &Place) -> String {
-    let folder = place.ssh();
-    format!(
-        "-i {} -o UserKnownHostsFile={} -o StrictHostKeyChecking=accept-new",
-        quoted(&folder.join("id")),
-        quoted(&folder.join("known_hosts"))
-    )
+/// The configuration with which OpenSSH's client takes this device's sshd for what it is.
+pub(super) fn ssh_config(place: &Place) -> PathBuf {
+    place.ssh().join("config")
 }
 
 /// A path as a shell takes it.
@@ -96,6 +91,12 @@ async fn keys(folder: &Path) -> anyhow::Result<()> {
         }
     }
     fs::copy(folder.join("id.pub"), folder.join("authorized_keys"))?;
+    let shown = folder.display();
+    let client = format!(
+        "IdentityFile \"{shown}/id\"\nIdentitiesOnly yes\nUserKnownHostsFile \"{shown}/known_hosts\"\n\
+         StrictHostKeyChecking accept-new\n"
+    );
+    fs::write(folder.join("config"), client)?;
     Ok(())
 }
 

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::device::{quoted, ssh_options};
+use crate::ctl::text::table;
+
+use super::device::{quoted, ssh_config};
 use super::stage::{Stage, device_list};
 
 /// Prints the table and the lines.
 pub(super) fn print(stage: &Stage) {
-    println!("{}", table(stage));
+    println!("{}", what_listens(stage));
     println!("\nPaste any of these into another terminal:\n");
     for (about, line) in lines(stage) {
         println!("  # {about}\n  {line}\n");
@@ -19,26 +20,26 @@ pub(super) fn print(stage: &Stage) {
     println!("Everything is kept in {}; Ctrl-C ends it.", stage.place.config().with_file_name("").display());
 }
 
-fn table(stage: &Stage) -> Table {
+fn what_listens(stage: &Stage) -> String {
     let (place, device) = (&stage.place, &stage.device);
-    let pid = |name: &str| {
-        stage.processes.iter().find(|process| process.name == name).map_or(0, |process| process.id())
+    let process = |name: &str| {
+        let found = stage.processes.iter().find(|process| process.name == name);
+        found.map_or(String::new(), |process| format!("{name} {}", process.id()))
     };
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["what", "where", "process"]);
-    let (server, agent) = (format!("klserver {}", pid("klserver")), format!("klnagent {}", pid("klnagent")));
-    table.add_row(["API, discovery, enrolment".to_owned(), place.url(), server.clone()]);
-    table.add_row(["agents".into(), format!("127.0.0.1:{}", place.agent_port), server.clone()]);
-    table.add_row(["tunnels".into(), format!("127.0.0.1:{}", place.tunnel_port), server]);
-    table.add_row([format!("device {device}"), "dials out only".into(), agent]);
-    table.add_row([
-        format!("echo port of {device}"),
-        format!("port {}", stage.echo.port),
-        format!("klserver {}", std::process::id()),
-    ]);
     let sshd = stage.sshd_port.map_or("not installed on this machine".into(), |port| format!("port {port}"));
-    table.add_row([format!("sshd of {device}"), sshd, format!("sshd {}", pid("sshd"))]);
-    table
+    let rows = [
+        ["API, discovery, enrolment".to_owned(), place.url(), process("klserver")],
+        ["agents".into(), format!("127.0.0.1:{}", place.agent_port), process("klserver")],
+        ["tunnels".into(), format!("127.0.0.1:{}", place.tunnel_port), process("klserver")],
+        [format!("device {device}"), "dials out only".into(), process("klnagent")],
+        [
+            format!("echo port of {device}"),
+            format!("port {}", stage.echo.port),
+            format!("this one {}", std::process::id()),
+        ],
+        [format!("sshd of {device}"), sshd, process("sshd")],
+    ];
+    table(["WHAT", "WHERE", "PROCESS"], rows)
 }
 
 /// Lines that work whenever they are pasted, from any folder.
@@ -49,8 +50,8 @@ fn lines(stage: &Stage) -> Vec<(String, String)> {
     let (ctl, tunnel, echo) = (command("klctl"), command("klsctunnel"), stage.echo.port);
     let mut lines = vec![("the device and how it is".to_owned(), format!("{ctl} devices"))];
     if let Some(port) = stage.sshd_port {
-        let options = ssh_options(place);
-        lines.push((format!("a shell on {device}"), format!("{tunnel} ssh {device}:{port} {options}")));
+        let config = quoted(&ssh_config(place));
+        lines.push((format!("a shell on {device}"), format!("{tunnel} ssh {device}:{port} -F {config}")));
     }
     lines.push((
         format!("a local port that leads to the echo port of {device}"),
