@@ -1,5 +1,7 @@
 //! What `klnagchk` says of each thing that can be wrong.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod fabric;
 
 use std::net::Ipv4Addr;

@@ -1,5 +1,7 @@
 //! The commands as processes: exit codes, signals, the service manager.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod fabric;
 
 use std::os::unix::process::ExitStatusExt;

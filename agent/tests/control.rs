@@ -1,5 +1,7 @@
 //! An agent and its control connection, against servers on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod fabric;
 
 use std::time::{Duration, SystemTime};

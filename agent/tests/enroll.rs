@@ -1,5 +1,7 @@
 //! Enrolment against an HTTPS server on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod fabric;
 
 use std::sync::{Arc, Mutex};

@@ -64,7 +64,8 @@ pub(super) struct Enroll {
     #[arg(long, value_name = "SHA256", value_parser = pin)]
     pub(super) root: PinArg,
     /// Enrolment token; `-` reads it from standard input
-    #[arg(long, env = "KLNET_TOKEN", hide_env_values = true)]
+    // One token in 64 begins with a hyphen.
+    #[arg(long, env = "KLNET_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
     pub(super) token: String,
     /// Name of the device at the server, instead of its host name
     #[arg(long)]
@@ -99,4 +100,29 @@ pub(super) enum Log {
 
 fn pin(text: &str) -> Result<PinArg, String> {
     parse_pin(text).map(PinArg).ok_or_else(|| "a root pin is 64 hexadecimal digits".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_lines_are_well_formed() {
+        Agent::command().debug_assert();
+        Check::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_may_begin_with_a_hyphen() {
+        let root = "0".repeat(64);
+        for token in ["-2kGhNIq74YPMn1r", "--kGhNIq", "-"] {
+            let line = ["klnagent", "enroll", "--server", "https://s", "--root", &root, "--token", token];
+            let Command::Enroll(enroll) = Agent::try_parse_from(line).unwrap().command else {
+                panic!("not enroll")
+            };
+            assert_eq!(enroll.token, token);
+        }
+    }
 }
