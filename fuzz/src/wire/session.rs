@@ -93,7 +93,8 @@ struct Driven {
 
 impl Driven {
     fn agent() -> Self {
-        let (now, hello) = (Instant::now(), Hello { build: "fuzz".into(), ..Hello::default() });
+        let (now, build) = (Instant::now(), "fuzz".to_owned());
+        let hello = Hello { build, epoch: EPOCH, ..Hello::default() };
         let session = Session::agent(now, Config::default(), hello).expect("a short hello fits");
         Self { session, now, closed: None }
     }
@@ -228,6 +229,8 @@ fn any_message(script: &mut Script<'_>) -> Message {
 
 /// What a stalled peer may hold at most (PROTOCOL.md, 10).
 const HELD_LIMIT: usize = 64 * 1024;
+/// The epoch the agent drew; the seeds' WELCOME repeats it.
+const EPOCH: u64 = 77;
 /// The plaintext of one TLS record (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
 /// More outputs than any input of the scripts can make: an event per header, and the outbox.
