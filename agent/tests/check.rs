@@ -30,7 +30,7 @@ async fn a_connected_agent_passes_every_step_and_keeps_its_only_session() {
     let folder = place.folder();
     let (report, handshake) = tokio::join!(run(&folder), control.handshake());
     assert!(report.is_ok(), "{report:#?}");
-    assert!(ok(&report, "standing").contains("pc-7"));
+    assert!(ok(&report, "standing").contains("knows pc-7 in group /lab"));
     drop(handshake);
     peer.heartbeat().await;
     shutdown.cancel();
@@ -171,7 +171,7 @@ async fn an_agent_that_does_not_run_is_the_last_step() {
 fn serving(fabric: &Fabric, control: u16, standing: u16) -> Answer {
     let lists = discovery(&fabric.keys(1), &fabric.servers(2, &[control]));
     Box::new(move |path, _| match (path, standing) {
-        (STANDING, 200) => (200, r#"{"name":"pc-7"}"#.into()),
+        (STANDING, 200) => (200, r#"{"name":"pc-7","group":"/lab"}"#.into()),
         (STANDING, status) => (status, refusal("pc-7 was revoked by anna")),
         _ => (200, lists.clone()),
     })

@@ -209,8 +209,10 @@ impl Checkup<'_> {
         };
         match answer {
             Ok(answer) => {
-                let name = answer.get("name").and_then(Value::as_str).unwrap_or("this device");
-                self.ok("standing", format!("the server knows {name} and lets it in"));
+                let text = |key| answer.get(key).and_then(Value::as_str);
+                let group = text("group").map_or(String::new(), |group| format!(" in group {group}"));
+                let name = text("name").unwrap_or("this device");
+                self.ok("standing", format!("the server knows {name}{group} and lets it in"));
             }
             Err(error) => self.failed("standing", words::of_refusal(&error)),
         }
