@@ -142,6 +142,7 @@ impl Service {
         if let Some(listener) = listeners.metrics {
             tasks.spawn(metrics::serve(listener, Arc::clone(&metrics), shutdown.clone()));
         }
+        tasks.spawn(Arc::clone(&fleet).keep_presence(shutdown.clone()));
         let context = Context { fleet, tunnels, directory, metrics };
         let router = api::router(&context);
         tasks.spawn(api::http::serve(

@@ -18,6 +18,11 @@ pub(super) fn device(tenant: TenantId, id: DeviceId) -> Key {
     of(tenant, "device", &id.to_string())
 }
 
+/// When a device was last seen, Unix seconds.
+pub(super) fn seen(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, SEEN, &id.to_string())
+}
+
 pub(super) fn group(tenant: TenantId, id: GroupId) -> Key {
     of(tenant, "group", &id.to_string())
 }
@@ -48,6 +53,9 @@ pub fn tunnel(tenant: TenantId, cookie: &str) -> Key {
 fn of(tenant: TenantId, table: &str, id: &str) -> Key {
     Key::join(&["t", &tenant.to_string(), table, id]).expect("identifiers and checked names make sound keys")
 }
+
+/// The table of when devices were last seen; the model does not hold it.
+pub(super) const SEEN: &str = "seen";
 
 /// A stored key, taken apart: tenant, table, and the rest.
 pub(super) fn parse(key: &Key) -> Option<(TenantId, &str, &str)> {

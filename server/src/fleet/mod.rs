@@ -31,6 +31,7 @@ use tracing::error;
 use crate::directory::Directory;
 use crate::fabric::Fabric;
 use crate::store::{Rev, Store, WatchEnd};
+use crate::unix;
 pub use change::Change;
 pub use devices::Device;
 pub use error::{FleetError, Kind};
@@ -66,10 +67,15 @@ impl Fleet {
         directory: Arc<Directory>,
     ) -> Result<Arc<Self>, FleetError> {
         let (mut model, mut at, mut after) = (Model::default(), None, None);
+        let presence = presence::Table::default();
         loop {
             let page = store.scan(&keys::tenants(), after.as_ref(), PAGE, at).await?;
             for (key, entry) in &page.entries {
                 model.apply(key, Some(entry));
+                if let Some((_, keys::SEEN, id)) = keys::parse(key) {
+                    let seen = u64::decode(entry.value.clone()).ok().and_then(unix::time);
+                    keys::id(id).into_iter().for_each(|device| presence.restore(device, seen));
+                }
             }
             (at, after) = (Some(page.at), page.next);
             if after.is_none() {
@@ -80,7 +86,7 @@ impl Fleet {
         let next_audit = newest_audit(&*store, fabric.tenant()).await? + 1;
         let fleet = Arc::new(Self {
             model: RwLock::new(model),
-            presence: presence::Table::default(),
+            presence,
             reached: watch::Sender::new(reached),
             denied: broadcast::Sender::new(DENIED_CAPACITY),
             next_audit: AtomicU64::new(next_audit),

@@ -1,13 +1,21 @@
-//! Who is connected now. Lives in memory only: nothing durable happens when a device reconnects.
+//! Who is connected now. Lives in memory: nothing durable happens when a device reconnects. When each was last seen
+//! is written down now and then, in batches, so that a restarted server still knows.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Mutex;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use klnet_wire::id::DeviceId;
+use prost::Message;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-/// What is known of a device's connection since the server started.
+use super::{Fleet, FleetError, keys};
+use crate::store::{Op, OpId};
+use crate::unix::seconds;
+
+/// What is known of a device's connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Presence {
     /// Whether it has a session now.
@@ -24,11 +32,55 @@ pub struct Presence {
     pub build: String,
 }
 
-/// Presence of every device seen since the start.
+/// Presence of every device that was ever seen.
 #[derive(Debug, Default)]
 pub(super) struct Table(Mutex<HashMap<DeviceId, Presence>>);
 
-impl super::Fleet {
+impl Table {
+    /// Takes in when a device was last seen before the server started.
+    pub(super) fn restore(&self, device: DeviceId, seen: Option<SystemTime>) {
+        let presence = Presence { last_seen: seen, ..Presence::default() };
+        self.0.lock().expect("no holder panics").insert(device, presence);
+    }
+}
+
+impl Fleet {
+    /// Writes down when devices were last seen: of those that left, every [`SEEN_EACH`]; of all, at the end.
+    pub async fn keep_presence(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut written = SystemTime::now();
+        while !shutdown.is_cancelled() {
+            tokio::select! {
+                () = tokio::time::sleep(SEEN_EACH) => {}
+                () = shutdown.cancelled() => {}
+            }
+            let now = SystemTime::now();
+            if let Err(error) = self.write_seen(written, shutdown.is_cancelled()).await {
+                warn!(%error, "when devices were last seen could not be stored; it is tried again later");
+                continue;
+            }
+            written = now;
+        }
+    }
+
+    /// Writes down every device seen after `since` that has left, or `all`: what stays connected would only be
+    /// written again and again.
+    pub(super) async fn write_seen(&self, since: SystemTime, all: bool) -> Result<(), FleetError> {
+        let seen: Vec<_> = {
+            let table = self.presence.0.lock().expect("no holder panics");
+            let gone = table.iter().filter(|(_, presence)| all || !presence.online);
+            let seen = gone.filter_map(|(device, presence)| Some((*device, presence.last_seen?)));
+            seen.filter(|(_, seen)| *seen >= since).collect()
+        };
+        let tenant = self.fabric.tenant();
+        for batch in seen.chunks(self.store.limits().ops) {
+            let put = |(device, seen): &(DeviceId, SystemTime)| {
+                Op::put(keys::seen(tenant, *device), seconds(*seen).encode_to_vec())
+            };
+            self.store.commit(OpId::random(), Vec::new(), batch.iter().map(put).collect()).await?;
+        }
+        Ok(())
+    }
+
     /// A device's session is established.
     pub fn came_online(&self, device: DeviceId, address: SocketAddr, clock_skew: Option<i64>, build: &str) {
         let now = Some(SystemTime::now());
@@ -62,3 +114,6 @@ impl super::Fleet {
         self.presence.0.lock().expect("no holder panics").get(&device).cloned().unwrap_or_default()
     }
 }
+
+/// What a server that is killed forgets: who left in this time, and who was there.
+const SEEN_EACH: Duration = Duration::from_secs(300);

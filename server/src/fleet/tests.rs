@@ -179,6 +179,20 @@ async fn what_is_acknowledged_is_there_after_a_restart() {
     drop(folder);
 }
 
+#[tokio::test]
+async fn when_a_device_was_last_seen_survives_a_restart() {
+    let (first, _folder) = fleet().await;
+    let admin = admin(&first).await;
+    let (_, secret) = first.add_token(&admin, groups::root(admin.tenant), 1, HOUR).await.unwrap();
+    let device = enrol(&first, &secret).await.unwrap().id();
+    first.came_online(device, from(), None, "1.0");
+    first.write_seen(SystemTime::UNIX_EPOCH, true).await.unwrap();
+    let again =
+        Fleet::load(Arc::clone(&first.store), Arc::clone(&first.fabric), Arc::clone(&first.directory));
+    let presence = again.await.unwrap().devices(admin.tenant)[0].presence.clone();
+    assert!(!presence.online && presence.last_seen.is_some(), "{presence:?}");
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 async fn fleet() -> (Arc<Fleet>, TempDir) {
