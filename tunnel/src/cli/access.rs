@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::BASE64URL_NOPAD;
 use klnet_wire::identity::profile::Profile;
 use klnet_wire::net::https::Client;
 use klnet_wire::signing::SigningKey;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 
 use super::args::Options;
@@ -24,6 +25,8 @@ pub(super) struct Access {
     /// How to get another grant; `None` for a blob, which is all there is.
     source: Option<Source>,
     current: Mutex<Arc<Initiator>>,
+    /// The connection that began a blob's session, for whoever comes soon after.
+    ready: Mutex<Option<(Instant, Connection)>>,
 }
 
 struct Source {
@@ -38,6 +41,8 @@ pub(super) struct Terms {
     pub(super) start_by: u64,
     /// How long the session may last.
     pub(super) session: Duration,
+    /// When it began, if it has.
+    pub(super) begun: Option<SystemTime>,
 }
 
 impl Access {
@@ -56,11 +61,34 @@ impl Access {
             }
         };
         let current = Mutex::new(Arc::new(Initiator::new(blob, &key)));
-        Ok(Self { key, source, current })
+        Ok(Self { key, source, current, ready: Mutex::new(None) })
+    }
+
+    /// Begins the session of a blob: its time to start would be over before a person has opened another program, and
+    /// what is wrong with it is better said now. Where another grant can be had there is no hurry.
+    pub(super) async fn begin(&self) -> Result<(), Failure> {
+        if self.source.is_none() {
+            let connection = self.connect().await?;
+            *self.ready.lock().await = Some((Instant::now(), connection));
+        }
+        Ok(())
+    }
+
+    /// Closes the connection that began the session once nobody came for it soon.
+    pub(super) async fn tidy(&self) {
+        let unused = self.ready.lock().await.take_if(|(since, _)| since.elapsed() >= FRESH);
+        if let Some((_, mut connection)) = unused {
+            // The session goes on; how this connection ends is of no interest to anybody.
+            let _ = connection.stream.shutdown().await;
+        }
     }
 
     /// Opens a connection, with another grant when the present one is over and another can be had.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
+        let ready = self.ready.lock().await.take();
+        if let Some((_, connection)) = ready.filter(|(since, _)| since.elapsed() < FRESH) {
+            return Ok(connection);
+        }
         let used = self.current.lock().await.clone();
         match (used.connect().await, &self.source) {
             (Err(error), Some(source)) if error.wants_another_grant() => {
@@ -74,7 +102,7 @@ impl Access {
     /// The terms of the present grant.
     pub(super) async fn terms(&self) -> Terms {
         let current = self.current.lock().await;
-        Terms { start_by: current.expires(), session: current.grant().session }
+        Terms { start_by: current.expires(), session: current.grant().session, begun: current.begun() }
     }
 
     /// The longest silence of a connection.
@@ -118,3 +146,6 @@ fn request(target: &PortTarget, key: &SigningKey) -> Result<GrantRequest, Failur
     let cnf = Some(BASE64URL_NOPAD.encode(key.public().as_bytes()));
     Ok(GrantRequest { device: target.device.clone(), port, host, r#for: None, cnf })
 }
+
+/// A connection that has waited longer may have met a login timeout of its service.
+const FRESH: Duration = Duration::from_secs(5);

@@ -51,6 +51,7 @@ impl Forward {
         let target = target.or_read()?;
         let access = Access::open(&target, options).await?;
         let (v4, v6, port) = listen(local).await?;
+        access.begin().await?;
         let admission = if options.any_user { Admission::AnyUser } else { Admission::SameUser };
         let status = Status::new(target.to_string(), options);
         let addresses = [Some(&v4), v6.as_ref()].into_iter().flatten();
@@ -71,6 +72,7 @@ impl Forward {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             loop {
                 tick.tick().await;
+                shared.access.tidy().await;
                 shared.status.refresh();
             }
         };

@@ -39,8 +39,6 @@ struct Tally {
     to_initiator: u64,
     latency: Option<Duration>,
     terms: Option<Terms>,
-    /// When the first connection began the session.
-    begun: Option<SystemTime>,
 }
 
 impl Status {
@@ -80,7 +78,6 @@ impl Status {
             tally.open.insert(number, flow);
             tally.latency = Some(connection.took);
             tally.terms = Some(terms);
-            tally.begun.get_or_insert_with(SystemTime::now);
             number
         };
         match &self.output {
@@ -166,15 +163,15 @@ impl Tally {
             line += &format!(" | opened in {:.1} ms", latency.as_secs_f64() * 1000.0);
         }
         if let Some(terms) = self.terms {
-            line += &format!(" | {}", expiry(terms, self.begun, now));
+            line += &format!(" | {}", expiry(terms, now));
         }
         line
     }
 }
 
-fn expiry(terms: Terms, begun: Option<SystemTime>, now: SystemTime) -> String {
+fn expiry(terms: Terms, now: SystemTime) -> String {
     let left = |until: SystemTime| until.duration_since(now).unwrap_or_default();
-    match begun {
+    match terms.begun {
         Some(begun) => format!("ends in {}", spelled(left(begun + terms.session))),
         None => match left(UNIX_EPOCH + Duration::from_secs(terms.start_by.min(u32::MAX.into()))) {
             Duration::ZERO => "start time over".to_owned(),
@@ -228,12 +225,13 @@ mod tests {
 
     #[test]
     fn expiry_is_the_start_first_and_the_session_once_it_has_begun() {
-        let terms = Terms { start_by: 1060, session: Duration::from_secs(8 * 3600) };
         let at = |second| UNIX_EPOCH + Duration::from_secs(second);
-        assert_eq!(expiry(terms, None, at(1000)), "start within 1 min");
-        assert_eq!(expiry(terms, None, at(1061)), "start time over");
-        assert_eq!(expiry(terms, Some(at(1000)), at(1000 + 60)), "ends in 7 h 59 min");
-        assert_eq!(expiry(terms, Some(at(1000)), at(90_000)), "ends in 0 s");
+        let fresh = Terms { start_by: 1060, session: Duration::from_secs(8 * 3600), begun: None };
+        assert_eq!(expiry(fresh, at(1000)), "start within 1 min");
+        assert_eq!(expiry(fresh, at(1061)), "start time over");
+        let begun = Terms { begun: Some(at(1000)), ..fresh };
+        assert_eq!(expiry(begun, at(1000 + 60)), "ends in 7 h 59 min");
+        assert_eq!(expiry(begun, at(90_000)), "ends in 0 s");
     }
 
     const MS: Duration = Duration::from_millis(1);

@@ -1,9 +1,9 @@
 //! The initiator: redeems a blob, one connection at a time.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use klnet_wire::signing::SigningKey;
 use rustls::ClientConfig;
@@ -28,6 +28,7 @@ pub struct Initiator {
     tls: Arc<ClientConfig>,
     next: AtomicU32,
     session: Mutex<Option<SessionId>>,
+    begun: OnceLock<SystemTime>,
 }
 
 /// A connection to the target: bytes written to the stream reach the granted port.
@@ -97,7 +98,7 @@ impl Initiator {
     /// An initiator that redeems `blob` with the operator's own key.
     pub fn new(blob: Blob, key: &SigningKey) -> Self {
         let tls = inner::initiator_config(key, &blob.agent);
-        Self { blob, tls, next: AtomicU32::new(0), session: Mutex::new(None) }
+        Self { blob, tls, next: AtomicU32::new(0), session: Mutex::new(None), begun: OnceLock::new() }
     }
 
     /// The grant it redeems.
@@ -108,6 +109,11 @@ impl Initiator {
     /// The second of Unix time by which the session must have begun; by the server's clock, for people.
     pub const fn expires(&self) -> u64 {
         self.blob.expires
+    }
+
+    /// When the session began, if it has.
+    pub fn begun(&self) -> Option<SystemTime> {
+        self.begun.get().copied()
     }
 
     /// Opens the next connection.
@@ -126,6 +132,7 @@ impl Initiator {
         // The others wait here: only one GO may begin the session.
         let (connection, begun) = self.open(None).await?;
         *session = Some(begun);
+        self.begun.get_or_init(SystemTime::now);
         Ok(connection)
     }
 

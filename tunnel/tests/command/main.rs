@@ -24,8 +24,11 @@ async fn a_pasted_blob_opens_a_local_port() {
     let mut command = bench.command(&["-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut pasted = command.stdin.take().unwrap();
     pasted.write_all(format!("{}\n", bench.world.blob(echo.port).await).as_bytes()).await.unwrap();
-    let mut local = TcpStream::connect(first_address(&mut command).await).await.unwrap();
+    let address = first_address(&mut command).await;
+    assert_eq!(echo.accepted(), 1, "the session has begun: the blob's time to start cannot pass any more");
+    let mut local = TcpStream::connect(address).await.unwrap();
     echoes(&mut local, &[3; 100_000]).await;
+    assert_eq!(echo.accepted(), 1, "by the connection that now serves the first who comes");
     local.shutdown().await.unwrap();
     assert_eq!(local.read(&mut [0; 1]).await.unwrap(), 0, "a clean end on both sides");
 }
@@ -127,6 +130,7 @@ async fn exit_codes_say_whose_fault_it_was() {
     let blob = bench.world.blob(echo.port).await;
     let _session = bench.world.initiator(blob.clone()).connect().await.unwrap();
     assert_eq!(bench.exit_code(&["stdio", &blob.to_string()]).await, 3, "the blob was redeemed before");
+    assert_eq!(bench.exit_code(&[&blob.to_string()]).await, 3, "and that is said before anybody connects");
     assert_eq!(bench.exit_code(&["stdio", "unknown:1"]).await, 3, "the server knows no such device");
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let nowhere = Blob { ports: vec![port], ..bench.world.blob(echo.port).await };

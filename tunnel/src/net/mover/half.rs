@@ -72,6 +72,8 @@ impl<'a> Half<'a> {
                     }
                 }
                 State::Ending => {
+                    // Not every writer's shutdown flushes: standard output's does not.
+                    ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(|_| Broken)?;
                     ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(|_| Broken)?;
                     self.state = State::Ended;
                 }
@@ -97,3 +99,48 @@ fn read<R: AsyncRead + Unpin>(cx: &mut Context<'_>, reader: &mut R) -> Poll<Resu
 
 /// Most bytes of one direction in one turn: a bulk stream leaves room for the keystrokes of its neighbours.
 const BUDGET: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_bytes_are_flushed_before_the_end_is_passed_on() {
+        let (moved, mut writer) = (AtomicU64::new(0), Lazy::default());
+        let (mut half, mut reader) = (Half::new(&moved), &b"last words"[..]);
+        poll_fn(|cx| half.poll(cx, &mut reader, &mut writer)).await.unwrap();
+        assert_eq!(writer.flushed, b"last words");
+    }
+
+    /// Keeps what is written until it is flushed, and loses it when it is shut down before.
+    #[derive(Default)]
+    struct Lazy {
+        written: Vec<u8>,
+        flushed: Vec<u8>,
+    }
+
+    impl AsyncWrite for Lazy {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.written.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let written = std::mem::take(&mut self.written);
+            self.flushed.extend(written);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.written.clear();
+            Poll::Ready(Ok(()))
+        }
+    }
+}
