@@ -78,7 +78,10 @@ impl Gate {
             let taken = buckets.take(Instant::now(), peer.address.into());
             taken.map_err(|TooFast(wait)| Refusal::too_fast(wait.as_secs() + 1))?;
         }
-        let admitted = self.route.admit(self.context.clone(), peer.principal.as_ref())?;
+        let admit = || self.route.admit(self.context.clone(), peer.principal.as_ref());
+        // Before the body, so that it is not waited for in vain; and after it, since it may take long enough for its
+        // sender to be revoked meanwhile.
+        drop(admit()?);
         let query = request.uri().query().map(str::to_owned);
         if query.is_some() && !self.route.takes.query {
             return Err(Refusal::invalid("this takes no query"));
@@ -88,7 +91,7 @@ impl Gate {
             true => body(request).await?,
             false => Bytes::new(),
         };
-        admitted(Parts { id, query, body, from: peer.address }).await
+        admit()?(Parts { id, query, body, from: peer.address }).await
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Peer {
     pub principal: Option<Principal>,
 }
 
-/// Serves `router` on `listener` until `shutdown`, then finishes what is under way for at most [`DRAIN_TIMEOUT`].
+/// Serves `router` on `listener` until `shutdown`, then finishes what is under way for at most `DRAIN_TIMEOUT`.
 ///
 /// The configuration is one of [`klnet_wire::identity::tls::server_config`], so that every certificate is verified.
 pub async fn serve(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::source::Source;
 
-/// Buckets of every source that asked lately; never more than [`CAPACITY`].
+/// Buckets of every source that asked lately; never more than `CAPACITY`.
 #[derive(Debug)]
 pub struct Buckets {
     pace: Pace,

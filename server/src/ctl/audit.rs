@@ -15,17 +15,23 @@ pub(super) async fn show(console: &Console, audit: &Audit) -> Result<(), Failure
     let entries = newest(console, |count, _| count >= audit.lines).await?;
     let entries = &entries[entries.len().saturating_sub(audit.lines)..];
     print_all(console, entries)?;
-    let mut last = entries.last().map_or(0, |entry| entry.number);
+    match audit.follow {
+        true => follow(console, entries.last().map_or(0, |entry| entry.number)).await,
+        false => Ok(()),
+    }
+}
+
+/// Shows every entry after the one numbered `last`, until interrupted.
+async fn follow(console: &Console, mut last: u64) -> Result<(), Failure> {
     let mut ticks = interval(FOLLOW_EACH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while audit.follow {
+    loop {
         ticks.tick().await;
         let mut entries = newest(console, |_, number| number <= last).await?;
         entries.retain(|entry| entry.number > last);
         print_all(console, &entries)?;
         last = entries.last().map_or(last, |entry| entry.number);
     }
-    Ok(())
 }
 
 /// Reads pages from the newest entry back until `enough` of the count and the oldest number; oldest first.

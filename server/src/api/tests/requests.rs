@@ -41,6 +41,28 @@ async fn a_body_that_does_not_come_is_waited_for_only_so_long() {
 }
 
 #[tokio::test]
+async fn whoever_is_revoked_while_the_body_comes_is_refused() {
+    let site = Site::start().await;
+    let administrator = site.administrator().await;
+    let second = site.operator(site.fabric.tenant(), &["administrator"]).await;
+    let mut stream = site.connect(Some(&second)).await;
+    let head =
+        "POST /api/v1/groups HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n";
+    // A server that says 100 has let the request in (RFC 9110, 10.1.1).
+    stream.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let by = site.caller(&administrator);
+    site.fleet.revoke_operator(&by, site.caller(&second).operator, "").await.unwrap();
+    stream.write_all(br#"{"name":"x"}"#).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 403");
+    assert_eq!(site.fleet.groups(by.tenant).len(), 1, "only the root group");
+}
+
+#[tokio::test]
 async fn what_a_web_page_sends_is_refused() {
     let site = Site::start().await;
     let administrator = site.administrator().await;
