@@ -2,13 +2,13 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use klnet_server::config::Config;
-use klnet_server::invitation::{Invitation, PREFIX};
+use klnet_server::invitation::Invitation;
 use klnet_server::store::{Key, Limits, Prefix};
 use klnet_server::units::{duration, ports};
 
 /// An invitation survives its text, and prints no secret.
 pub fn invitation(data: &[u8]) {
-    let made = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(data));
+    let made = format!("kli1.{}", BASE64URL_NOPAD.encode(data));
     for text in [Ok(made.as_str()), str::from_utf8(data)].into_iter().flatten() {
         let Ok(invitation) = Invitation::parse(text) else { continue };
         assert_eq!(Invitation::parse(&invitation.print()).as_ref(), Ok(&invitation));
