@@ -1,5 +1,6 @@
 //! The `klctl` command against a running server: what an administrator does from the first login on.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used)] // clippy knows tests, but not what they share
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
