@@ -77,7 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     _ => session.refuse("the application has gone"),
                 },
                 written = self.writer.write(&self.output), if !self.output.is_empty() => match written {
-                    Ok(0) | Err(_) => return CloseReason::Eof,
+                    Ok(0) => return CloseReason::Eof,
+                    Err(error) => return CloseReason::Transport(error.to_string()),
                     Ok(written) => self.written(written).await,
                 },
                 read = self.reader.read_buf(&mut self.input), if waiting.is_none() => self.read(session, read),
@@ -98,7 +99,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     fn read(&mut self, session: &mut Session, read: io::Result<usize>) {
         match read {
-            Ok(0) | Err(_) => session.handle_input(Instant::now(), Input::Eof),
+            Ok(0) => session.handle_input(Instant::now(), Input::Eof),
+            // A peer that leaves without close_notify says nothing more than one that leaves with it: frames have lengths.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                session.handle_input(Instant::now(), Input::Eof);
+            }
+            Err(error) => session.handle_input(Instant::now(), Input::Failed(error.to_string())),
             Ok(_) => session.handle_input(Instant::now(), Input::Received(&self.input)),
         }
         self.input.clear();

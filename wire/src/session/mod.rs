@@ -72,6 +72,8 @@ pub enum Input<'a> {
     Received(&'a [u8]),
     /// The peer ended its stream.
     Eof,
+    /// The transport failed; what it said.
+    Failed(String),
 }
 
 /// What to do, out.
@@ -106,6 +108,9 @@ pub enum CloseReason {
     /// The peer's stream ended without a word.
     #[error("the peer closed the connection")]
     Eof,
+    /// The transport failed; a TLS alert of the peer says why it refuses.
+    #[error("the connection failed: {0}")]
+    Transport(String),
     /// Nothing came in time.
     #[error("nothing heard for {0:?}")]
     Silent(Duration),
@@ -160,6 +165,7 @@ impl Session {
         match input {
             Input::Received(bytes) => self.received(now, bytes),
             Input::Eof => self.close(CloseReason::Eof),
+            Input::Failed(error) => self.close(CloseReason::Transport(error)),
         }
     }
 
