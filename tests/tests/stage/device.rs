@@ -1,0 +1,92 @@
+//! A managed device: its state folder and its agent's process.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use klnet_agent::state::Folder;
+use klnet_tests::lab::Process;
+use klnet_tests::program;
+use klnet_wire::identity::enroll::print_pin;
+use klnet_wire::identity::tls::Identity;
+
+use super::{PATIENCE, Stage, sound, succeeded};
+
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) state: PathBuf,
+    agent: Option<Process>,
+}
+
+impl Device {
+    pub(super) fn enroll(stage: &Stage, name: &str, token: &str) -> Result<Self> {
+        let state = stage.path(name);
+        let mut enroll = Command::new(program("klnagent")?);
+        enroll.args(["enroll", "--name", name, "--server", &stage.url()]).arg("--state").arg(&state);
+        enroll.args(["--root", &print_pin(&stage.profile.trust.pin())]).env("KLNET_TOKEN", token);
+        succeeded(&mut enroll)?;
+        Ok(Self { name: name.to_owned(), state, agent: None })
+    }
+
+    pub(crate) fn start(&mut self) -> Result<()> {
+        self.start_with(|_| Ok(()))
+    }
+
+    pub(crate) fn start_with(&mut self, adjust: impl FnOnce(&mut Command) -> Result<()>) -> Result<()> {
+        let mut run = Command::new(program("klnagent")?);
+        run.arg("run").arg("--state").arg(&self.state);
+        adjust(&mut run)?;
+        self.agent = Some(Process::spawn("klnagent", &mut run)?);
+        Ok(())
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        let mut agent = self.agent.take().context("the agent runs")?;
+        agent.kill()?;
+        sound(&agent.output()?)
+    }
+
+    /// SIGTERM, and the end.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let mut agent = self.agent.take().context("the agent runs")?;
+        agent.terminate(PATIENCE)?;
+        sound(&agent.output()?)
+    }
+
+    pub(crate) fn agent(&mut self) -> &mut Process {
+        self.agent.as_mut().expect("the agent runs")
+    }
+
+    pub(crate) const fn runs(&self) -> bool {
+        self.agent.is_some()
+    }
+
+    /// Waits until the agent logs a line with `text`.
+    pub(crate) fn wait_for_log(&mut self, text: &str) -> Result<()> {
+        self.agent().wait_for_line(text, PATIENCE).map(drop)
+    }
+
+    pub(crate) fn agent_id(&self) -> u32 {
+        self.agent.as_ref().expect("the agent runs").id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.agent.as_ref().and_then(|agent| agent.output().ok()).unwrap_or_default()
+    }
+
+    /// The device's certificate and key, as a thief of its disk would have them.
+    pub(crate) fn identity(&self) -> Result<Identity> {
+        Ok(Folder::new(&self.state).device()?.identity)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if !std::thread::panicking()
+            && let Err(error) = sound(&self.log())
+        {
+            panic!("{error}");
+        }
+    }
+}

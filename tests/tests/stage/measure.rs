@@ -1,0 +1,38 @@
+//! What a process holds and uses, read from `/proc`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use klnet_tests::lab::cpu_time;
+
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(process: u32) -> Result<usize> {
+    Ok(std::fs::read_dir(format!("/proc/{process}/fd"))?.count())
+}
+
+/// Its resident memory now, in KiB.
+pub(crate) fn memory(process: u32) -> Result<u64> {
+    status(process, "VmRSS:")
+}
+
+/// The most resident memory it ever had, in KiB.
+pub(crate) fn memory_peak(process: u32) -> Result<u64> {
+    status(process, "VmHWM:")
+}
+
+/// CPU time it has used.
+pub(crate) fn cpu(process: u32) -> Result<Duration> {
+    cpu_time(process)
+}
+
+/// The smallest of `samples` that `percent` of them do not exceed.
+pub(crate) fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
+    samples.sort_unstable();
+    samples.get((samples.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
+}
+
+fn status(process: u32, key: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).context("a process has memory")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
