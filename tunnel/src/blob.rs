@@ -75,7 +75,8 @@ impl TryFrom<Raw> for Blob {
         let ports = raw.ports.iter().map(|port| u16::try_from(*port).ok().filter(|port| *port != 0));
         let ports: Vec<u16> = ports.collect::<Option<_>>().ok_or(BlobError::Damaged)?;
         let relay = Host::parse(&raw.relay).map_err(|_| BlobError::Damaged)?;
-        if relay == Host::Device || ports.is_empty() || ports.len() > PORTS_LIMIT {
+        // Nothing expires at second 0: it stands last, so a blob that lacks it was cut short.
+        if relay == Host::Device || ports.is_empty() || ports.len() > PORTS_LIMIT || raw.expires == 0 {
             return Err(BlobError::Damaged);
         }
         let agent = PublicKey::try_from(&raw.agent[..]).map_err(|_| BlobError::Damaged)?;
@@ -151,9 +152,12 @@ mod tests {
 
     #[test]
     fn a_truncated_blob_says_so() {
-        let text = blob().to_string();
-        for len in PREFIX.len()..text.len() {
-            assert!(text[..len].parse::<Blob>().is_err(), "{len}");
+        // Names of every length, so that cuts fall on every boundary between fields.
+        for name in ["a.example", "ab.example", "abc.example"] {
+            let text = Blob { relay: Host::parse(name).unwrap(), ..blob() }.to_string();
+            for len in PREFIX.len()..text.len() {
+                assert!(text[..len].parse::<Blob>().is_err(), "{len}");
+            }
         }
     }
 
