@@ -6,6 +6,7 @@
 
 mod mint;
 mod records;
+mod rejections;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use crate::fleet::{Caller, Change, Fleet, FleetError, told};
 use crate::metrics::{Metrics, Why};
 use crate::sessions::Sessions;
 use records::Ended;
+use rejections::Rejections;
 
 /// Everything about tunnels.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct Tunnels {
     sessions: Arc<Sessions>,
     /// Grants whose device has not answered yet.
     answers: Mutex<HashMap<GrantId, oneshot::Sender<Result<(), String>>>>,
+    /// How many rejections devices have told lately.
+    rejections: Mutex<Rejections>,
     /// Ends of connections on their way to the store.
     ended: mpsc::Sender<Ended>,
 }
@@ -107,6 +111,7 @@ impl Tunnels {
             config,
             sessions,
             answers: Mutex::default(),
+            rejections: Mutex::default(),
             ended,
         });
         tokio::spawn(Arc::clone(&tunnels).follow(events));
@@ -153,7 +158,9 @@ impl Tunnels {
                 let _ = waiting.send(answer);
             }
         }
-        if state.state() == State::Rejected {
+        // A device says what it likes: only so much of it becomes entries that are kept.
+        let counts = || self.rejections.lock().expect("no holder panics").count(Instant::now(), device);
+        if state.state() == State::Rejected && counts() {
             self.rejected(tenant, device, grant, &state.reason).await;
         }
         if self.relay.state(state, device).await.is_err() {
