@@ -103,7 +103,10 @@ impl Agents {
         };
         let handshake = async {
             let _seat = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
-            tls.accept(tuned(stream)?).await
+            let stream = tls.accept(tuned(stream)?).await?;
+            // TLS lets a client through that offers no protocol at all; ours is also the version it speaks.
+            let spoken = stream.get_ref().1.alpn_protocol().is_some();
+            spoken.then_some(stream).ok_or_else(|| std::io::Error::other("no application protocol offered"))
         };
         match timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => self.run(stream, peer, tunnels, shutdown).await,
