@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use klnet_server::fabric::Fabric;
-use klnet_tests::fault::{CLOCK_LIBRARIES, Plan, Proxy, shift_clock};
-use klnet_tests::{Unavailable, program, scale, skip};
+use klnet_tests::fault::{Plan, Proxy, shift_clock};
+use klnet_tests::{program, scale};
 use klnet_tunnel::blob::Blob;
 use klnet_tunnel::grant::{Grant, Host};
 use klnet_wire::id::{DeviceId, GrantId, ServerId, TenantId};
@@ -21,8 +21,8 @@ use klnet_wire::signed::{Context as Purpose, Signed};
 use klnet_wire::signing::SigningKey;
 use serde_json::Value;
 use stage::{
-    Device, HostileServer, HostileSession, PATIENCE, Redeemed, Stage, Target, descriptors, echoes,
-    eventually, post_from, redeem, source,
+    Device, HostileServer, HostileSession, PATIENCE, Redeemed, Stage, Target, accelerate, descriptors,
+    echoes, eventually, has_shifted_clocks, post_from, redeem, source,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -106,7 +106,7 @@ async fn an_expired_grant_is_refused_by_relay_and_agent_each_by_its_own_clock() 
     let mut counts = Vec::new();
     for fast in ["klserver", "klnagent"] {
         let accelerated = |name: &'static str| {
-            move |command: &mut Command| if name == fast { accelerate(command) } else { Ok(()) }
+            move |command: &mut Command| if name == fast { accelerate(command, SPEED) } else { Ok(()) }
         };
         let stage = Stage::set_with(None, accelerated("klserver")).await?;
         let device = stage.device_with("web-7", accelerated("klnagent")).await?;
@@ -525,21 +525,6 @@ async fn audited(stage: &Stage, action: &str, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Every clock of the process, also the one of its timers, runs [`SPEED`] times as fast.
-fn accelerate(command: &mut Command) -> Result<()> {
-    let library = CLOCK_LIBRARIES.iter().find(|path| std::path::Path::new(path).exists());
-    let library = library.context("libfaketime is not installed")?;
-    command.env("LD_PRELOAD", library).env("FAKETIME", format!("+0 x{SPEED}"));
-    Ok(())
-}
-
-fn has_shifted_clocks() -> bool {
-    let found = CLOCK_LIBRARIES.iter().any(|path| std::path::Path::new(path).exists());
-    if !found {
-        skip(&Unavailable::Missing("libfaketime".into()));
-    }
-    found
-}
-
+/// How fast a process's clock runs whose time is to pass.
 const SPEED: u64 = 20;
 const AT_ONCE: usize = 50;

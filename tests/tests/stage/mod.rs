@@ -1,6 +1,7 @@
 //! A server and its devices as real processes on the loopback, and what a test asks of them.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+mod clock;
 mod device;
 mod hostile;
 mod https;
@@ -26,6 +27,7 @@ use klnet_wire::net::https::{ApiError, Client};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub(crate) use clock::{accelerate, has_shifted_clocks};
 pub(crate) use device::Device;
 pub(crate) use hostile::{HostileServer, HostileSession};
 pub(crate) use https::{post_from, source};
