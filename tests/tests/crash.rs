@@ -17,8 +17,7 @@ use klnet_wire::net::https::Client;
 use klnet_wire::signing::SigningKey;
 use serde_json::{Value, json};
 use stage::{
-    PATIENCE, Redeemed, Stage, Target, accelerate, descriptors, echoes, eventually, has_shifted_clocks,
-    redeem,
+    PATIENCE, Redeemed, Stage, Target, accelerate, echoes, eventually, has_shifted_clocks, held, redeem,
 };
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -66,7 +65,7 @@ async fn a_killed_agent_comes_back_and_serves() -> Result<()> {
     let (mut device, target) = (stage.device("web-7").await?, Target::start().await?);
     let (rounds, mut rng) = (scale(10, 100), Rng::new(4));
     let server = stage.server_id();
-    let start = descriptors(server)?;
+    let start = held(server)?;
     for round in 0..rounds {
         let blob = stage.grant(&device, target.port).await?;
         let Redeemed::Ready(mut stream) = redeem(&blob, &stage.profile.identity.key, 0).await else {
@@ -97,7 +96,7 @@ async fn a_killed_klsctunnel_leaves_nothing_at_server_and_agent() -> Result<()> 
     let (device, target) = (stage.device("web-7").await?, Target::start().await?);
     let (rounds, mut rng) = (scale(10, 100), Rng::new(5));
     let ends = [stage.server_id(), device.agent_id()];
-    let before = [(ends[0], descriptors(ends[0])?), (ends[1], descriptors(ends[1])?)];
+    let before = [(ends[0], held(ends[0])?), (ends[1], held(ends[1])?)];
     for _ in 0..rounds {
         let (mut tunnel, port) = klsctunnel(&stage, &format!("web-7:{}", target.port))?;
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;

@@ -20,7 +20,7 @@ use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use stage::{
     PATIENCE, Redeemed, Stage, Target, accelerate, cpu, descriptors, echoes, eventually, has_shifted_clocks,
-    memory, redeem,
+    held, memory, redeem,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -41,7 +41,7 @@ async fn a_server_out_of_descriptors_serves_again_once_there_are_some() -> Resul
         panic!("a tunnel opens")
     };
     let server = stage.server_id();
-    let before = descriptors(server)?;
+    let before = held(server)?;
     let (start, lines) = (Instant::now(), stage.server_log().lines().count());
     let used = cpu(server)?;
     let mut served = Vec::new();

@@ -10,6 +10,14 @@ pub(crate) fn descriptors(process: u32) -> Result<usize> {
     Ok(std::fs::read_dir(format!("/proc/{process}/fd"))?.count())
 }
 
+/// How many of them are not the store's, whose readers are opened when first needed and then kept.
+pub(crate) fn held(process: u32) -> Result<usize> {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd"))?.flatten();
+    // One that is closed meanwhile is not held.
+    let files = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    Ok(files.filter(|file| !file.to_string_lossy().contains("/state.db")).count())
+}
+
 /// Its resident memory now, in KiB.
 pub(crate) fn memory(process: u32) -> Result<u64> {
     status(process, "VmRSS:")

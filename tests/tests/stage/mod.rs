@@ -31,7 +31,7 @@ pub(crate) use clock::{accelerate, has_shifted_clocks};
 pub(crate) use device::Device;
 pub(crate) use hostile::{HostileServer, HostileSession};
 pub(crate) use https::{post_from, source};
-pub(crate) use measure::{cpu, descriptors, memory, memory_peak, percentile};
+pub(crate) use measure::{cpu, descriptors, held, memory, memory_peak, percentile};
 pub(crate) use names::{Names, Resolver};
 pub(crate) use neighbour::{Felt, Neighbour};
 pub(crate) use redeem::{Redeemed, redeem};
@@ -222,10 +222,9 @@ impl Stage {
             ensure!(!matches!(revoked, Err(ApiError::Refused { status: 500.., .. })), "{revoked:?}");
         }
         for (process, start) in before {
-            let back = eventually(SETTLING, async || descriptors(*process).is_ok_and(|now| now <= *start));
-            back.await.with_context(|| {
-                format!("of {start} descriptors there are now {:?}", descriptors(*process))
-            })?;
+            let back = eventually(SETTLING, async || held(*process).is_ok_and(|now| now <= *start));
+            back.await
+                .with_context(|| format!("of {start} descriptors there are now {:?}", held(*process)))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinHandle;
 
-use super::{Device, Redeemed, Stage, Target, descriptors, echoes, percentile, redeem};
+use super::{Device, Redeemed, Stage, Target, echoes, held, percentile, redeem};
 
 pub(crate) struct Neighbour {
     pub(crate) device: Device,
@@ -59,7 +59,7 @@ impl Neighbour {
 
     /// Descriptors of the server and of the neighbour's agent, to be held against later.
     pub(crate) fn descriptors(&self, stage: &Stage) -> Result<[(u32, usize); 2]> {
-        let of = |process| Ok::<_, anyhow::Error>((process, descriptors(process)?));
+        let of = |process| Ok::<_, anyhow::Error>((process, held(process)?));
         Ok([of(stage.server_id())?, of(self.device.agent_id())?])
     }
 }
