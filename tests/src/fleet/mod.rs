@@ -32,17 +32,20 @@ mod operator;
 mod said;
 mod server;
 pub mod service;
+mod settle;
 mod tunnel;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub use device::Device;
 pub use operator::{Operator, Wanted};
 pub use said::Said;
 pub use server::Server;
+pub use settle::{Held, descriptors};
 pub use tunnel::Tunnel;
 
 use crate::lab::{Lab, Switch, wait_until};
@@ -139,6 +142,15 @@ impl Fleet {
     pub fn stranger(&self, name: &str) -> Result<Operator> {
         let nat = self.lab.nat(&format!("{name}-nat"), &self.internet)?;
         Operator::new(name, nat, self.folder.path().join(format!("{name}.profile")))
+    }
+
+    /// Waits until the server has written an entry into the audit log, and gives it.
+    ///
+    /// # Errors
+    /// When there is none within [`PATIENCE`]; with the log.
+    pub fn wait_audited(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let found = wait_until(PATIENCE, || Ok(self.admin.audit()?.into_iter().rev().find(&wanted)))?;
+        found.map_or_else(|| bail!("no {what} in the audit log: {:#?}", self.admin.audit()?), Ok)
     }
 
     /// Waits until the server shows a device as online, or as offline.

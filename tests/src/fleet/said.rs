@@ -49,9 +49,10 @@ impl Said {
         let output = ended.recv_timeout(timeout).or_else(|_| {
             // The waiter has not reaped it yet, so the number still means this process.
             system::signal(pid, libc::SIGKILL)?;
-            let killed = ended.recv().context("the waiter is gone")??;
-            let (out, err) = (text(&killed.stdout), text(&killed.stderr));
-            anyhow::bail!("{shown} did not end within {timeout:?}; it said:\n{out}\n{err}")
+            // A child of its own may hold the pipes open for ever.
+            let killed = ended.recv_timeout(AFTER_KILL).context("its output stays open");
+            let said = killed.and_then(|said| Ok(said?)).map(|said| text(&said.stdout) + &text(&said.stderr));
+            anyhow::bail!("{shown} did not end within {timeout:?}; it said:\n{said:?}")
         })??;
         let (_, _) = (writer.join(), waiter.join());
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -102,6 +103,9 @@ impl Said {
         Ok(())
     }
 }
+
+/// How long the output of a killed program may take.
+const AFTER_KILL: Duration = Duration::from_secs(1);
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
