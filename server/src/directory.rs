@@ -86,8 +86,8 @@ impl Directory {
         let Announced { hosts, agent_ports, tunnel_ports, reconnect_window, .. } = &self.announced;
         let server = |host: &String| Server {
             host: host.clone(),
-            agent_ports: agent_ports.iter().copied().map(u32::from).collect(),
-            tunnel_ports: tunnel_ports.iter().copied().map(u32::from).collect(),
+            agent_ports: listed(agent_ports),
+            tunnel_ports: listed(tunnel_ports),
             weight: 1,
             id: Bytes::copy_from_slice(self.fabric.server().as_bytes()),
         };
@@ -114,6 +114,11 @@ impl Directory {
     pub fn url(&self) -> &str {
         &self.url
     }
+}
+
+/// The ports as a list has them. Port 0, which the system will choose, is nobody's to dial yet.
+fn listed(ports: &[u16]) -> Vec<u32> {
+    ports.iter().copied().filter(|port| *port != 0).map(u32::from).collect()
 }
 
 /// A list is signed anew when it is this old.

@@ -59,6 +59,23 @@ impl Header {
         Ok(Self { len, kind, flags, stream: u32::from_be_bytes([s0, s1, s2, s3]) })
     }
 
+    /// Takes the next whole frame off `input` as its header and payload; `None` while it is incomplete.
+    ///
+    /// # Errors
+    /// [`FrameError`] as soon as the header shows that the frame cannot be valid.
+    #[inline]
+    pub fn split(input: &mut BytesMut) -> Result<Option<(Self, BytesMut)>, FrameError> {
+        let Some(header) = input.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+        let header = Self::decode(*header)?;
+        let whole = HEADER_LEN + usize::from(header.len);
+        if input.len() < whole {
+            return Ok(None);
+        }
+        let mut payload = input.split_to(whole);
+        payload.advance(HEADER_LEN);
+        Ok(Some((header, payload)))
+    }
+
     /// The header's bytes.
     #[inline]
     pub fn encode(self) -> [u8; HEADER_LEN] {
@@ -76,15 +93,9 @@ impl Frame {
     /// [`FrameError`] as soon as the header shows that the frame cannot be valid.
     #[inline]
     pub fn decode(input: &mut BytesMut) -> Result<Option<Self>, FrameError> {
-        let Some(header) = input.first_chunk::<HEADER_LEN>() else { return Ok(None) };
-        let header = Header::decode(*header)?;
-        let whole = HEADER_LEN + usize::from(header.len);
-        if input.len() < whole {
-            return Ok(None);
-        }
-        let mut frame = input.split_to(whole).freeze();
-        frame.advance(HEADER_LEN);
-        Ok(Some(Self { kind: header.kind, flags: header.flags, stream: header.stream, payload: frame }))
+        let Some((header, payload)) = Header::split(input)? else { return Ok(None) };
+        let Header { kind, flags, stream, .. } = header;
+        Ok(Some(Self { kind, flags, stream, payload: payload.freeze() }))
     }
 
     /// Appends the frame to `output`.

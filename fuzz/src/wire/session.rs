@@ -142,9 +142,6 @@ impl Driven {
     }
 
     fn end(&mut self, script: &mut Script<'_>) {
-        if self.closed.is_some() {
-            return; // an application that was told of the end does not end it again
-        }
         match script.coin() {
             true => self.session.refuse(&script.text()),
             false => self.session.finish(&any_message(script), "done"),

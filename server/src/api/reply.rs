@@ -27,6 +27,11 @@ pub struct Json<T>(pub T);
 #[derive(Debug)]
 pub struct Pem(pub String);
 
+/// The API's own description, as it is committed; a test holds it to the table of routes.
+#[derive(Debug, JsonSchema)]
+#[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+pub struct Document;
+
 /// There is nothing to say but that it was done.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Done {}
@@ -52,6 +57,18 @@ impl Reply for Pem {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<String>()
+    }
+}
+
+impl Reply for Document {
+    const MEDIA_TYPE: &'static str = "application/json";
+
+    fn body(self) -> Vec<u8> {
+        include_bytes!("../../openapi.json").to_vec()
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
     }
 }
 

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
-use klnet_wire::frame::{Frame, PAYLOAD_LIMIT};
+use klnet_wire::frame::{Frame, Header, PAYLOAD_LIMIT};
 use klnet_wire::message::{Kind, Message};
 use klnet_wire::signed::Signed;
 use prost::Message as _;
@@ -162,8 +162,8 @@ impl Framing for OurMessages {
 
     fn decode(&mut self, input: &mut BytesMut) -> Result<usize> {
         let mut count = 0;
-        while let Some(frame) = Frame::decode(input)? {
-            black_box(Message::decode(&frame)?);
+        while let Some((header, payload)) = Header::split(input)? {
+            black_box(Message::read(header.kind, header.flags, payload.freeze())?);
             count += 1;
         }
         Ok(count)

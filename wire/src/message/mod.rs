@@ -5,7 +5,7 @@
 pub mod session;
 pub mod tunnel;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use prost::Message as _;
 
 use crate::frame::{Frame, FrameError, IGNORABLE, SIGNED};
@@ -91,8 +91,27 @@ impl Kind {
     ];
 
     /// The kind with this number.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    #[inline]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0x01 => Self::Hello,
+            0x02 => Self::Welcome,
+            0x03 => Self::Ping,
+            0x04 => Self::Pong,
+            0x05 => Self::Goodbye,
+            0x06 => Self::GoAway,
+            0x07 => Self::Error,
+            0x08 => Self::Keys,
+            0x09 => Self::Servers,
+            0x20 => Self::Grant,
+            0x21 => Self::Open,
+            0x22 => Self::Revoke,
+            0x23 => Self::TunnelState,
+            0x24 => Self::TunnelRecord,
+            0x25 => Self::Recorded,
+            0x26 => Self::Tunnels,
+            _ => return None,
+        })
     }
 
     /// Whether that end may send this kind: the authorisation table of the agent protocol.
@@ -174,17 +193,26 @@ impl Message {
     /// # Errors
     /// [`MessageError`] when the type is unknown and not ignorable, or the payload is no message of its type.
     pub fn decode(frame: &Frame) -> Result<Option<Self>, MessageError> {
-        let Some(kind) = Kind::from_number(frame.kind) else {
-            return match frame.flags & IGNORABLE {
-                0 => Err(MessageError::Unknown(frame.kind)),
+        Self::read(frame.kind, frame.flags, frame.payload.clone())
+    }
+
+    /// Reads the message of a frame from its parts; byte fields share the payload's memory.
+    ///
+    /// # Errors
+    /// As [`Message::decode`].
+    #[inline(always)]
+    pub fn read(number: u8, flags: u8, payload: impl Buf) -> Result<Option<Self>, MessageError> {
+        let Some(kind) = Kind::from_number(number) else {
+            return match flags & IGNORABLE {
+                0 => Err(MessageError::Unknown(number)),
                 _ => Ok(None),
             };
         };
-        let message = Self::decode_payload(kind, frame.payload.clone());
-        message.map(Some).map_err(|_| MessageError::Malformed(kind))
+        Self::decode_payload(kind, payload).map(Some).map_err(|_| MessageError::Malformed(kind))
     }
 
-    fn decode_payload(kind: Kind, payload: Bytes) -> Result<Self, prost::DecodeError> {
+    #[inline(always)]
+    fn decode_payload(kind: Kind, payload: impl Buf) -> Result<Self, prost::DecodeError> {
         Ok(match kind {
             Kind::Hello => Self::Hello(Hello::decode(payload)?),
             Kind::Welcome => Self::Welcome(Welcome::decode(payload)?),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::frame::{Frame, FrameError, HEADER_LEN, PAYLOAD_LIMIT};
+use crate::frame::{FrameError, HEADER_LEN, Header, PAYLOAD_LIMIT};
 use crate::message::{End, Hello, Kind, Message, MessageError, ProtocolError, Welcome};
 use crate::outbox::{Full, Outbox};
 pub use config::{Config, FEATURES, MINOR_MAX, MINOR_MIN, negotiate};
@@ -229,6 +229,9 @@ impl Session {
 
     /// Ends the session with `last` as the last message.
     pub fn finish(&mut self, last: &Message, reason: &str) {
+        if matches!(self.state, State::Closed { .. }) {
+            return; // the last word was said
+        }
         // A peer too slow for the last word does without it.
         let _ = self.outbox.push(last, 0);
         self.close(CloseReason::Local(reason.to_owned()));
@@ -280,12 +283,12 @@ impl Session {
     }
 
     fn next_message(&mut self) -> Result<Option<Message>, CloseReason> {
-        while let Some(frame) = Frame::decode(&mut self.input)? {
+        while let Some((header, payload)) = Header::split(&mut self.input)? {
             // Streams of their own are for gateways, which this version does not negotiate.
-            if frame.stream != 0 {
-                return Err(CloseReason::Message(MessageError::Unknown(frame.kind)));
+            if header.stream != 0 {
+                return Err(CloseReason::Message(MessageError::Unknown(header.kind)));
             }
-            if let Some(message) = Message::decode(&frame)? {
+            if let Some(message) = Message::read(header.kind, header.flags, payload)? {
                 return Ok(Some(message));
             }
         }

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::frame::Frame;
 use crate::message::{GoAway, Open};
 
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -116,6 +117,15 @@ fn a_welcome_of_another_session_is_refused() {
     pair.agent.handle_input(pair.now, Input::Received(&replayed));
     pair.run();
     assert_eq!(pair.closed, [(End::Agent, CloseReason::Epoch)]);
+}
+
+#[test]
+fn nothing_is_said_after_the_last_word() {
+    let mut pair = Pair::established();
+    pair.server.finish(&Message::GoAway(GoAway::default()), "moved");
+    pair.run();
+    pair.server.refuse("again");
+    assert_eq!(pair.server.poll_output(), None);
 }
 
 #[test]
