@@ -76,3 +76,6 @@ pub const VERIFY_WAIT: Duration = Duration::from_secs(10);
 
 /// How far the clocks of the servers that mint and admit a grant may be apart.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// The agent ends an idle pair first: two records of one end then give one reason.
+pub const IDLE_SLACK: Duration = Duration::from_secs(5);

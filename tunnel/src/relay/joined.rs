@@ -9,7 +9,7 @@ use klnet_wire::message::TunnelState;
 use klnet_wire::message::tunnel::State;
 
 use super::spare::Initiator;
-use super::{Output, RefusedHello, Relay, RelayRecord, Timer, VERIFY_WAIT};
+use super::{IDLE_SLACK, Output, RefusedHello, Relay, RelayRecord, Timer, VERIFY_WAIT};
 use crate::grant::Grant;
 use crate::label::Cookie;
 use crate::pair::{EndReason, PairEnd, PairId, PairLimits};
@@ -41,7 +41,7 @@ impl Relay {
         if admitted.begun {
             self.timers.set(Timer::Grant(grant.id), deadline);
         }
-        let limits = PairLimits { idle: grant.idle, deadline: Some(deadline), rate: grant.rate };
+        let limits = PairLimits { idle: grant.idle + IDLE_SLACK, deadline: Some(deadline), rate: grant.rate };
         let (n, peer) = (initiator.n, initiator.peer);
         let joined = Joined { grant, n, cookie, initiator: peer, opened: now, verified: false, cut: None };
         self.pairs.insert(pair, joined);

@@ -27,7 +27,7 @@ use crate::label::{Cookie, Label};
 use crate::pair::{ConnId, EndReason, PairId};
 use crate::timers::Timers;
 
-pub use config::{CLOCK_SKEW, Config, INITIATOR_WAIT, Limits, SPARE_LIFE, VERIFY_WAIT};
+pub use config::{CLOCK_SKEW, Config, IDLE_SLACK, INITIATOR_WAIT, Limits, SPARE_LIFE, VERIFY_WAIT};
 pub use input::{Input, Scope};
 pub use output::{Output, PairView, RefusedHello, RelayRecord, TunnelView};
 pub use window::WINDOW;
