@@ -90,10 +90,11 @@ enum NoSession {
 impl Agent {
     /// Takes the state folder of `config` and starts a target; dials nothing yet.
     ///
-    /// Must be called on a tokio runtime.
-    ///
     /// # Errors
     /// [`AgentError::State`] or [`AgentError::Tls`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, or when the operating system has no randomness to give.
     pub fn open(config: &Config) -> Result<Self, AgentError> {
         let folder = Folder::new(&config.state);
         let device = folder.device()?;

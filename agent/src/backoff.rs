@@ -39,12 +39,12 @@ enum State {
 pub enum Input {
     /// WELCOME came; after a loss this server wants agents spread over `window`.
     Connected {
-        /// See above.
+        /// How wide the spread is.
         window: Duration,
     },
     /// The server asks to leave and to come back within this time.
     GoAway {
-        /// See above.
+        /// The longest wait.
         within: Duration,
     },
     /// The server asks to leave and never to come back.

@@ -16,8 +16,9 @@
 //!
 //! # Invariants
 //! - A peer's length is checked against its limit before anything is allocated for it (`frame`, `signed`, `servers`).
-//! - A stalled peer holds at most 64 KiB of ours (`session::tests`, `outbox`).
-//! - No message is taken from an end that may not send it ([`message::Kind::may_send`]).
+//! - A stalled peer holds at most 64 KiB of ours (`session::tests::a_stalled_peer_holds_at_most_64_kib`).
+//! - No message is taken from an end that may not send it ([`message::Kind::may_send`];
+//!   `session::tests::no_message_is_taken_from_an_end_that_may_not_send_it`).
 //! - A signature covers exact bytes and their purpose (`signed::tests::no_flipped_bit_passes`).
 
 pub mod frame;

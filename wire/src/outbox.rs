@@ -85,7 +85,7 @@ impl Outbox {
     }
 }
 
-/// Most bytes that wait for one peer. With the record being written it stays under 64 KiB.
+/// Most bytes that wait for one peer: with the record being written, at most 64 KiB are held for it.
 pub const OUTBOX_LIMIT: usize = 48 * 1024;
 
 /// Most bytes handed out at once: the plaintext of one TLS record.

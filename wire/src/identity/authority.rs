@@ -217,11 +217,11 @@ impl rcgen::SigningKey for SigningKey {
     }
 }
 
-/// How long a root lives: longer than anything under it, and it is rotated long before.
+/// How long a root lives: longer than anything under it.
 pub const ROOT_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
 /// How long an issuing authority lives.
 pub const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
-/// How long an agent's certificate lives: it renews at two thirds.
+/// How long an agent's certificate lives; then the device must be enrolled again.
 pub const AGENT_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// How long a server's certificate lives.
 pub const SERVER_LIFE: Duration = Duration::from_secs(397 * 86_400);

@@ -60,7 +60,7 @@ pub enum State {
     Rejected = 4,
 }
 
-/// The server has stored the record of these connections; the agent may forget it.
+/// The server has stored the record of this connection; the agent may forget it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Recorded {
     /// The connection's cookie, 20 bytes.

@@ -35,5 +35,5 @@ pub const FEATURES: u64 = 1;
 
 /// A peer that has nothing to say for so long after TLS is not one of ours.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// An answer that takes longer than this is taken for lost (design: the control connection's PING).
+/// An answer that takes longer than this is taken for lost: several times the round trip of a bad line.
 const PONG_TIMEOUT: Duration = Duration::from_secs(10);

@@ -263,7 +263,7 @@ impl Session {
         }
     }
 
-    /// Bytes this session holds for its peer.
+    /// Bytes this session holds: what waits for the peer, and what came of its next frame.
     pub fn held(&self) -> usize {
         self.outbox.len() + self.input.len()
     }
