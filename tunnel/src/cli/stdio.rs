@@ -1,6 +1,10 @@
 //! `klsctunnel stdio`: the standard streams lead to the target.
 
 use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::access::Access;
 use super::args::Options;
@@ -19,8 +23,21 @@ pub(super) async fn main(target: Target, options: &Options) -> Result<ExitCode, 
     let access = Access::open(&target, options).await?;
     let connection = access.connect().await?;
     let limits = PairLimits { idle: access.idle().await, deadline: None, rate: None };
-    let forever = std::future::pending::<EndReason>();
-    let reason = mover::join(Stdio::new(), connection.stream, &limits, &Flow::default(), forever).await;
+    let (hung_up, gone) = oneshot::channel();
+    let hangup = async move {
+        hangup().await;
+        // `main` is still there: it waits for the join.
+        let _ = hung_up.send(());
+    };
+    let lingered = async move {
+        if gone.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(LINGER).await;
+        EndReason::Reset
+    };
+    let flow = Flow::default();
+    let reason = mover::join(Stdio::new(hangup), connection.stream, &limits, &flow, lingered).await;
     match reason {
         EndReason::Finished => Ok(ExitCode::SUCCESS),
         _ => {
@@ -31,3 +48,21 @@ pub(super) async fn main(target: Target, options: &Options) -> Result<ExitCode, 
         }
     }
 }
+
+/// Completes when this process is told to go: OpenSSH hangs up on its ProxyCommand when it is done.
+async fn hangup() {
+    let told = |kind| signal(kind).map(|mut signal| async move { signal.recv().await });
+    match (told(SignalKind::hangup()), told(SignalKind::terminate())) {
+        (Ok(hangup), Ok(terminate)) => {
+            tokio::select! {
+                _ = hangup => {}
+                _ = terminate => {}
+            }
+        }
+        // Without handlers the signals end the process.
+        _ => std::future::pending().await,
+    }
+}
+
+/// How long the target may take to close once nobody reads any more.
+const LINGER: Duration = Duration::from_secs(2);

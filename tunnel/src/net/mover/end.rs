@@ -35,22 +35,29 @@ impl End for tokio_rustls::server::TlsStream<TcpStream> {
 }
 
 /// This process's standard input and output as one stream.
-#[derive(Debug)]
 pub struct Stdio {
     input: Stdin,
     output: Stdout,
+    /// Completes when whoever is at the other end of the pipes has gone; `None` once it has.
+    hangup: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Stdio {
     /// Takes both; nothing else should read or write them from now on.
-    pub fn new() -> Self {
-        Self { input: tokio::io::stdin(), output: tokio::io::stdout() }
+    ///
+    /// After `hangup` the input has ended and the output takes whatever comes: what is left of the connection can be
+    /// closed in order.
+    pub fn new(hangup: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { input: tokio::io::stdin(), output: tokio::io::stdout(), hangup: Some(Box::pin(hangup)) }
     }
-}
 
-impl Default for Stdio {
-    fn default() -> Self {
-        Self::new()
+    fn hung_up(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(hangup) = &mut self.hangup
+            && hangup.as_mut().poll(cx).is_ready()
+        {
+            self.hangup = None;
+        }
+        self.hangup.is_none()
     }
 }
 
@@ -65,20 +72,32 @@ impl AsyncRead for Stdio {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.hung_up(cx) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.input).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Stdio {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.hung_up(cx) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.output).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.hung_up(cx) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.output).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.hung_up(cx) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.output).poll_shutdown(cx)
     }
 }
