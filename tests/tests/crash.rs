@@ -39,10 +39,8 @@ async fn a_killed_server_loses_nothing_it_has_acknowledged() -> Result<()> {
         for _ in 0..3 {
             load.spawn(work(stage.client.clone(), Arc::clone(&books)));
         }
-        // The moment is what is random here.
-        tokio::time::sleep(rng.duration(Duration::from_millis(400))).await;
-        stage.kill_server()?;
-        load.join_all().await;
+        let moment = rng.duration(Duration::from_millis(400));
+        stage.kill_server_during(moment, async { drop(load.join_all().await) }).await?;
         let start = std::time::Instant::now();
         stage.start_server().await?;
         stage.online(&device).await?;
@@ -71,10 +69,8 @@ async fn a_killed_agent_comes_back_and_serves() -> Result<()> {
         let Redeemed::Ready(mut stream) = redeem(&blob, &stage.profile.identity.key, 0).await else {
             panic!("round {round}: no tunnel")
         };
-        let load = tokio::spawn(async move { while echoes(&mut stream, &[1; 4096]).await.is_ok() {} });
-        tokio::time::sleep(rng.duration(Duration::from_millis(200))).await;
-        device.kill()?;
-        load.await?;
+        let load = async { while echoes(&mut stream, &[1; 4096]).await.is_ok() {} };
+        device.kill_during(rng.duration(Duration::from_millis(200)), load).await?;
         device.start()?;
         stage.online(&device).await?;
     }
@@ -98,20 +94,28 @@ async fn a_killed_klsctunnel_leaves_nothing_at_server_and_agent() -> Result<()> 
     let ends = [stage.server_id(), device.agent_id()];
     let before = [(ends[0], held(ends[0])?), (ends[1], held(ends[1])?)];
     for _ in 0..rounds {
-        let (mut tunnel, port) = klsctunnel(&stage, &format!("web-7:{}", target.port))?;
+        let (tunnel, port) = klsctunnel(&stage, &format!("web-7:{}", target.port))?;
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         echoes(&mut stream, b"before").await?;
-        let load = tokio::spawn(async move { while echoes(&mut stream, &[1; 4096]).await.is_ok() {} });
-        tokio::time::sleep(rng.duration(Duration::from_millis(100))).await;
-        tunnel.kill()?;
-        load.await?;
+        let doomed = tunnel.kill_after(rng.duration(Duration::from_millis(100)));
+        while echoes(&mut stream, &[1; 4096]).await.is_ok() {}
+        doomed.struck()?;
     }
     stage.leaves_nothing(&before).await?;
     let confirmed = eventually(PATIENCE, async || {
         let closed = stage.audit("tunnel.closed").await.unwrap_or_default();
         closed.len() == 2 * rounds && closed.iter().all(|entry| told(entry) == "yes")
     });
-    let took = confirmed.await.context("relay and agent record every end, and agree")?;
+    let took = match confirmed.await {
+        Ok(took) => took,
+        Err(error) => {
+            let closed = stage.audit("tunnel.closed").await?;
+            let lone: Vec<_> = closed.iter().filter(|entry| told(entry) != "yes").collect();
+            return Err(
+                error.context(format!("{} records of {rounds} ends, unconfirmed: {lone:#?}", closed.len()))
+            );
+        }
+    };
     println!(
         "counted: klsctunnel killed {rounds} times: 2 x {rounds} records, all confirmed (after {took:.1?}), 0 descriptors left"
     );

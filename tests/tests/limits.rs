@@ -252,10 +252,11 @@ async fn orphan(machine: &Host) -> Result<()> {
         )?;
     }
     let (lost, mut went_on) = (Instant::now(), Duration::ZERO);
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
     while echoes(&mut stream, b"orphaned").await.is_ok() {
         went_on = lost.elapsed();
         ensure!(went_on < PATIENCE, "it lives beyond the orphan limit");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        pace.tick().await;
     }
     let counted = went_on * u32::try_from(SPEED)?;
     // The loss is noticed by an unanswered PING, within heartbeat and 10 s; the limit counts from then on.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use klnet_agent::state::Folder;
@@ -45,6 +46,17 @@ impl Device {
         let mut agent = self.agent.take().context("the agent runs")?;
         agent.kill()?;
         sound(&agent.output()?)
+    }
+
+    /// `kill -9` once `delay` is over, in the middle of `work`, which ends by that.
+    pub(crate) async fn kill_during(
+        &mut self,
+        delay: Duration,
+        work: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let doomed = self.agent.take().context("the agent runs")?.kill_after(delay);
+        work.await;
+        sound(&doomed.struck()?.output()?)
     }
 
     /// SIGTERM, and the end.

@@ -105,6 +105,17 @@ impl Stage {
         sound(&server.output()?)
     }
 
+    /// `kill -9` once `delay` is over, in the middle of `work`, which ends by that.
+    pub(crate) async fn kill_server_during(
+        &mut self,
+        delay: Duration,
+        work: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let doomed = self.server.take().context("the server runs")?.kill_after(delay);
+        work.await;
+        sound(&doomed.struck()?.output()?)
+    }
+
     /// SIGTERM, and the end.
     pub(crate) fn stop_server(&mut self) -> Result<()> {
         let mut server = self.server.take().context("the server runs")?;
@@ -262,10 +273,10 @@ impl Ports {
 
 /// Looks until `holds`, for what comes about in another process.
 pub(crate) async fn eventually(timeout: Duration, mut holds: impl AsyncFnMut() -> bool) -> Result<Duration> {
-    let start = Instant::now();
+    let (start, mut pace) = (Instant::now(), tokio::time::interval(LOOK_EACH));
     while !holds().await {
         ensure!(start.elapsed() < timeout, "still not so after {timeout:?}");
-        tokio::time::sleep(LOOK_EACH).await;
+        pace.tick().await;
     }
     Ok(start.elapsed())
 }
