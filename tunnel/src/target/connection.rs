@@ -130,6 +130,14 @@ impl Target {
         }
     }
 
+    /// Nobody was turned away, so there is nothing to report: the relay knows what it closed.
+    pub(super) fn unused(&mut self, now: Instant, conn: ConnId) {
+        let waits = self.connections.get(&conn).is_some_and(|connection| !connection.is_verified());
+        if waits && self.forget(now, conn).is_some() {
+            self.pending -= 1;
+        }
+    }
+
     pub(super) fn go(&mut self, now: Instant, conn: ConnId, go: &Go) {
         let Some(Step::Go { over }) = self.step(conn) else { return };
         let over = *over;

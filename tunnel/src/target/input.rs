@@ -58,6 +58,11 @@ pub enum Input {
         /// Why, for the audit log.
         why: String,
     },
+    /// The relay closed a dial-back that waited, before anybody had sent anything.
+    Unused {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The initiator's first message was read.
     Go {
         /// The connection.

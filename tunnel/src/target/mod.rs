@@ -110,6 +110,7 @@ impl Target {
             Input::DialedBack { conn, result } => self.dialed_back(now, conn, result),
             Input::Handshaken { conn, key } => self.handshaken(now, conn, &key),
             Input::HandshakeFailed { conn, why } => self.handshake_failed(now, conn, &why),
+            Input::Unused { conn } => self.unused(now, conn),
             Input::Go { conn, go } => self.go(now, conn, &go),
             Input::Resolved { conn, addresses } => self.resolved(now, conn, addresses),
             Input::Dialed { conn, result } => self.dialed(now, conn, result),

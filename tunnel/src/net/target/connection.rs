@@ -100,6 +100,11 @@ impl Connection {
         deadline: Instant,
     ) -> Result<TlsStream<TcpStream>, Over> {
         let conn = self.conn;
+        let came = self.unless_dropped(timeout_at(deadline.into(), stream.peek(&mut [0]))).await?;
+        if !came.is_ok_and(|peeked| peeked.is_ok_and(|length| length > 0)) {
+            self.report(Input::Unused { conn }).await?;
+            return Err(Over);
+        }
         match self.unless_dropped(accept(stream, tls, deadline)).await? {
             Ok((stream, key)) => {
                 self.report(Input::Handshaken { conn, key }).await?;

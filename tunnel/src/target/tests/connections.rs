@@ -18,6 +18,17 @@ fn a_stolen_blob_with_another_key_reaches_no_target() {
 }
 
 #[test]
+fn a_dial_back_nobody_used_is_no_rejection() {
+    let mut bench = Bench::new();
+    bench.grant(&sample());
+    let conn = bench.open(1).unwrap();
+    bench.input(Input::DialedBack { conn, result: Ok(()) });
+    assert_eq!(bench.input(Input::Unused { conn }), []);
+    bench.target.check_counts();
+    assert!(bench.open(2).is_some(), "its place is free again");
+}
+
+#[test]
 fn no_packet_leaves_for_the_target_before_go() {
     let mut bench = Bench::new();
     bench.grant(&to("files.lan"));
