@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use klnet_wire::id::{DeviceId, TenantId};
+use klnet_wire::id::{DeviceId, GroupId, TenantId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Leaf, OPERATOR_LIFE};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
 use klnet_wire::identity::{Principal, Role};
@@ -118,6 +118,7 @@ fn enrolment(
     from: SocketAddr,
 ) -> Change {
     let (hash, Stored { record, rev }) = (secret.hash_hex(), token);
+    let group = GroupId::try_from(record.group.as_slice()).unwrap_or(super::groups::root(tenant));
     let token_key = keys::token(tenant, &hash);
     let change = Change::new(tenant, &format!("token {}", &hash[..16]), "device.enroll", &device.name)
         .detail("device", id)
@@ -125,6 +126,7 @@ fn enrolment(
         .detail("key", fingerprint(key))
         .guard(Guard::ModRev(token_key.clone(), rev))
         .guard(Guard::Absent(keys::device(tenant, id)))
+        .guard(Guard::Present(keys::group(tenant, group)))
         .put(keys::device(tenant, id), device);
     match record.uses_left {
         0 | 1 => change.delete(token_key),

@@ -102,6 +102,10 @@ impl Fleet {
         if group.parent.is_none() {
             return Err(FleetError::invalid("the root group stays"));
         }
+        if self.tokens(by.tenant).iter().any(|token| token.group == id) {
+            let message = format!("an enrolment token sends devices to {}; remove it first", group.path);
+            return Err(FleetError::new(Kind::Conflict, message));
+        }
         let key = keys::group(by.tenant, id);
         let rev = {
             let model = self.model();

@@ -74,6 +74,14 @@ impl Model {
         }
     }
 
+    /// Everyone who was revoked.
+    pub fn denied(&self) -> Vec<Denied> {
+        let devices = self.devices.iter().filter(|(_, device)| device.record.revoked != 0);
+        let operators = self.operators.iter().filter(|(_, operator)| operator.record.revoked != 0);
+        let devices = devices.map(|((_, id), _)| Denied::Device(*id));
+        devices.chain(operators.map(|((_, id), _)| Denied::Operator(*id))).collect()
+    }
+
     /// A group's path, `/` for the root.
     pub fn path(&self, tenant: TenantId, group: GroupId) -> String {
         let mut names = Vec::new();

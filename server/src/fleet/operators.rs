@@ -7,7 +7,7 @@ use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signed::PublicKey;
 
 use super::record::OperatorRecord;
-use super::roles::Roles;
+use super::roles::{OperatorRole, Roles};
 use super::secret::Secret;
 use super::{Change, Fleet, FleetError, Kind, Stored, keys, names};
 use crate::invitation::Invitation;
@@ -128,7 +128,7 @@ impl Fleet {
         if !self.operators(tenant).is_empty() {
             return Err(FleetError::new(Kind::Conflict, "this server has operators already"));
         }
-        let roles = [super::OperatorRole::Administrator].into_iter().collect();
+        let roles = [OperatorRole::Administrator].into_iter().collect();
         self.invite(tenant, "klserver init", name, roles, ttl).await
     }
 
@@ -188,10 +188,8 @@ impl Fleet {
         if record.revoked != 0 {
             return Err(FleetError::new(Kind::Conflict, "the operator is revoked already"));
         }
-        let administrator = super::OperatorRole::Administrator;
-        let others = self.operators(by.tenant);
-        let mut others = others.iter().filter(|other| other.id != id && other.revoked.is_none());
-        if roles(&record).allow(administrator) && !others.any(|other| other.roles.allow(administrator)) {
+        let remains = self.administrator_besides(by.tenant, id);
+        if roles(&record).allow(OperatorRole::Administrator) && remains.is_none() {
             return Err(FleetError::new(Kind::Conflict, "the last administrator cannot be revoked"));
         }
         let key = keys::operator(by.tenant, id);
@@ -203,7 +201,20 @@ impl Fleet {
             .guard(Guard::ModRev(key.clone(), rev))
             .put(key, &record)
             .delete(keys::operator_name(by.tenant, &name));
+        // Two administrators who revoke each other at the same time: one comes first.
+        let change = remains.into_iter().fold(change, Change::guard);
         self.commit(change).await.map(drop)
+    }
+
+    /// A condition that holds while some other administrator, who has logged in, stays one.
+    fn administrator_besides(&self, tenant: TenantId, id: OperatorId) -> Option<Guard> {
+        let model = self.model();
+        let able = |record: &OperatorRecord| {
+            record.revoked == 0 && !record.key.is_empty() && roles(record).allow(OperatorRole::Administrator)
+        };
+        let mut others = model.operators.iter().filter(|((of, other), _)| *of == tenant && *other != id);
+        let ((_, other), stored) = others.find(|(_, stored)| able(&stored.record))?;
+        Some(Guard::ModRev(keys::operator(tenant, *other), stored.rev))
     }
 
     /// A condition that holds while the operator is as they are now.

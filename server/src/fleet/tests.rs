@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64URL_NOPAD;
 use klnet_wire::identity::authority::request;
@@ -113,6 +113,16 @@ async fn the_last_administrator_stays() {
     let admin = admin(&fleet).await;
     let last = fleet.revoke_operator(&admin, admin.operator, "bye").await;
     assert_eq!(last.unwrap_err().kind(), Kind::Conflict);
+    let roles = || [OperatorRole::Administrator].into_iter().collect();
+    let (_, invitation) = fleet.add_operator(&admin, "invited", roles(), HOUR).await.unwrap();
+    let last = fleet.revoke_operator(&admin, admin.operator, "bye").await;
+    assert_eq!(last.unwrap_err().kind(), Kind::Conflict, "an invitation administers nothing");
+    let second = fleet.caller(&log_in(&fleet, &invitation).await.unwrap()).unwrap();
+    let (one, other) = tokio::join!(
+        fleet.revoke_operator(&admin, second.operator, "you"),
+        fleet.revoke_operator(&second, admin.operator, "no, you"),
+    );
+    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
 }
 
 #[tokio::test]
@@ -128,6 +138,9 @@ async fn groups_are_a_tree_that_only_loses_empty_leaves() {
     let device = enrol(&fleet, &secret).await.unwrap();
     assert_eq!(fleet.remove_group(&admin, servers.id).await.unwrap_err().kind(), Kind::Conflict);
     fleet.move_device(&admin, device.id(), office.id).await.unwrap();
+    let (token, _) = fleet.add_token(&admin, servers.id, 1, HOUR).await.unwrap();
+    assert_eq!(fleet.remove_group(&admin, servers.id).await.unwrap_err().kind(), Kind::Conflict);
+    fleet.remove_token(&admin, &token.id).await.unwrap();
     fleet.remove_group(&admin, servers.id).await.unwrap();
     assert_eq!(fleet.group(admin.tenant, "office").unwrap().devices, 1);
 }
