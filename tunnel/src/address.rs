@@ -50,11 +50,11 @@ pub fn check(address: IpAddr, own: &OwnAddresses) -> Result<(), ForbiddenAddress
     }
     match address {
         IpAddr::V4(address) => check_v4(address),
-        IpAddr::V6(address) => match embedded(address) {
-            // The loopback and unspecified addresses lie inside the prefix of IPv4-compatible ones.
-            Some(inner) if !address.is_loopback() && !address.is_unspecified() => check(inner.into(), own),
-            _ => check_v6(address),
-        },
+        IpAddr::V6(address) => {
+            // The prefix first: an address that no host has leads nowhere, whatever IPv4 address it ends in.
+            check_v6(address)?;
+            embedded(address).map_or(Ok(()), |inner| check(inner.into(), own))
+        }
     }
 }
 

@@ -185,5 +185,14 @@ const FORBIDDEN_V6: &[(&str, ForbiddenAddress)] = &[
     ("2001::1", Hidden),
     ("2001:0:4136:e378:8000:63bf:3fff:fdd2", Hidden),
     ("64:ff9b:1::a00:1", Hidden),
+    // ISATAP under prefixes that are forbidden themselves, with an IPv4 address that is not.
+    ("fe80::5efe:808:808", LinkLocal),
+    ("fe80::200:5efe:808:808", LinkLocal),
+    ("fec0::5efe:808:808", LinkLocal),
+    ("ff02::5efe:808:808", Multicast),
+    ("2001:0:1:2:0:5efe:808:808", Hidden),
+    ("64:ff9b:1::5efe:808:808", Hidden),
+    ("2001:db8::5efe:808:808", Reserved),
+    ("100::5efe:808:808", Reserved),
     ("fd00:1::9", Own),
 ];
