@@ -60,6 +60,8 @@ struct Pair {
     cookie: Cookie,
     verified: bool,
     cut: bool,
+    /// Cut because its key was not verified: that is final.
+    rejected: bool,
 }
 
 impl World {
@@ -192,7 +194,8 @@ impl World {
         let owner = named.and_then(|id| self.device_of(id));
         let device = owner.filter(|_| choice < 240).unwrap_or(device(script));
         if state == State::Verified
-            && let Some(pair) = self.pairs.values_mut().find(|pair| Some(pair.cookie) == cookie && !pair.cut)
+            && let Some(pair) =
+                self.pairs.values_mut().find(|pair| Some(pair.cookie) == cookie && !pair.rejected)
             && owner == Some(device)
         {
             pair.verified = true;
@@ -297,9 +300,10 @@ impl World {
             Output::Drop { conn } => {
                 assert!(self.waiting.remove(&conn).is_some(), "{conn:?} is dropped once");
             }
-            Output::Cut { pair, .. } => {
+            Output::Cut { pair, reason } => {
                 let pair = self.pairs.get_mut(&pair).expect("only a live pair is cut");
                 assert!(!std::mem::replace(&mut pair.cut, true), "a pair is cut once");
+                pair.rejected = reason == EndReason::Rejected;
             }
             Output::RevokeAt { grants, .. } => assert!(!grants.is_empty()),
             Output::Refused { .. } | Output::Record(_) => {}
@@ -314,7 +318,7 @@ impl World {
         assert!(self.joined.insert(cookie), "a cookie joins once");
         let twice = self.pairs.values().any(|other| other.name == name && !other.cut);
         assert!(!twice, "label {} is in a pairing", name.1);
-        let fresh = Pair { name, cookie, verified: false, cut: false };
+        let fresh = Pair { name, cookie, verified: false, cut: false, rejected: false };
         assert!(self.pairs.insert(pair, fresh).is_none(), "a pair has a name of its own");
     }
 

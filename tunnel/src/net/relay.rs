@@ -235,6 +235,16 @@ impl RelayHandle {
         self.send(Command::Tell(Input::Revoke(scope))).await
     }
 
+    /// Ends every grant and its connections, and returns when their records are told and the relay is no more.
+    ///
+    /// # Errors
+    /// [`Stopped`] when it was so already.
+    pub async fn stop(&self) -> Result<(), Stopped> {
+        self.send(Command::Stop).await?;
+        self.commands.closed().await;
+        Ok(())
+    }
+
     /// The live grants and what their connections have moved.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 
-use super::Limits;
+use super::{Limits, Whose};
 use crate::grant::Grant;
 use crate::label::Cookie;
 
@@ -30,16 +30,21 @@ struct Account {
 pub(super) type Ready = (u64, Cookie);
 
 impl Accounts {
-    /// Names whose account has as many grants as its limit.
-    pub(super) fn full(&self, grant: &Grant, limits: &Limits) -> Option<&'static str> {
-        let full = |account: Option<&Account>, limit| account.is_some_and(|it| it.grants.len() >= limit);
+    /// Whose account has as many grants as its limit, once `evicted` has gone.
+    pub(super) fn full(&self, grant: &Grant, limits: &Limits, evicted: Option<&Grant>) -> Option<Whose> {
+        let full = |account: Option<&Account>, limit| {
+            let left = |it: &Account| {
+                it.grants.len() - usize::from(evicted.is_some_and(|evicted| it.grants.contains(&evicted.id)))
+            };
+            account.is_some_and(|it| left(it) >= limit)
+        };
         if full(self.devices.get(&grant.device), limits.grants_per_device) {
-            return Some("device");
+            return Some(Whose::Device);
         }
         if full(self.operators.get(&grant.operator), limits.grants_per_operator) {
-            return Some("operator");
+            return Some(Whose::Operator);
         }
-        full(self.tenants.get(&grant.tenant), limits.grants_per_tenant).then_some("tenant")
+        full(self.tenants.get(&grant.tenant), limits.grants_per_tenant).then_some(Whose::Tenant)
     }
 
     pub(super) fn add_grant(&mut self, grant: &Grant) {

@@ -8,7 +8,7 @@ use klnet_wire::id::{DeviceId, GrantId};
 use klnet_wire::message::Tunnels;
 
 use super::window::Window;
-use super::{AdmitError, CLOCK_SKEW, Output, RefusedHello, Relay, Scope, Timer};
+use super::{AdmitError, CLOCK_SKEW, Output, RefusedHello, Relay, Scope, Timer, Whose};
 use crate::grant::Grant;
 use crate::label::{Cookie, LabelSecret};
 use crate::pair::{ConnId, EndReason, PairId};
@@ -107,14 +107,16 @@ impl Relay {
         }
         let limits = &self.config.limits;
         if self.grants.len() >= limits.grants || self.spent.len() >= limits.spent {
-            return Err(AdmitError::TooMany("relay"));
+            return Err(AdmitError::TooMany(Whose::Relay));
         }
-        match self.accounts.full(grant, limits) {
-            None => Ok(None),
-            Some("device") => match self.longest_resting(grant.device) {
-                Some(id) => Ok(Some(id)),
-                None => Err(AdmitError::TooMany("device")),
-            },
+        let evicted = match self.accounts.full(grant, limits, None) {
+            Some(Whose::Device) => self.longest_resting(grant.device),
+            _ => None,
+        };
+        // A place at the device is none at another account that is full.
+        let going = evicted.and_then(|id| self.grants.get(&id)).map(|admitted| &*admitted.grant);
+        match self.accounts.full(grant, limits, going) {
+            None => Ok(evicted),
             Some(whose) => Err(AdmitError::TooMany(whose)),
         }
     }
@@ -174,6 +176,13 @@ impl Relay {
         }
         for (device, grants) in devices {
             self.outputs.push_back(Output::RevokeAt { device, grants, reason: "revoked" });
+        }
+    }
+
+    /// Ends every grant because the server stops; devices hear of that by their sessions' end.
+    pub(super) fn shut_down(&mut self) {
+        while let Some(id) = self.grants.keys().next().copied() {
+            self.end_grant(id, EndReason::Shutdown);
         }
     }
 

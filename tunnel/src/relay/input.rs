@@ -57,6 +57,8 @@ pub enum Input {
     },
     /// Ends grants and their connections.
     Revoke(Scope),
+    /// The server stops: ends every grant and its connections.
+    Shutdown,
 }
 
 /// Whose grants end.

@@ -56,8 +56,13 @@ impl Relay {
         }
         let Ok(cookie) = Cookie::try_from(&state.cookie[..]) else { return };
         let Some(pair) = self.joined.get(&cookie).copied() else {
-            if state.state() == State::Rejected {
-                self.spare_rejected(cookie, device);
+            match state.state() {
+                State::Verified => self.late_state(now, cookie, device, true),
+                State::Rejected => {
+                    self.spare_rejected(cookie, device);
+                    self.late_state(now, cookie, device, false);
+                }
+                State::Unknown | State::GrantAccepted | State::GrantRefused => {}
             }
             return;
         };
@@ -80,29 +85,37 @@ impl Relay {
         }
     }
 
-    /// Counts a pair, uses up its label, and begins the session with the first.
+    /// Counts a pair among its grant's connections. One that was cut with its grant meanwhile has a record all the
+    /// same: the device has one too.
     fn verify(&mut self, now: Instant, pair: PairId) {
-        let Some(joined) = self.pairs.get_mut(&pair).filter(|joined| joined.cut.is_none()) else { return };
-        let id = joined.grant.id;
-        let Some(admitted) = self.grants.get_mut(&id) else { return };
+        let rejected = |joined: &&mut Joined| joined.cut == Some(EndReason::Rejected);
+        let Some(joined) = self.pairs.get_mut(&pair).filter(|joined| !rejected(joined)) else { return };
         joined.verified = true;
+        let (id, n) = (joined.grant.id, joined.n);
         self.timers.clear(Timer::Verify(pair));
+        let Some(admitted) = self.grants.get_mut(&id) else { return };
         admitted.verified += 1;
+        let most = usize::try_from(admitted.grant.connections.get()).unwrap_or(usize::MAX);
+        let over = admitted.verified > most;
+        self.count(now, id, n);
+        if over {
+            self.cut(pair, EndReason::OverLimit);
+        }
+    }
+
+    /// Uses up a label, and begins the session with the first.
+    pub(super) fn count(&mut self, now: Instant, id: GrantId, n: u32) {
+        let Some(admitted) = self.grants.get_mut(&id).filter(|admitted| !admitted.void) else { return };
         if !admitted.begun {
             admitted.begun = true;
             admitted.deadline = now + admitted.grant.session;
             self.timers.set(Timer::Grant(id), admitted.deadline);
         }
-        let moved = admitted.window.consume(joined.n);
-        let most = usize::try_from(admitted.grant.connections.get()).unwrap_or(usize::MAX);
-        let over = admitted.verified > most;
+        let moved = admitted.window.consume(n);
         for label in moved.left {
             self.labels.remove(&label);
         }
         self.labels.extend(moved.entered.into_iter().map(|(label, n)| (label, (id, n))));
-        if over {
-            self.cut(pair, EndReason::OverLimit);
-        }
     }
 
     /// Ends a pair from this side; its label is free again when it never counted.
@@ -134,12 +147,16 @@ impl Relay {
         }
         self.rest_or_forget(now, id);
         let reason = joined.cut.unwrap_or(end.reason);
-        self.outputs.push_back(joined.over(now, PairEnd { reason, ..end }));
+        let end = PairEnd { reason, ..end };
+        match joined.verified || joined.cut == Some(EndReason::Rejected) {
+            true => self.outputs.push_back(joined.over(now, end)),
+            false => self.keep_late(joined, now, end),
+        }
     }
 }
 
 impl Joined {
-    fn over(self, closed: Instant, end: PairEnd) -> Output {
+    pub(super) fn over(self, closed: Instant, end: PairEnd) -> Output {
         let Self { grant, cookie, initiator, opened, .. } = self;
         if !self.verified {
             let why = RefusedHello::Rejected;

@@ -6,7 +6,9 @@
 //!             └── rejected, gone, too late
 //! cookie:  asked ──shown──▶ ready ──▶ joined           (each at most once, 30 s until joined)
 //! pair:    unverified ──Verified──▶ counted ──Ended──▶ record
-//!             └── Rejected, 10 s ──▶ cut ──Ended──▶ nothing happened
+//!             ├── Rejected, 10 s ──▶ cut ──Ended──▶ nothing happened
+//!             └── Ended ──▶ late ──Verified──▶ record
+//!                             └── Rejected, 10 s ──▶ nothing happened
 //! ```
 
 mod account;
@@ -14,11 +16,13 @@ mod admitted;
 mod config;
 mod input;
 mod joined;
+mod late;
 mod output;
 mod spare;
 mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::time::Instant;
 
 use klnet_wire::id::{DeviceId, GrantId};
@@ -52,6 +56,7 @@ pub struct Relay {
     room_freed: bool,
     pairs: BTreeMap<PairId, joined::Joined>,
     joined: HashMap<Cookie, PairId>,
+    late: late::LatePairs,
     next_cookie: u64,
     next_pair: u64,
     timers: Timers<Timer>,
@@ -73,6 +78,8 @@ enum Timer {
     Initiator(ConnId),
     /// The agent must have verified the operator's key.
     Verify(PairId),
+    /// The agent must have said whether a pair that has ended was verified.
+    Late(Cookie),
 }
 
 /// Why a grant is not admitted.
@@ -101,7 +108,31 @@ pub enum AdmitError {
     Replayed,
     /// As many as may be are live.
     #[error("as many grants are live as one {0} may have")]
-    TooMany(&'static str),
+    TooMany(Whose),
+}
+
+/// Whose limit of live grants is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Whose {
+    /// The device's.
+    Device,
+    /// The operator's.
+    Operator,
+    /// The tenant's.
+    Tenant,
+    /// The relay's own.
+    Relay,
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Device => "device",
+            Self::Operator => "operator",
+            Self::Tenant => "tenant",
+            Self::Relay => "relay",
+        })
+    }
 }
 
 impl Relay {
@@ -121,6 +152,7 @@ impl Relay {
             room_freed: false,
             pairs: BTreeMap::new(),
             joined: HashMap::new(),
+            late: late::LatePairs::default(),
             next_cookie: 0,
             next_pair: 0,
             timers: Timers::new(),
@@ -140,6 +172,7 @@ impl Relay {
             Input::Online { device, epoch } => self.device_online(now, device, epoch),
             Input::Offline { device } => self.device_offline(now, device),
             Input::Revoke(scope) => self.revoke(scope),
+            Input::Shutdown => self.shut_down(),
         }
         self.feed_starved(now);
     }
@@ -156,6 +189,7 @@ impl Relay {
                 Timer::Spare(cookie) => self.drop_spare(cookie),
                 Timer::Initiator(conn) => self.give_up(conn),
                 Timer::Verify(pair) => self.cut(pair, EndReason::Rejected),
+                Timer::Late(cookie) => self.late_is_over(cookie),
             }
         }
         self.feed_starved(now);

@@ -1,5 +1,6 @@
 mod admission;
 mod endings;
+mod late;
 mod pairs;
 mod spares;
 
@@ -163,6 +164,7 @@ impl Relay {
         tables
             && sockets
             && self.joined.is_empty()
+            && self.late.is_empty()
             && self.initiators == 0
             && self.timers.len() == self.spent.len()
     }

@@ -15,9 +15,10 @@ use klnet_tunnel::net::lobby;
 use klnet_tunnel::pair::EndReason;
 use klnet_tunnel::relay::{RefusedHello, Scope};
 use klnet_tunnel::stream::Refusal;
+use klnet_wire::message::{Message, Revoke};
 use klnet_wire::signing::SigningKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use wiretap::Wiretap;
 use world::{Echo, OPERATOR, World, echoes, eventually};
@@ -277,6 +278,28 @@ async fn a_closed_port_is_named() {
 }
 
 #[tokio::test]
+async fn who_is_refused_while_the_target_is_dialled_reads_why() {
+    let world = World::new().await;
+    // One connection fills the queue of a listener that nobody serves: the next dial hangs.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(0).unwrap();
+    let _first = TcpStream::connect(full.local_addr().unwrap()).await.unwrap();
+    let blob = world.blob(full.local_addr().unwrap().port()).await;
+    let grants = vec![blob.grant.id.to_vec().into()];
+    let initiator = world.initiator(blob);
+    let revoked = async {
+        while !world.relay.tunnels().await.unwrap()[0].view.begun {
+            tokio::task::yield_now().await;
+        }
+        world.target.receive(Message::Revoke(Revoke { grants, reason: String::new() })).await.unwrap();
+    };
+    let (connected, _) = soon(async { tokio::join!(initiator.connect(), revoked) }).await;
+    let refused = connected.unwrap_err();
+    assert!(matches!(refused, ConnectError::Refused { reason: Refusal::Over, .. }), "{refused}");
+}
+
+#[tokio::test]
 async fn the_devices_own_loopback_cannot_be_reached_as_a_host() {
     let (world, echo) = (World::new().await, Echo::start().await);
     for host in ["127.0.0.1", "::ffff:127.0.0.1", "localhost", "169.254.169.254", "0.0.0.0"] {
@@ -304,6 +327,24 @@ async fn what_is_unknown_and_what_is_used_ends_alike() {
         assert!(ends_without_a_byte(&mut stream).await);
         assert_eq!(world.refused.recv().await, Some(why));
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_is_stopped_tells_the_end_of_every_connection_first() {
+    let (mut world, echo) = (World::new().await, Echo::start().await);
+    let initiator = world.initiator(world.blob(echo.port).await);
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        let mut connection = initiator.connect().await.unwrap();
+        echoes(&mut connection.stream, b"before").await;
+        connections.push(connection);
+    }
+    soon(world.relay.stop()).await.unwrap();
+    for _ in &connections {
+        assert_eq!(soon(world.records.recv()).await.unwrap().end.reason, EndReason::Shutdown);
+    }
+    assert!(soon(world.records.recv()).await.is_none(), "and then it is no more");
+    assert!(soon(world.relay.tunnels()).await.is_err());
 }
 
 #[tokio::test]

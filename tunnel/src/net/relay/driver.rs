@@ -39,6 +39,7 @@ pub(super) enum Command {
     Tunnels {
         reply: oneshot::Sender<Vec<LiveTunnel>>,
     },
+    Stop,
 }
 
 /// What the tasks of sockets tell.
@@ -57,6 +58,8 @@ pub(super) struct Driver {
     next_conn: u64,
     parked: HashMap<ConnId, Parked>,
     pairs: HashMap<PairId, Pair>,
+    /// It was asked to stop, and does once the last pair has ended.
+    stopping: bool,
 }
 
 /// A joined pair while its mover runs.
@@ -74,19 +77,23 @@ impl Driver {
     ) -> Self {
         let (reporter, reports) = mpsc::channel(QUEUE);
         let (parked, pairs) = (HashMap::new(), HashMap::new());
-        Self { core, commands, events, reports, reporter, next_conn: 0, parked, pairs }
+        Self { core, commands, events, reports, reporter, next_conn: 0, parked, pairs, stopping: false }
     }
 
-    /// Runs until every handle is dropped; then each mover ends, because its `cut` is dropped with `self`.
+    /// Runs until it was stopped and every pair has ended, or until every handle is dropped; then each mover ends,
+    /// because its `cut` is dropped with `self`.
     pub(super) async fn run(mut self) {
         loop {
             // 1. Drain.
             while let Some(output) = self.core.poll_output() {
                 self.act(output).await;
             }
+            if self.stopping && self.pairs.is_empty() {
+                return;
+            }
             // 2. Wait for whatever comes first.
             tokio::select! {
-                command = self.commands.recv() => match command {
+                command = self.commands.recv(), if !self.stopping => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
@@ -114,6 +121,10 @@ impl Driver {
             Command::Tell(input) => self.core.handle_input(now(), input),
             Command::Tunnels { reply } => {
                 let _ = reply.send(self.tunnels());
+            }
+            Command::Stop => {
+                self.stopping = true;
+                self.core.handle_input(now(), Input::Shutdown);
             }
         }
     }

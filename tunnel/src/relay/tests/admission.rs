@@ -52,11 +52,31 @@ fn grants_are_bounded_for_each_device_operator_tenant_and_relay() {
     };
     assert_eq!(admit(1, 1, 1, 1), Ok(()));
     assert_eq!(admit(2, 1, 1, 1), Ok(()));
-    assert_eq!(admit(3, 1, 1, 1), Err(AdmitError::TooMany("device")));
+    assert_eq!(admit(3, 1, 1, 1), Err(AdmitError::TooMany(Whose::Device)));
     assert_eq!(admit(4, 2, 1, 1), Ok(()));
-    assert_eq!(admit(5, 2, 1, 1), Err(AdmitError::TooMany("operator")));
+    assert_eq!(admit(5, 2, 1, 1), Err(AdmitError::TooMany(Whose::Operator)));
     assert_eq!(admit(6, 2, 2, 1), Ok(()));
-    assert_eq!(admit(7, 3, 3, 1), Err(AdmitError::TooMany("tenant")));
+    assert_eq!(admit(7, 3, 3, 1), Err(AdmitError::TooMany(Whose::Tenant)));
     assert_eq!(admit(8, 3, 3, 2), Ok(()));
-    assert_eq!(admit(9, 4, 4, 3), Err(AdmitError::TooMany("relay")));
+    assert_eq!(admit(9, 4, 4, 3), Err(AdmitError::TooMany(Whose::Relay)));
+}
+
+#[test]
+fn a_resting_grant_makes_room_at_its_device_and_not_at_an_operator_that_is_full() {
+    let limits = Limits { grants_per_device: 1, grants_per_operator: 1, ..Limits::default() };
+    let mut bench = Bench::new();
+    bench.relay.config.limits = limits;
+    let (busy, eager): (OperatorId, OperatorId) = (id(1), id(2));
+    let elsewhere = DeviceId::new([9; 16]);
+    bench.input(Input::Online { device: elsewhere, epoch: sample().epoch });
+    let resting = Grant { operator: busy, ..sample() };
+    bench.admit(&resting);
+    bench.used(0);
+    bench.input(Input::Ended { pair: PairId(0), end: END });
+    bench.admit(&Grant { id: id(2), operator: eager, device: elsewhere, ..sample() });
+    let over = Grant { id: id(3), operator: eager, ..sample() };
+    assert_eq!(bench.try_admit(&over), Err(AdmitError::TooMany(Whose::Operator)));
+    assert_eq!(bench.relay.tunnels().count(), 2, "and nobody was evicted for it");
+    assert_eq!(bench.try_admit(&Grant { id: id(4), operator: busy, ..sample() }), Ok(()));
+    assert!(!bench.relay.tunnels().any(|tunnel| tunnel.grant.id == resting.id), "its own place is enough");
 }

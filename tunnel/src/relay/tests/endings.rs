@@ -92,3 +92,17 @@ fn the_session_maximum_cuts_every_pair() {
     assert!(outputs.contains(&cut(0)) && outputs.contains(&cut(1)), "{outputs:?}");
     assert_eq!(bench.relay.tunnels().count(), 0);
 }
+
+#[test]
+fn a_server_that_stops_ends_every_pair_and_says_so_in_its_record() {
+    let mut bench = Bench::new();
+    bench.admit(&sample());
+    bench.used(0);
+    let outputs = bench.input(Input::Shutdown);
+    assert!(outputs.contains(&Output::Cut { pair: PairId(0), reason: EndReason::Shutdown }), "{outputs:?}");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::RevokeAt { .. })), "{outputs:?}");
+    let outputs = bench.input(Input::Ended { pair: PairId(0), end: END });
+    let [Output::Record(record)] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(record.end.reason, EndReason::Shutdown);
+    assert!(bench.relay.is_idle());
+}
