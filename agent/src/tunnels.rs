@@ -1,6 +1,6 @@
 //! The agent's part in tunnels: the target's driver, fed by the control connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,12 @@ pub struct Tunnels {
     messages: mpsc::Receiver<Message>,
     /// Cookies of the connections carried now, for the status.
     live: BTreeSet<Vec<u8>>,
+    servers: ServerAddresses,
 }
+
+/// Where the names of the fabric's servers led, each at its last good look-up.
+#[derive(Debug, Default)]
+struct ServerAddresses(HashMap<String, Vec<IpAddr>>);
 
 impl Tunnels {
     /// Starts a target on the current runtime.
@@ -42,8 +47,9 @@ impl Tunnels {
             limits: klnet_tunnel::target::Limits::default(),
             secret,
         };
-        let (target, messages) = target::start(target::Config { core, key: device.identity.key.clone() });
-        Self { target, messages, live: BTreeSet::new() }
+        let (key, own_addresses) = (device.identity.key.clone(), crate::platform::own_addresses);
+        let (target, messages) = target::start(target::Config { core, key, own_addresses });
+        Self { target, messages, live: BTreeSet::new(), servers: ServerAddresses::default() }
     }
 
     /// Grants are checked with these keys from now on.
@@ -52,6 +58,18 @@ impl Tunnels {
     /// [`Stopped`].
     pub async fn keys(&self, keys: Arc<KeySet>) -> Result<(), Stopped> {
         self.target.keys(keys).await
+    }
+
+    /// Addresses of the fabric's servers, which no tunnel to another host may reach: where the control connection
+    /// leads, and where the names of the others do. The device's own the target asks for itself.
+    pub async fn forbidden(
+        &mut self,
+        control: SocketAddr,
+        hosts: impl IntoIterator<Item = String>,
+    ) -> Vec<IpAddr> {
+        let mut addresses = self.servers.of(hosts).await;
+        addresses.push(control.ip());
+        addresses
     }
 
     /// The control connection has a session.
@@ -108,27 +126,30 @@ impl Tunnels {
     }
 }
 
-/// Addresses no tunnel to another host may reach: the device's own, and those of every server of the fabric.
-///
-/// Names of servers are looked up once for each session; one that does not resolve in time is left out, and a
-/// tunnel to it would meet a port that asks for a certificate.
-pub async fn forbidden(control: SocketAddr, hosts: impl IntoIterator<Item = String>) -> Vec<IpAddr> {
-    let mut addresses = crate::platform::own_addresses();
-    addresses.push(control.ip());
-    let mut lookups: JoinSet<_> = hosts.into_iter().take(HOST_LIMIT).map(addresses_of).collect();
-    let deadline = Instant::now() + LOOKUP_TIMEOUT;
-    while let Ok(Some(found)) = timeout_at(deadline, lookups.join_next()).await {
-        addresses.extend(found.unwrap_or_default());
+impl ServerAddresses {
+    /// Looks every name up, for at most [`LOOKUP_TIMEOUT`]; of a name that does not resolve now the last good answer
+    /// stays, so that a slow resolver opens no way to a server.
+    async fn of(&mut self, hosts: impl IntoIterator<Item = String>) -> Vec<IpAddr> {
+        let hosts: Vec<_> = hosts.into_iter().take(HOST_LIMIT).collect();
+        self.0.retain(|host, _| hosts.contains(host));
+        let mut lookups: JoinSet<_> = hosts.into_iter().map(addresses_of).collect();
+        let deadline = Instant::now() + LOOKUP_TIMEOUT;
+        while let Ok(Some(found)) = timeout_at(deadline, lookups.join_next()).await {
+            if let Ok((host, addresses)) = found
+                && !addresses.is_empty()
+            {
+                self.0.insert(host, addresses);
+            }
+        }
+        self.0.values().flatten().copied().collect()
     }
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
-async fn addresses_of(host: String) -> Vec<IpAddr> {
+async fn addresses_of(host: String) -> (String, Vec<IpAddr>) {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let found = lookup_host((bare, 0)).await;
-    found.map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
+    let addresses = found.map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default();
+    (host, addresses)
 }
 
 /// Servers whose names are looked up.
@@ -141,13 +162,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn device_relay_and_servers_are_all_forbidden() {
-        let control = "192.0.2.7:23100".parse().expect("an address");
-        let hosts = ["192.0.2.8".to_owned(), "[2001:db8::8]".to_owned(), "no..name".to_owned()];
-        let forbidden = forbidden(control, hosts).await;
-        for address in ["127.0.0.1", "192.0.2.7", "192.0.2.8", "2001:db8::8"] {
-            let address = address.parse().expect("an address");
-            assert!(forbidden.contains(&address), "{address} is missing in {forbidden:?}");
-        }
+    async fn a_server_whose_name_does_not_resolve_now_keeps_its_last_addresses() {
+        let mut servers = ServerAddresses::default();
+        let (literal, slow) = ("[2001:db8::8]".to_owned(), "no..name".to_owned());
+        let address: IpAddr = "2001:db8::8".parse().expect("an address");
+        let before: IpAddr = "192.0.2.8".parse().expect("an address");
+        assert_eq!(servers.of([literal.clone(), slow.clone()]).await, [address]);
+        servers.0.insert(slow.clone(), vec![before]);
+        let mut both = servers.of([literal.clone(), slow]).await;
+        both.sort_unstable();
+        assert_eq!(both, [before, address]);
+        assert_eq!(servers.of([literal]).await, [address], "a server that left the list is forgotten");
     }
 }

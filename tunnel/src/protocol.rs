@@ -32,6 +32,7 @@ fn every_limit_in_the_specification_is_the_one_in_the_code() {
         ("`target::GO_WAIT`", seconds(target::GO_WAIT)),
         ("`target::RESOLVE_WAIT`", seconds(target::RESOLVE_WAIT)),
         ("`target::DIAL_WAIT`", seconds(target::DIAL_WAIT)),
+        ("`target::CONFIRM_WAIT`", seconds(target::CONFIRM_WAIT)),
         ("dial-backs per grant, device, operator, relay", list(&spares, at_relay.spares)),
         ("grants per device, operator, tenant, relay", list(&grants, at_relay.grants)),
         ("initiators waiting at a relay", at_relay.initiators.to_string()),

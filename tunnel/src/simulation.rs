@@ -285,7 +285,7 @@ impl World {
     /// What goes wrong, or comes when it should not.
     fn misstep(&mut self, conn: ConnId) -> target::Input {
         let host = ["10.0.0.9", "127.0.0.1", "::ffff:127.0.0.1"][self.random.index(3)];
-        match self.random.below(9) {
+        match self.random.below(11) {
             0 => target::Input::DialedBack { conn, result: Err("unreachable".into()) },
             1 => target::Input::Handshaken { conn, key: self.key.public().clone() },
             2 => target::Input::Handshaken { conn, key: sample().cnf },
@@ -294,8 +294,18 @@ impl World {
             5 => target::Input::Resolved { conn, addresses: Err("no such name".into()) },
             6 => target::Input::Dialed { conn, result: Err("refused".into()) },
             7 => target::Input::Dialed { conn, result: Ok("10.0.0.9:23".parse().unwrap()) },
+            8 => self.unused(conn),
+            9 => target::Input::OwnAddresses(vec![host.parse().unwrap()]),
             _ => target::Input::Go { conn, go: Go { session: Some(SessionId::new([0; 16])), connection: 0 } },
         }
+    }
+
+    /// The relay closed the dial-back, or claims so of a connection that goes on.
+    fn unused(&mut self, conn: ConnId) -> target::Input {
+        if matches!(self.connections[&conn].next, Next::DialBack | Next::Handshake) {
+            self.connections.remove(&conn);
+        }
+        target::Input::Unused { conn }
     }
 
     fn go(&mut self, conn: ConnId, link: Link, session: Option<SessionId>) {

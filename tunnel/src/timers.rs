@@ -30,6 +30,10 @@ impl<Key: Copy + Ord + Hash> Timers<Key> {
         }
     }
 
+    pub(crate) fn is_set(&self, key: Key) -> bool {
+        self.deadlines.contains_key(&key)
+    }
+
     /// Takes one key whose deadline is `now` or earlier.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Key> {
         let (deadline, key) = *self.order.first()?;

@@ -15,7 +15,7 @@ use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
 use crate::discovery::{self, DiscoveryError};
 use crate::status::{BUILD, Connection, unix_now};
-use crate::{backoff, platform, tunnels};
+use crate::{backoff, platform};
 
 /// Where a session leads, and what has happened in it.
 struct Course {
@@ -121,7 +121,7 @@ impl Agent {
             epoch: welcome.epoch,
             clock: welcome.clock,
             relay: course.server,
-            forbidden: tunnels::forbidden(course.address, hosts).await,
+            forbidden: self.tunnels.forbidden(course.address, hosts).await,
         };
         Ok(self.tunnels.connected(session).await?)
     }

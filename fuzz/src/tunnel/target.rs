@@ -113,6 +113,7 @@ impl World {
 
     fn connection(&mut self, script: &mut Script<'_>) {
         let choice = script.byte();
+        self.input(Input::OwnAddresses(own()));
         match choice % 4 {
             0 => {
                 self.online = false;
@@ -126,7 +127,7 @@ impl World {
                 self.online = true;
                 self.epoch += u64::from(choice & 4 != 0);
                 let relay = (choice & 8 != 0).then_some(SERVER);
-                self.input(Input::Connected { epoch: self.epoch, clock: NOW, forbidden: own(), relay });
+                self.input(Input::Connected { epoch: self.epoch, clock: NOW, forbidden: servers(), relay });
             }
         }
     }
@@ -216,7 +217,11 @@ impl World {
             if self.conns.get(&conn).is_some_and(Conn::is_pending) {
                 self.conns.remove(&conn);
             }
-            return self.input(Input::HandshakeFailed { conn, why: "reset".into() });
+            let unused = choice > 242;
+            return self.input(match unused {
+                true => Input::Unused { conn },
+                false => Input::HandshakeFailed { conn, why: "reset".into() },
+            });
         }
         let key = if choice > 200 { PublicKey::P256([5; 65]) } else { operator() };
         let good = key == operator();
@@ -251,8 +256,16 @@ impl World {
 
     fn resolved(&mut self, script: &mut Script<'_>) {
         let Some(conn) = self.any(script) else { return };
-        let pool =
-            ["10.1.1.1", "10.0.0.7", "127.0.0.1", "::1", "fd00::7", "::ffff:127.0.0.1", "64:ff9b::7f00:1"];
+        let pool = [
+            "10.1.1.1",
+            "10.2.2.2",
+            "10.0.0.7",
+            "127.0.0.1",
+            "::1",
+            "fd00::7",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+        ];
         let some = (0..script.byte() % 12).filter_map(|_| script.pick(&pool)?.parse().ok()).collect();
         let addresses = if script.byte() > 230 { Err("no such name".to_owned()) } else { Ok(some) };
         self.input(Input::Resolved { conn, addresses });
@@ -377,7 +390,7 @@ impl World {
         let conn = self.conns.get_mut(&conn).expect("a live connection");
         assert!(matches!(conn.stage, Stage::Going | Stage::Resolving), "no packet to a target before GO");
         assert!(!addresses.is_empty() && addresses.iter().all(|to| to.port() == conn.grant.port.get()));
-        let own = OwnAddresses::new(own());
+        let own = OwnAddresses::new(own().into_iter().chain(servers()));
         for to in &addresses {
             match conn.grant.host {
                 Host::Device => assert!(to.ip().is_loopback()),
@@ -420,6 +433,8 @@ impl World {
     fn check(&self) {
         let pending = self.conns.values().filter(|conn| conn.is_pending()).count();
         assert!(pending <= LIMITS.pending);
+        // Whatever a relay with an operator's key does: those over the limit are bounded until they are told so.
+        assert!(self.conns.len() <= LIMITS.connections + LIMITS.pending);
         assert_eq!(self.target.connections(), self.conns.len() - pending);
         assert!(self.target.unconfirmed() <= LIMITS.records);
         let carried = self.conns.values().filter(|conn| conn.stage == Stage::Carried).count();
@@ -434,6 +449,9 @@ impl World {
             let cut: Vec<_> =
                 self.conns.iter().filter(|(_, it)| it.stage == Stage::Cut).map(|(id, _)| *id).collect();
             cut.into_iter().for_each(|conn| self.end(conn));
+            let stored: Vec<_> =
+                self.records.keys().map(|cookie| cookie.as_bytes().to_vec().into()).collect();
+            stored.into_iter().for_each(|cookie| self.input(Input::Recorded(Recorded { cookie })));
             let Some(next) = self.target.poll_timeout() else { break };
             self.pass(next.saturating_duration_since(self.now));
         }
@@ -452,6 +470,10 @@ impl Conn {
 
 fn operator() -> PublicKey {
     PublicKey::P256([4; 65])
+}
+
+fn servers() -> Vec<IpAddr> {
+    vec![IpAddr::from([10, 1, 1, 1])]
 }
 
 fn own() -> Vec<IpAddr> {

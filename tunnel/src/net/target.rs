@@ -20,7 +20,7 @@ use klnet_wire::message::Message;
 use klnet_wire::signing::SigningKey;
 use tokio::sync::mpsc;
 
-use crate::target::{Input, Target};
+use crate::target::Input;
 use driver::{Command, Driver};
 
 /// What a target's driver is started with.
@@ -30,6 +30,9 @@ pub struct Config {
     pub core: crate::target::Config,
     /// The device's key: the inner TLS server shows it, and it signs records.
     pub key: SigningKey,
+    /// Gives the device's own addresses at once; asked whenever a host is about to be dialled. Empty means that they
+    /// cannot be told now: those given last stay.
+    pub own_addresses: fn() -> Vec<IpAddr>,
 }
 
 /// A session of the control connection, as WELCOME and the socket tell it.
@@ -43,7 +46,7 @@ pub struct Session {
     pub clock: u64,
     /// The server, when known: grants must name it.
     pub relay: Option<ServerId>,
-    /// Addresses that are never reached as another host: those of the device, the relay and the server.
+    /// Addresses that are never reached as another host, beside the device's own: those of the relay and the servers.
     pub forbidden: Vec<IpAddr>,
 }
 
@@ -60,11 +63,11 @@ pub struct TargetHandle {
 
 /// Starts a target on the current runtime; the messages it gives are for the control connection.
 ///
-/// A message that finds the queue full is left out: records are sent again after the next reconnect.
+/// A message that finds the queue full is left out: records are sent again until they are confirmed.
 pub fn start(config: Config) -> (TargetHandle, mpsc::Receiver<Message>) {
     let (commands, command_queue) = mpsc::channel(QUEUE);
     let (messages, message_queue) = mpsc::channel(QUEUE);
-    let driver = Driver::new(Target::new(config.core), config.key, command_queue, messages);
+    let driver = Driver::new(config, command_queue, messages);
     tokio::spawn(driver.run());
     (TargetHandle { commands }, message_queue)
 }

@@ -29,7 +29,7 @@ pub struct Limits {
     pub grants: usize,
     /// Dial-backs before their key is verified; above it an OPEN is refused.
     pub pending: usize,
-    /// Verified connections; above it a connection is refused.
+    /// Verified connections; above it a connection is refused, and above it by `pending` no OPEN is taken.
     pub connections: usize,
     /// Records not yet stored by the server; above it the oldest is forgotten and stays unconfirmed.
     pub records: usize,
@@ -70,3 +70,9 @@ pub const RESOLVE_WAIT: Duration = Duration::from_secs(5);
 
 /// A target accepts within this.
 pub const DIAL_WAIT: Duration = Duration::from_secs(5);
+
+/// A record not confirmed within this is sent again: it, or its confirmation, was left out on the way.
+pub const CONFIRM_WAIT: Duration = Duration::from_secs(60);
+
+/// How much longer the core waits than the driver, which knows what it waits for and says so.
+pub(super) const SLACK: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use klnet_wire::message::tunnel::State;
 use klnet_wire::message::{Message, Open, TunnelState};
 use klnet_wire::signed::PublicKey;
 
-use super::config::{DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, RESOLVE_WAIT, SPARE_LIFE};
+use super::config::{DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, Limits, RESOLVE_WAIT, SLACK, SPARE_LIFE};
 use super::grants::Session;
 use super::{Output, Target, Timer};
 use crate::address;
@@ -70,7 +70,9 @@ impl Target {
         if self.cookies.contains(&cookie) {
             return;
         }
-        let full = self.pending >= self.config.limits.pending;
+        // Those over their limit, until they are told so, are bounded as well: a relay may send what it likes.
+        let Limits { pending, connections, .. } = self.config.limits;
+        let full = self.pending >= pending || self.pending + self.verified >= connections + pending;
         let Some(held) = self.grants.get_mut(&id).filter(|held| !held.void && !full) else {
             let why = if full { "too many dial-backs are pending" } else { "no such grant" };
             return self.report(id, cookie, State::Rejected, why);
@@ -116,7 +118,7 @@ impl Target {
                 let cookie = connection.cookie;
                 self.pending -= 1;
                 self.verified += 1;
-                self.timers.set(Timer::Connection(conn), now + GO_WAIT);
+                self.timers.set(Timer::Connection(conn), now + GO_WAIT + SLACK);
                 return self.report(id, cookie, State::Verified, "");
             }
         };
@@ -154,7 +156,7 @@ impl Target {
             Host::Address(ip) => self.dial_checked(now, conn, vec![ip]),
             Host::Name(host) => {
                 self.set_step(conn, Step::Resolve);
-                self.timers.set(Timer::Connection(conn), now + RESOLVE_WAIT);
+                self.timers.set(Timer::Connection(conn), now + RESOLVE_WAIT + SLACK);
                 self.outputs.push_back(Output::Resolve { conn, host, port });
             }
         }
@@ -198,7 +200,7 @@ impl Target {
         let port = connection.grant.port.get();
         let (mut allowed, mut forbidden) = (Vec::new(), None);
         for ip in addresses.into_iter().take(ADDRESSES_LIMIT) {
-            match address::check(ip, &self.own) {
+            match address::check(ip, &self.forbidden).and_then(|()| address::check(ip, &self.own)) {
                 Ok(()) => allowed.push(SocketAddr::new(ip, port)),
                 Err(why) => forbidden = Some(format!("{ip}: {why}")),
             }
@@ -211,7 +213,7 @@ impl Target {
 
     fn dial(&mut self, now: Instant, conn: ConnId, addresses: Vec<SocketAddr>) {
         self.set_step(conn, Step::Dial(addresses.clone()));
-        self.timers.set(Timer::Connection(conn), now + DIAL_WAIT);
+        self.timers.set(Timer::Connection(conn), now + DIAL_WAIT + SLACK);
         self.outputs.push_back(Output::Dial { conn, addresses });
     }
 
@@ -310,7 +312,7 @@ impl Target {
             reason,
         };
         self.records.push(record, self.config.limits.records);
-        self.send_records();
+        self.send_records(now);
     }
 
     fn forget(&mut self, now: Instant, conn: ConnId) -> Option<Connection> {

@@ -22,11 +22,14 @@ pub enum Input {
         epoch: u64,
         /// The server's clock, Unix seconds: records are dated by it, nothing is decided by it.
         clock: u64,
-        /// Every address of the device, the relay and the server: never reached as another host.
+        /// Every address of the relay and the servers: never reached as another host.
         forbidden: Vec<IpAddr>,
         /// The server, when known: grants must name it.
         relay: Option<ServerId>,
     },
+    /// The device's own addresses, as they are now: never reached as another host. Told before each `Go` and
+    /// `Resolved`, since a device may get a new address at any time.
+    OwnAddresses(Vec<IpAddr>),
     /// The control connection is gone.
     Disconnected,
     /// A GRANT came.

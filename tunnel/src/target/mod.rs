@@ -20,7 +20,9 @@ use klnet_wire::keyset::KeySet;
 use klnet_wire::message::{Message, Recorded, Tunnels};
 use ring::hmac;
 
-pub use config::{Config, DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, Limits, RESOLVE_WAIT, SPARE_LIFE};
+pub use config::{
+    CONFIRM_WAIT, Config, DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, Limits, RESOLVE_WAIT, SPARE_LIFE,
+};
 pub use grants::RefusedGrant;
 pub use input::Input;
 pub use output::Output;
@@ -41,6 +43,8 @@ pub struct Target {
     epoch: Option<u64>,
     relay: Option<ServerId>,
     clock: Clock,
+    /// Of the relay and the servers, and of the device.
+    forbidden: OwnAddresses,
     own: OwnAddresses,
     grants: BTreeMap<GrantId, grants::Held>,
     seen: seen::Seen,
@@ -63,6 +67,8 @@ enum Timer {
     Orphan(GrantId),
     /// The connection must have reached its next stage.
     Connection(ConnId),
+    /// Records that were sent must have been confirmed.
+    Records,
 }
 
 /// The server's clock, as the last WELCOME told it.
@@ -79,6 +85,7 @@ impl Target {
             epoch: None,
             relay: None,
             clock: Clock(None),
+            forbidden: OwnAddresses::default(),
             own: OwnAddresses::default(),
             grants: BTreeMap::new(),
             seen: seen::Seen::default(),
@@ -102,11 +109,14 @@ impl Target {
                 self.relay = relay;
                 self.connected(now, epoch, forbidden);
             }
+            // A device that cannot tell its addresses still has those it told last.
+            Input::OwnAddresses(own) if own.is_empty() => {}
+            Input::OwnAddresses(own) => self.own = OwnAddresses::new(own),
             Input::Disconnected => self.disconnected(now),
             Input::Grant(signed) => self.take(now, &signed),
             Input::Open(open) => self.open(now, &open),
             Input::Revoke(revoke) => self.revoke(now, &revoke),
-            Input::Recorded(recorded) => self.recorded(&recorded),
+            Input::Recorded(recorded) => self.recorded(now, &recorded),
             Input::DialedBack { conn, result } => self.dialed_back(now, conn, result),
             Input::Handshaken { conn, key } => self.handshaken(now, conn, &key),
             Input::HandshakeFailed { conn, why } => self.handshake_failed(now, conn, &why),
@@ -120,9 +130,10 @@ impl Target {
 
     fn connected(&mut self, now: Instant, epoch: u64, forbidden: Vec<IpAddr>) {
         self.online = true;
-        self.own = OwnAddresses::new(forbidden);
+        self.forbidden = OwnAddresses::new(forbidden);
         if self.epoch.replace(epoch) != Some(epoch) {
             self.void_grants(now);
+            // The agent draws a fresh number for each session: no earlier session's grants can come back with it.
             self.seen = seen::Seen::default();
         }
         let live: Vec<_> = self.grants.values().filter(|held| held.verified > 0).collect();
@@ -134,7 +145,7 @@ impl Target {
             self.send(Message::Tunnels(Tunnels { grants }));
         }
         self.records.restart();
-        self.send_records();
+        self.send_records(now);
     }
 
     fn disconnected(&mut self, now: Instant) {
@@ -144,20 +155,26 @@ impl Target {
         for (id, held) in &self.grants {
             self.timers.set(Timer::Orphan(*id), now + held.grant.orphan);
         }
+        self.timers.clear(Timer::Records);
     }
 
-    fn recorded(&mut self, recorded: &Recorded) {
+    fn recorded(&mut self, now: Instant, recorded: &Recorded) {
         if let Ok(cookie) = Cookie::try_from(&recorded.cookie[..]) {
             self.records.confirmed(&cookie);
-            self.send_records();
+            self.send_records(now);
         }
     }
 
-    fn send_records(&mut self) {
+    fn send_records(&mut self, now: Instant) {
         while self.online
             && let Some(record) = self.records.next()
         {
             self.outputs.push_back(Output::Sign(record));
+        }
+        if !self.records.are_sent() {
+            self.timers.clear(Timer::Records);
+        } else if self.online && !self.timers.is_set(Timer::Records) {
+            self.timers.set(Timer::Records, now + CONFIRM_WAIT);
         }
     }
 
@@ -175,6 +192,10 @@ impl Target {
                 Timer::Grant(id) => self.end_grant(now, id, EndReason::SessionOver),
                 Timer::Orphan(id) => self.end_grant(now, id, EndReason::Orphaned),
                 Timer::Connection(conn) => self.overdue(now, conn),
+                Timer::Records => {
+                    self.records.restart();
+                    self.send_records(now);
+                }
             }
         }
     }

@@ -36,10 +36,15 @@ impl Records {
         self.sent.retain(|record| record.cookie != *cookie);
     }
 
-    /// Sends again, on a new connection, what was not confirmed on the old one.
+    /// Sends again, on a new connection or after a long silence, what was sent and not confirmed.
     pub(super) fn restart(&mut self) {
         self.sent.append(&mut self.waiting);
         self.waiting = std::mem::take(&mut self.sent);
+    }
+
+    /// Whether any was sent and is not confirmed.
+    pub(super) fn are_sent(&self) -> bool {
+        !self.sent.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {

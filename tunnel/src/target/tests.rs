@@ -119,7 +119,9 @@ impl Target {
     /// Whether nothing is left of any grant or connection.
     pub(crate) fn is_idle(&self) -> bool {
         let tables = self.grants.is_empty() && self.connections.is_empty() && self.cookies.is_empty();
-        tables && (self.pending, self.verified, self.timers.len()) == (0, 0, 0)
+        // Records are nobody's grant or connection any more.
+        let timers = self.timers.len() - usize::from(self.timers.is_set(Timer::Records));
+        tables && (self.pending, self.verified, timers) == (0, 0, 0)
     }
 
     /// Panics when a count disagrees with what is counted.
@@ -135,6 +137,7 @@ impl Target {
         }
         assert!(self.grants.len() <= self.config.limits.grants);
         assert!(self.pending <= self.config.limits.pending);
+        assert!(self.connections.len() <= self.config.limits.connections + self.config.limits.pending);
         assert!(self.records.len() <= self.config.limits.records);
     }
 }

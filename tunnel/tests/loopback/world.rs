@@ -67,7 +67,8 @@ impl World {
             limits: klnet_tunnel::target::Limits::default(),
             secret: [6; 32],
         };
-        let (target, messages) = target::start(target::Config { core, key: device.clone() });
+        let (target, messages) =
+            target::start(target::Config { core, key: device.clone(), own_addresses: Vec::new });
         let tunnel_port = serve_initiators(relay.clone()).await;
         let server = serve_agents(relay.clone()).await;
         let (record_sender, records) = mpsc::unbounded_channel();

@@ -15,6 +15,7 @@ use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::address::ForbiddenAddress;
 use crate::hello;
 use crate::label::Cookie;
 use crate::net::mover::{self, Flow};
@@ -63,11 +64,7 @@ impl Connection {
 
     async fn steps(&mut self, Start { server, cookie, deadline, tls }: Start) -> Result<(), Over> {
         let stream = self.dial_back(server, cookie, deadline).await?;
-        let mut stream = self.handshake(stream, tls, deadline).await?;
-        match self.unless_dropped(exchange::read_go(&mut stream, GO_WAIT)).await? {
-            Ok(go) => self.report(Input::Go { conn: self.conn, go }).await?,
-            Err(_) => return self.ended(&Flow::default(), EndReason::Reset).await,
-        }
+        let stream = self.handshake(stream, tls, deadline).await?;
         self.obey(stream).await
     }
 
@@ -117,28 +114,38 @@ impl Connection {
         }
     }
 
-    /// Does what the core orders, until it orders the end or drops the connection.
+    /// Reads GO, then does what the core orders, until it orders the end or drops the connection.
+    ///
+    /// An order that comes while something is under way is the end, and is obeyed: the operator reads why.
     async fn obey(&mut self, mut stream: TlsStream<TcpStream>) -> Result<(), Over> {
         let conn = self.conn;
         let mut target = None;
-        while let Some(order) = self.orders.recv().await {
-            match order {
-                Order::Resolve { host, port } => {
-                    let addresses = self.unless_dropped(resolve(&host, port)).await?;
-                    self.report(Input::Resolved { conn, addresses }).await?;
-                }
-                Order::Dial(addresses) => {
-                    let (dialled, result) = match self.unless_dropped(dial_target(&addresses)).await? {
-                        Ok((stream, address)) => (Some(stream), Ok(address)),
-                        Err(why) => (None, Err(why)),
-                    };
-                    target = dialled;
-                    self.report(Input::Dialed { conn, result }).await?;
-                }
+        let mut next = match self.until_ordered(exchange::read_go(&mut stream, GO_WAIT)).await {
+            Ok(Ok(go)) => self.ask(Input::Go { conn, go }).await?,
+            Ok(Err(_)) => return self.ended(&Flow::default(), EndReason::Reset).await,
+            Err(order) => order,
+        };
+        while let Some(order) = next {
+            next = match order {
+                Order::Resolve { host, port } => match self.until_ordered(resolve(&host, port)).await {
+                    Ok(addresses) => self.ask(Input::Resolved { conn, addresses }).await?,
+                    Err(order) => order,
+                },
+                Order::Dial(addresses) => match self.until_ordered(dial_target(&addresses)).await {
+                    Ok(dialled) => {
+                        let (stream, result) = match dialled {
+                            Ok((stream, address)) => (Some(stream), Ok(address)),
+                            Err(why) => (None, Err(why)),
+                        };
+                        target = stream;
+                        self.ask(Input::Dialed { conn, result }).await?
+                    }
+                    Err(order) => order,
+                },
                 Order::Answer(answer) => {
                     let written = exchange::write(&mut stream, &answer.encode(), GO_WAIT).await;
                     match (written, answer) {
-                        (Ok(()), Answer::Ready { .. }) => {}
+                        (Ok(()), Answer::Ready { .. }) => self.orders.recv().await,
                         // The core has forgotten the connection; a clean end says that the refusal is all there is.
                         (_, Answer::Refused { .. }) => {
                             let _ = timeout(GO_WAIT, stream.shutdown()).await;
@@ -154,7 +161,7 @@ impl Connection {
                     return self.carry(stream, target, &limits).await;
                 }
                 Order::Cut(reason) => return self.ended(&Flow::default(), reason).await,
-            }
+            };
         }
         Ok(())
     }
@@ -195,12 +202,22 @@ impl Connection {
         self.reports.send(input).await.map_err(|_| Over)
     }
 
-    /// Lets go of whatever takes its time as soon as the core drops the connection.
+    /// Reports, and waits for what the core makes of it.
+    async fn ask(&mut self, input: Input) -> Result<Option<Order>, Over> {
+        self.report(input).await?;
+        Ok(self.orders.recv().await)
+    }
+
+    /// Lets go of whatever takes its time as soon as the core drops the connection, which has no inner stream yet.
     async fn unless_dropped<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Over> {
+        self.until_ordered(work).await.map_err(|_| Over)
+    }
+
+    /// Lets go of whatever takes its time as soon as there is an order, and gives that.
+    async fn until_ordered<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Option<Order>> {
         tokio::select! {
             biased;
-            // While something is under way the only order there can be is to end it.
-            _ = self.orders.recv() => Err(Over),
+            order = self.orders.recv() => Err(order),
             done = work => Ok(done),
         }
     }
@@ -248,8 +265,12 @@ async fn dial_target(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr)
     let mut last = "there is no address to dial".to_owned();
     for address in addresses {
         match timeout(each, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => match socket::prepare(&stream) {
-                Ok(()) => return Ok((stream, *address)),
+            Ok(Ok(stream)) => match stream.local_addr().and_then(|local| {
+                socket::prepare(&stream)?;
+                Ok(leads_home(local.ip(), address.ip()))
+            }) {
+                Ok(false) => return Ok((stream, *address)),
+                Ok(true) => last = format!("{address}: {}", ForbiddenAddress::Own),
                 Err(error) => last = format!("{address}: {error}"),
             },
             Ok(Err(error)) => last = format!("{address}: {error}"),
@@ -259,5 +280,24 @@ async fn dial_target(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr)
     Err(last)
 }
 
+/// Whether a connection ends at the device itself, although not by the loopback that a grant may name: what the system
+/// routes home is no other host, whatever the list of own addresses said.
+fn leads_home(local: IpAddr, peer: IpAddr) -> bool {
+    !peer.is_loopback() && local == peer
+}
+
 /// Most addresses of a name that are looked at.
 const ADDRESS_LIMIT: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_loopback_leads_home() {
+        let home = |local: &str, peer: &str| leads_home(local.parse().unwrap(), peer.parse().unwrap());
+        assert!(home("10.0.0.7", "10.0.0.7") && home("fd00::7", "fd00::7"));
+        assert!(!home("10.0.0.7", "10.0.0.8"));
+        assert!(!home("127.0.0.1", "127.0.0.1") && !home("::1", "::1"));
+    }
+}

@@ -1,7 +1,7 @@
 //! The task that owns the core.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use tokio::sync::mpsc;
 
 use super::connection::{self, Connection, Order};
-use super::{QUEUE, Session};
+use super::{Config, QUEUE, Session};
 use crate::label::Cookie;
 use crate::net::clock::{now, until};
 use crate::net::inner;
@@ -30,6 +30,7 @@ pub(super) enum Command {
 pub(super) struct Driver {
     core: Target,
     key: SigningKey,
+    own_addresses: fn() -> Vec<IpAddr>,
     tls: Arc<ServerConfig>,
     /// Where dial-backs go: where the latest control connection leads.
     server: Option<SocketAddr>,
@@ -43,14 +44,24 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(
-        core: Target,
-        key: SigningKey,
+        Config { core, key, own_addresses }: Config,
         commands: mpsc::Receiver<Command>,
         messages: mpsc::Sender<Message>,
     ) -> Self {
         let (reporter, reports) = mpsc::channel(QUEUE);
         let (tls, connections) = (inner::target_config(&key), HashMap::new());
-        Self { core, key, tls, server: None, commands, messages, reports, reporter, connections }
+        Self {
+            core: Target::new(core),
+            key,
+            own_addresses,
+            tls,
+            server: None,
+            commands,
+            messages,
+            reports,
+            reporter,
+            connections,
+        }
     }
 
     /// Runs until every handle is dropped; then every connection closes, because its orders are dropped with `self`.
@@ -88,6 +99,10 @@ impl Driver {
             Input::DialedBack { conn, result: Err(_) }
             | Input::HandshakeFailed { conn, .. }
             | Input::Ended { conn, .. } => drop(self.connections.remove(conn)),
+            // Now addresses are about to be judged.
+            Input::Go { .. } | Input::Resolved { .. } => {
+                self.core.handle_input(now(), Input::OwnAddresses((self.own_addresses)()));
+            }
             _ => {}
         }
         self.core.handle_input(now(), report);

@@ -166,3 +166,46 @@ fn the_same_open_again_changes_nothing() {
     assert!(bench.open(1).is_some());
     assert_eq!(bench.input(Input::Open(open(1))), []);
 }
+
+#[test]
+fn connections_over_the_limit_are_bounded_while_they_wait_to_be_told() {
+    let mut bench = Bench::new();
+    bench.target.config.limits = Limits { connections: 20, ..Limits::default() };
+    bench.grant(&Grant { connections: NonZeroU32::new(1000).unwrap(), ..sample() });
+    let open = |bench: &mut Bench, n| {
+        let Some(conn) = bench.open(n) else { return false };
+        bench.input(Input::DialedBack { conn, result: Ok(()) });
+        bench.input(Input::Handshaken { conn, key: sample().cnf });
+        true
+    };
+    let opened = (0..100).filter(|n| open(&mut bench, *n)).count();
+    assert_eq!(opened, 20 + Limits::default().pending);
+    bench.target.check_counts();
+    assert_eq!(bench.refusal(Input::Go { conn: ConnId(20), go: FIRST }), Refusal::TooMany);
+    assert!(open(&mut bench, 100), "whoever was told makes room");
+}
+
+#[test]
+fn an_address_the_device_got_since_it_connected_is_no_other_host() {
+    let mut bench = Bench::new();
+    assert!(!forbids(&mut bench, 11, "10.9.9.9", &["10.9.9.8"]));
+    assert!(forbids(&mut bench, 12, "10.9.9.9", &["10.9.9.9"]));
+    assert!(forbids(&mut bench, 13, "10.9.9.9", &[]), "the last good list stays");
+    assert!(!forbids(&mut bench, 14, "10.9.9.9", &["10.9.9.8"]));
+    assert!(forbids(&mut bench, 15, "10.1.2.3", &["10.9.9.8"]), "the server's stay forbidden");
+}
+
+/// Whether grant `n`, to `host`, ends in a refusal while the device says that it has the addresses `own`.
+fn forbids(bench: &mut Bench, n: u8, host: &str, own: &[&str]) -> bool {
+    bench.grant(&Grant { id: GrantId::new([n; 16]), ..to(host) });
+    let outputs = bench.input(Input::Open(Open { grant: vec![n; 16].into(), ..open(n.into()) }));
+    let [Output::DialBack { conn, .. }] = outputs[..] else { panic!("{outputs:?}") };
+    bench.input(Input::DialedBack { conn, result: Ok(()) });
+    bench.input(Input::Handshaken { conn, key: sample().cnf });
+    bench.input(Input::OwnAddresses(own.iter().map(|text| text.parse().unwrap()).collect()));
+    match &bench.input(Input::Go { conn, go: FIRST })[..] {
+        [Output::Answer { answer: Answer::Refused { reason: Refusal::Forbidden, .. }, .. }, ..] => true,
+        [Output::Dial { .. }] => false,
+        outputs => panic!("{outputs:?}"),
+    }
+}

@@ -1,6 +1,7 @@
 //! When connections end from the target's side.
 
 use super::*;
+use crate::target::config::SLACK;
 
 #[test]
 fn every_stage_has_its_time() {
@@ -15,10 +16,12 @@ fn every_stage_has_its_time() {
         assert!(matches!(&outputs[0], Output::Answer { answer, .. } if *answer == refused), "{outputs:?}");
     };
     bench.verified(2);
-    late(&mut bench, GO_WAIT);
+    assert_eq!(bench.wait(GO_WAIT), [], "the driver gives up first, and says why");
+    late(&mut bench, SLACK);
     let conn = bench.verified(3);
     bench.input(Input::Go { conn, go: FIRST });
-    late(&mut bench, RESOLVE_WAIT);
+    assert_eq!(bench.wait(RESOLVE_WAIT), []);
+    late(&mut bench, SLACK);
 }
 
 #[test]

@@ -63,3 +63,24 @@ fn kept_records_are_bounded_and_sent_as_fast_as_they_are_confirmed() {
     }
     assert_eq!((confirmed, bench.target.unconfirmed()), (100, 0));
 }
+
+#[test]
+fn a_record_left_out_on_the_way_is_sent_again_without_a_reconnect() {
+    let mut bench = Bench::new();
+    bench.target.config.limits.records = 100;
+    bench.grant(&Grant { connections: NonZeroU32::new(1000).unwrap(), ..sample() });
+    for n in 0..50 {
+        let conn = bench.verified(n);
+        bench.input(Input::Ended { conn, end: END });
+    }
+    assert_eq!(bench.wait(CONFIRM_WAIT - Duration::from_millis(1)), [], "each may still be confirmed");
+    let mut cookies: VecDeque<_> =
+        bench.wait(Duration::from_millis(1)).into_iter().filter_map(signed_cookie).collect();
+    assert_eq!(cookies.len(), 32);
+    while let Some(cookie) = cookies.pop_front() {
+        let recorded = Recorded { cookie: cookie.as_bytes().to_vec().into() };
+        cookies.extend(bench.input(Input::Recorded(recorded)).into_iter().filter_map(signed_cookie));
+    }
+    assert_eq!(bench.target.unconfirmed(), 0);
+    assert_eq!(bench.wait(CONFIRM_WAIT), []);
+}
