@@ -209,8 +209,12 @@ impl Agent {
     async fn discover(&mut self) -> Result<(), DiscoveryError> {
         let (keys, servers) = discovery::ask(&self.device).await?;
         self.take_keys(&keys).await?;
-        let _ = discovery::take_servers(&mut self.directory, &self.folder, &servers)?;
-        Ok(())
+        self.take_servers(&servers)
+    }
+
+    fn take_servers(&mut self, servers: &Signed) -> Result<(), DiscoveryError> {
+        let now = self.clock.unix(Instant::now(), SystemTime::now());
+        discovery::take_servers(&mut self.directory, &self.folder, servers, now).map(|_| ())
     }
 
     async fn take_keys(&mut self, keys: &Signed) -> Result<(), DiscoveryError> {

@@ -1,6 +1,7 @@
 //! The device's clock beside the server's: a certificate that fails by time may mean that a clock is wrong.
 //!
-//! Nothing is decided by this; it finds the words for people. An agent never enrols again by itself.
+//! It finds the words for people, and tells a server list that was signed in the future; an agent never enrols again
+//! by itself.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,9 +33,18 @@ impl ServerClock {
 
     /// How far `wall`, this device's clock at `now`, is from the server's, if that was ever told.
     pub fn skew(&self, now: Instant, wall: SystemTime) -> Option<Skew> {
+        Some(Skew::between(wall, self.server(now)?))
+    }
+
+    /// The server's clock at `now`, Unix seconds; `wall`, this device's own, while none was ever told.
+    pub fn unix(&self, now: Instant, wall: SystemTime) -> u64 {
+        let device = || wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.server(now).unwrap_or_else(device)
+    }
+
+    fn server(&self, now: Instant) -> Option<u64> {
         let (then, unix) = self.told?;
-        let server = unix.saturating_add(now.saturating_duration_since(then).as_secs());
-        Some(Skew::between(wall, server))
+        Some(unix.saturating_add(now.saturating_duration_since(then).as_secs()))
     }
 }
 

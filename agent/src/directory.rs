@@ -1,7 +1,7 @@
 //! What the agent knows of its fabric: the newest key set and server list that pass, and which server to dial.
 //!
 //! Blobs come from discovery, from a control connection and from the disk; all take this way in, and none that is
-//! older than what is known replaces it.
+//! older than what is known replaces it, unless what is known comes from the future.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -94,16 +94,22 @@ impl Directory {
         }
     }
 
-    /// Takes a server list if a directory key of the known key set signed it and it is newer.
+    /// Takes a server list if a directory key of the known key set signed it and it is newer; `now` is the server's
+    /// clock, Unix seconds.
+    ///
+    /// One known that was signed in the future gives way to any: a server whose clock was ahead for a while would
+    /// otherwise keep its agents from every list to come.
     ///
     /// # Errors
     /// [`DirectoryError`]; what is known stays.
-    pub fn take_servers(&mut self, signed: &Signed) -> Result<Taken, DirectoryError> {
+    pub fn take_servers(&mut self, signed: &Signed, now: u64) -> Result<Taken, DirectoryError> {
         let keys = self.keys.as_ref().ok_or(DirectoryError::NoKeys)?;
         let list = ServerList::verify(signed, self.fabric, keys)?;
         let offered = list.issued;
         match self.servers.as_ref().map(|list| list.issued) {
-            Some(known) if known > offered => Err(DirectoryError::OlderServers { known, offered }),
+            Some(known) if known > offered && known <= now.saturating_add(AHEAD) => {
+                Err(DirectoryError::OlderServers { known, offered })
+            }
             Some(known) if known == offered => Ok(Taken::Known),
             _ => {
                 self.servers = Some(list);
@@ -173,6 +179,9 @@ fn weighted(servers: &[&Server], random: &mut Random) -> usize {
     };
     weights.map(falls).position(|here| here).unwrap_or(0)
 }
+
+/// Seconds that clocks of servers may be apart.
+const AHEAD: u64 = 300;
 
 /// Servers dialled in one attempt: enough to get round a failed rack, few enough to reach the back-off soon.
 const CANDIDATE_LIMIT: usize = 8;

@@ -58,7 +58,7 @@ pub fn take_keys(directory: &mut Directory, folder: &Folder, keys: &Signed) -> R
     Ok(taken)
 }
 
-/// Takes a server list into `directory` and stores it when it is newer.
+/// Takes a server list into `directory` and stores it when it is newer; `now` is the server's clock, Unix seconds.
 ///
 /// # Errors
 /// [`DiscoveryError::Refused`] or [`DiscoveryError::State`].
@@ -66,8 +66,9 @@ pub fn take_servers(
     directory: &mut Directory,
     folder: &Folder,
     servers: &Signed,
+    now: u64,
 ) -> Result<Taken, DiscoveryError> {
-    let taken = directory.take_servers(servers)?;
+    let taken = directory.take_servers(servers, now)?;
     if taken == Taken::Newer {
         folder.save_servers(servers)?;
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Agent, AgentError, NoSession};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
-use crate::discovery::{self, DiscoveryError};
+use crate::discovery::DiscoveryError;
 use crate::status::{BUILD, Connection, unix_now};
 use crate::{backoff, platform};
 
@@ -85,9 +85,7 @@ impl Agent {
     async fn message(&mut self, message: Message) -> Result<(), AgentError> {
         let taken = match self.tunnels.receive(message).await? {
             Some(Message::Keys(keys)) => self.take_keys(&keys).await,
-            Some(Message::Servers(servers)) => {
-                discovery::take_servers(&mut self.directory, &self.folder, &servers).map(|_| ())
-            }
+            Some(Message::Servers(servers)) => self.take_servers(&servers),
             _ => Ok(()),
         };
         match taken {

@@ -18,7 +18,7 @@ use crate::directory::{Candidate, Directory};
 use crate::discovery;
 use crate::random::Random;
 use crate::state::{Device, Folder};
-use crate::status::{Connection, Status};
+use crate::status::{Connection, Status, unix_now};
 
 /// Every step, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -166,7 +166,7 @@ impl Checkup<'_> {
         }
         let asked = discovery::ask(device).await.and_then(|(keys, servers)| {
             let _ = directory.take_keys(&keys)?;
-            let _ = directory.take_servers(&servers)?;
+            let _ = directory.take_servers(&servers, unix_now())?;
             Ok(())
         });
         match asked {

@@ -16,11 +16,24 @@ fn newer_blobs_replace_older_ones_and_never_the_other_way_round() {
     assert_eq!(directory.take_keys(&fabric.keys(2)), Ok(Taken::Known));
     assert_eq!(directory.take_keys(&fabric.keys(1)), Err(DirectoryError::OlderKeys { known: 2, offered: 1 }));
     assert_eq!(directory.key_version(), 2);
-    assert_eq!(directory.take_servers(&fabric.servers(20, &[])), Ok(Taken::Newer));
-    assert_eq!(directory.take_servers(&fabric.servers(20, &[])), Ok(Taken::Known));
+    assert_eq!(directory.take_servers(&fabric.servers(20, &[]), NOW), Ok(Taken::Newer));
+    assert_eq!(directory.take_servers(&fabric.servers(20, &[]), NOW), Ok(Taken::Known));
     assert_eq!(
-        directory.take_servers(&fabric.servers(19, &[])),
+        directory.take_servers(&fabric.servers(19, &[]), NOW),
         Err(DirectoryError::OlderServers { known: 20, offered: 19 })
+    );
+}
+
+#[test]
+fn a_list_from_the_future_keeps_no_agent_from_the_next_one() {
+    let fabric = Fabric::new();
+    let mut directory = fabric.directory();
+    let _ = directory.take_keys(&fabric.keys(1)).unwrap();
+    assert_eq!(directory.take_servers(&fabric.servers(NOW + 86_400, &[]), NOW), Ok(Taken::Newer));
+    assert_eq!(directory.take_servers(&fabric.servers(NOW, &[]), NOW), Ok(Taken::Newer));
+    assert_eq!(
+        directory.take_servers(&fabric.servers(NOW - 1, &[]), NOW),
+        Err(DirectoryError::OlderServers { known: NOW, offered: NOW - 1 })
     );
 }
 
@@ -28,14 +41,14 @@ fn newer_blobs_replace_older_ones_and_never_the_other_way_round() {
 fn blobs_of_another_root_change_nothing() {
     let (fabric, other) = (Fabric::new(), Fabric::new());
     let mut directory = fabric.directory();
-    assert_eq!(directory.take_servers(&fabric.servers(1, &[])), Err(DirectoryError::NoKeys));
+    assert_eq!(directory.take_servers(&fabric.servers(1, &[]), NOW), Err(DirectoryError::NoKeys));
     assert_eq!(
         directory.take_keys(&other.keys(9)),
         Err(DirectoryError::Keys(KeySetError::Signature(BadSignature)))
     );
     let _ = directory.take_keys(&fabric.keys(1)).unwrap();
     assert_eq!(
-        directory.take_servers(&other.servers(9, &[])),
+        directory.take_servers(&other.servers(9, &[]), NOW),
         Err(DirectoryError::Servers(ServerListError::Signature(BadSignature)))
     );
     assert_eq!((directory.key_version(), directory.servers()), (1, None));
@@ -83,6 +96,8 @@ fn addresses_are_written_as_they_are_dialled() {
     );
 }
 
+const NOW: u64 = 1_700_000_000;
+
 struct Fabric {
     id: FabricId,
     root: SigningKey,
@@ -102,7 +117,7 @@ impl Fabric {
     fn knowing(&self, servers: &[Server]) -> Directory {
         let mut directory = self.directory();
         let _ = directory.take_keys(&self.keys(1)).unwrap();
-        let _ = directory.take_servers(&self.servers(1, servers)).unwrap();
+        let _ = directory.take_servers(&self.servers(1, servers), NOW).unwrap();
         directory
     }
 

@@ -46,7 +46,10 @@ impl Folder {
         }
     }
 
-    fn open_lock(&self, options: &OpenOptions) -> Result<File, StateError> {
+    /// Follows no link and waits for no pipe: root enrols in a folder whose files are a service account's.
+    fn open_lock(&self, options: &mut OpenOptions) -> Result<File, StateError> {
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
         options.open(self.file(LOCK)).map_err(|error| self.io(error))
     }
 

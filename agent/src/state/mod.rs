@@ -26,6 +26,7 @@ pub use device::Device;
 pub use lock::Lock;
 
 use crate::directory::{Directory, Taken};
+use crate::status::unix_now;
 
 /// A state folder.
 #[derive(Debug, Clone)]
@@ -107,7 +108,7 @@ impl Folder {
     pub fn directory(&self, device: &Device) -> Result<Directory, StateError> {
         let mut directory = Directory::new(device.trust.fabric(), device.trust.root_key()?);
         let keys = self.signed(KEYS).map(|keys| directory.take_keys(&keys));
-        let servers = self.signed(SERVERS).map(|servers| directory.take_servers(&servers));
+        let servers = self.signed(SERVERS).map(|servers| directory.take_servers(&servers, unix_now()));
         for (file, taken) in [(KEYS, keys), (SERVERS, servers)] {
             match taken {
                 Some(Ok(Taken::Newer)) => {}

@@ -32,3 +32,15 @@ fn a_folder_without_identity_says_so() {
     assert!(!folder.is_enrolled());
     assert!(matches!(folder.device(), Err(StateError::NotEnrolled(_))));
 }
+
+#[test]
+fn a_lock_that_is_a_link_is_not_followed() {
+    let place = tempfile::tempdir().unwrap();
+    let victim = place.path().join("victim");
+    fs::write(&victim, b"of somebody else").unwrap();
+    let folder = Folder::new(place.path().join("agent"));
+    fs::create_dir(folder.path()).unwrap();
+    std::os::unix::fs::symlink(&victim, folder.path().join("lock")).unwrap();
+    assert!(matches!(folder.lock(), Err(StateError::Io { .. })));
+    assert_eq!(fs::read(&victim).unwrap(), b"of somebody else");
+}
