@@ -79,3 +79,6 @@ impl EndReason {
         }
     }
 }
+
+/// The longest life of a dial-back that waits for its initiator, equally at relay and target.
+pub const SPARE_LIFE: Duration = Duration::from_secs(30);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use klnet_wire::id::ServerId;
 
+pub use crate::pair::SPARE_LIFE;
+
 /// What a relay is made with.
 #[derive(Clone)]
 pub struct Config {
@@ -64,9 +66,6 @@ impl fmt::Debug for Config {
         f.debug_struct("Config").field("audience", audience).field("limits", limits).finish_non_exhaustive()
     }
 }
-
-/// A dial-back nobody needed is closed after this long.
-pub const SPARE_LIFE: Duration = Duration::from_secs(30);
 
 /// An initiator waits this long for a dial-back.
 pub const INITIATOR_WAIT: Duration = Duration::from_secs(10);

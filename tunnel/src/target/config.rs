@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use klnet_wire::id::{DeviceId, TenantId};
 
+pub use crate::pair::SPARE_LIFE;
 use crate::policy::TargetPolicy;
 
 /// What a target is made with.
@@ -55,9 +56,6 @@ impl fmt::Debug for Config {
             .finish_non_exhaustive()
     }
 }
-
-/// The longest life of a dial-back that waits for its initiator.
-pub const SPARE_LIFE: Duration = Duration::from_secs(30);
 
 /// The inner handshake of an initiator joined at the last moment is done within this.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
