@@ -1,5 +1,8 @@
 //! Access to a target: holds a grant, and asks for another when that one is over.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::args::Options;
 use super::failure::Failure;
-use super::target::{PortTarget, Target};
+use super::target::{PortTarget, Target, TargetError};
 use crate::blob::Blob;
 use crate::grant::Host;
 use crate::net::initiator::{Connection, Initiator};
@@ -127,6 +130,34 @@ impl Source {
     }
 }
 
+/// Takes the blob off standard input, if that is where it comes from.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn or_read(target: Target) -> Result<Target, Failure> {
+    if target != Target::StandardInput {
+        return Ok(target);
+    }
+    // Not by `Stdin`, which reads ahead: what follows the blob belongs to the command that is run.
+    let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(Failure::Input)?;
+    let line = read_line(&mut File::from(input)).map_err(Failure::Input)?;
+    Ok(Target::Blob(Box::new(line.parse().map_err(TargetError::Blob)?)))
+}
+
+/// Reads a line and not a byte more.
+fn read_line(input: &mut impl Read) -> io::Result<String> {
+    let mut line = Vec::new();
+    #[allow(clippy::unbuffered_bytes, reason = "a buffer would take what follows the line")]
+    for byte in input.take(LINE_LIMIT).bytes() {
+        match byte? {
+            b'\n' => break,
+            byte => line.push(byte),
+        }
+    }
+    // Bytes that are no text are no blob either.
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
 /// Where the operator's profile is.
 pub(super) fn profile_path(options: &Options) -> Result<PathBuf, Failure> {
     options.profile.clone().or_else(Profile::default_path).ok_or(Failure::NoProfile)
@@ -141,11 +172,28 @@ fn profile(options: &Options) -> Result<Profile, Failure> {
 }
 
 fn request(target: &PortTarget, key: &SigningKey) -> Result<GrantRequest, Failure> {
-    let port = target.port.ok_or(super::target::TargetError::Port)?;
+    let port = target.port.ok_or(TargetError::Port)?;
     let host = (target.host != Host::Device).then(|| target.host.to_string());
     let cnf = Some(BASE64URL_NOPAD.encode(key.public().as_bytes()));
     Ok(GrantRequest { device: target.device.clone(), port, host, r#for: None, cnf })
 }
 
+/// Longest line that may hold a blob, in bytes.
+const LINE_LIMIT: u64 = 8192;
+
 /// A connection that has waited longer may have met a login timeout of its service.
 const FRESH: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_the_blobs_line_is_left_for_the_command() {
+        let mut input = &b"klt1.CpoB\nSELECT 1;\n"[..];
+        assert_eq!(read_line(&mut input).unwrap(), "klt1.CpoB");
+        assert_eq!(input, b"SELECT 1;\n");
+        assert_eq!(read_line(&mut &b"without an end"[..]).unwrap(), "without an end");
+        assert_eq!(read_line(&mut io::repeat(b'x')).unwrap().len(), 8192);
+    }
+}

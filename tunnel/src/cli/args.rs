@@ -28,26 +28,45 @@ pub(super) struct Args {
     pub(super) local: Option<u16>,
 
     #[command(flatten)]
-    pub(super) options: Options,
+    pub(super) show: Show,
+
+    /// The operator's profile [default: ~/.config/klnet/default.profile]
+    #[arg(long, global = true, value_name = "FILE", env = "KLNET_PROFILE", hide_env_values = true)]
+    pub(super) profile: Option<PathBuf>,
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Options {
-    /// The operator's profile [default: ~/.config/klnet/default.profile]
-    #[arg(long, global = true, value_name = "FILE", env = "KLNET_PROFILE")]
-    pub(super) profile: Option<PathBuf>,
-
+/// What goes with a local port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
+pub(super) struct Show {
     /// Accept connections of every local user, not only this one
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub(super) any_user: bool,
 
     /// Print one JSON object per line for every event
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub(super) json: bool,
 
     /// Print nothing but failures
-    #[arg(long, short, global = true)]
+    #[arg(long, short)]
     pub(super) quiet: bool,
+}
+
+/// What was chosen, wherever on the command line.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) profile: Option<PathBuf>,
+    pub(super) show: Show,
+}
+
+impl Show {
+    /// What was said before the subcommand or behind it.
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self {
+            any_user: self.any_user || other.any_user,
+            json: self.json || other.json,
+            quiet: self.quiet || other.quiet,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,12 +86,17 @@ pub(super) enum Command {
         /// The command and its arguments
         #[arg(required = true, last = true, value_name = "CMD")]
         command: Vec<OsString>,
+        #[command(flatten)]
+        show: Show,
     },
     /// Join standard input and output to the target, as OpenSSH's ProxyCommand does
     Stdio {
         /// What to reach; the variable keeps a blob out of the list of processes
         #[arg(env = TARGET_VARIABLE, hide_env_values = true)]
         target: String,
+        /// Print nothing but failures
+        #[arg(long, short)]
+        quiet: bool,
     },
     /// Print a completion script for a shell
     Completions {
@@ -120,12 +144,25 @@ mod tests {
 
     #[test]
     fn what_follows_the_target_of_ssh_is_passed_on() {
-        let args = parse(&["--quiet", "ssh", "root@web-7:22", "-L", "80:x:80", "--", "ls", "-l"]).unwrap();
-        assert!(args.options.quiet);
+        let args = parse(&["ssh", "root@web-7:22", "-L", "80:x:80", "--", "ls", "-l"]).unwrap();
         let Some(Command::Ssh { target, args }) = args.command else { panic!("not ssh") };
         assert_eq!(target, "root@web-7:22");
         assert_eq!(args.first().unwrap(), "-L");
         assert_eq!(args.last().unwrap(), "-l");
+    }
+
+    #[test]
+    fn a_subcommand_offers_only_what_it_reads() {
+        let mut command = Args::command();
+        command.build();
+        let offered = |name: &str| {
+            let command = command.find_subcommand(name).unwrap();
+            ["any-user", "json", "quiet", "local"]
+                .map(|option| command.get_arguments().any(|argument| argument.get_long() == Some(option)))
+        };
+        assert_eq!(offered("ssh"), [false; 4]);
+        assert_eq!(offered("stdio"), [false, false, true, false]);
+        assert_eq!(offered("run"), [true, true, true, false]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Target(_) => USAGE,
             Self::Api(ApiError::Refused { .. }) => REFUSED,
-            Self::Api(ApiError::Dial(_) | ApiError::Timeout(_)) => UNREACHABLE,
+            Self::Api(ApiError::Dial(_) | ApiError::Timeout(_) | ApiError::Broken(_)) => UNREACHABLE,
             Self::Connect(ConnectError::Unreachable { .. } | ConnectError::NoAnswer(_)) => UNREACHABLE,
             Self::Connect(_) => REFUSED,
             _ => FAILED,
@@ -63,3 +63,14 @@ pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
 pub(super) const REFUSED: u8 = 3;
 pub(super) const UNREACHABLE: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_breaks_off_was_not_reached() {
+        assert_eq!(Failure::from(ApiError::Broken(String::new())).exit_code(), UNREACHABLE);
+        assert_eq!(Failure::from(TargetError::Device).exit_code(), USAGE);
+    }
+}

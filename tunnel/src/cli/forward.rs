@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::access::Access;
+use super::access::{self, Access};
 use super::args::Options;
 use super::failure::Failure;
 use super::owner::Admission;
@@ -23,10 +23,7 @@ use crate::pair::{EndReason, PairLimits};
 /// Opens the port and serves it until the user ends it.
 pub(super) async fn main(target: Target, local: Option<u16>, options: &Options) -> Result<ExitCode, Failure> {
     let forward = Forward::open(target, local, options).await?;
-    tokio::select! {
-        () = forward.serve() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    forward.serve_until(tokio::signal::ctrl_c()).await.map_err(Failure::Runtime)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,11 +45,11 @@ struct Shared {
 impl Forward {
     /// Gets the grant and opens the port.
     pub(super) async fn open(target: Target, local: Option<u16>, options: &Options) -> Result<Self, Failure> {
-        let target = target.or_read()?;
+        let target = access::or_read(target)?;
         let access = Access::open(&target, options).await?;
         let (v4, v6, port) = listen(local).await?;
         access.begin().await?;
-        let admission = if options.any_user { Admission::AnyUser } else { Admission::SameUser };
+        let admission = if options.show.any_user { Admission::AnyUser } else { Admission::SameUser };
         let status = Status::new(target.to_string(), options);
         let addresses = [Some(&v4), v6.as_ref()].into_iter().flatten();
         let addresses: Vec<_> = addresses.filter_map(|listener| listener.local_addr().ok()).collect();
@@ -65,8 +62,20 @@ impl Forward {
         self.port
     }
 
+    /// Accepts connections until something else is done, and gives that; leaves no live line behind.
+    pub(super) async fn serve_until<T>(self, done: impl Future<Output = T>) -> T {
+        let shared = self.shared.clone();
+        let result = tokio::select! {
+            result = done => result,
+            () = self.serve() => unreachable!("a port is served for ever"),
+        };
+        // Connections that are open hold on to the status: it would not go by itself.
+        shared.status.clear();
+        result
+    }
+
     /// Accepts connections for ever.
-    pub(super) async fn serve(self) {
+    async fn serve(self) {
         let Self { v4, v6, port: _, shared } = self;
         let ticking = async {
             let mut tick = tokio::time::interval(Duration::from_secs(1));

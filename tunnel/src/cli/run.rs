@@ -25,10 +25,16 @@ pub(super) async fn main(
     let (program, arguments) = words.split_first().ok_or(Failure::Usage("CMD is missing".into()))?;
     let failed = |error| Failure::Program { program: program.to_string_lossy().into_owned(), error };
     let mut child = Command::new(program).args(arguments).spawn().map_err(failed)?;
-    let status = tokio::select! {
-        status = child.wait() => status.map_err(failed)?,
-        () = forward.serve() => unreachable!("a port is served for ever"),
+    // The command shares the terminal: an interrupt is its own to handle, and its exit code says what came of it.
+    let ended = async {
+        loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
     };
+    let status = forward.serve_until(ended).await.map_err(failed)?;
     Ok(exit_code(status))
 }
 

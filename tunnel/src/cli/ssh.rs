@@ -6,7 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 
 use tokio::process::Command;
 
-use super::access::profile_path;
+use super::access::{or_read, profile_path};
 use super::args::{Options, TARGET_VARIABLE};
 use super::failure::{FAILED, Failure};
 use super::target::Target;
@@ -19,7 +19,7 @@ pub(super) async fn main(
     options: &Options,
     program: &OsStr,
 ) -> Result<ExitCode, Failure> {
-    let mut target = target.or_read()?;
+    let mut target = or_read(target)?;
     if let Target::Port(target) = &mut target {
         target.port.get_or_insert(SSH_PORT);
     }

@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::access::Terms;
-use super::args::Options;
+use super::args::{Options, Show};
 use crate::net::initiator::Connection;
 use crate::net::mover::Flow;
 use crate::pair::{EndReason, PairEnd};
@@ -43,9 +43,9 @@ struct Tally {
 
 impl Status {
     pub(super) fn new(target: String, options: &Options) -> Self {
-        let output = match options {
-            Options { json: true, .. } => Output::Json,
-            Options { quiet: true, .. } => Output::Quiet,
+        let output = match options.show {
+            Show { json: true, .. } => Output::Json,
+            Show { quiet: true, .. } => Output::Quiet,
             _ if std::io::stderr().is_terminal() => Output::Terminal(live_line()),
             _ => Output::Plain,
         };
@@ -135,20 +135,19 @@ impl Status {
         }
     }
 
+    /// Leaves the terminal as it was; connections that still end say no more.
+    pub(super) fn clear(&self) {
+        if let Output::Terminal(line) = &self.output {
+            line.finish_and_clear();
+        }
+    }
+
     fn json(&self, event: serde_json::Value) {
         say(&event.to_string());
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Status {
-    fn drop(&mut self) {
-        if let Output::Terminal(line) = &self.output {
-            line.finish_and_clear();
-        }
     }
 }
 

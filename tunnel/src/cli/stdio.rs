@@ -41,7 +41,7 @@ pub(super) async fn main(target: Target, options: &Options) -> Result<ExitCode, 
     match reason {
         EndReason::Finished => Ok(ExitCode::SUCCESS),
         _ => {
-            if !options.quiet {
+            if !options.show.quiet {
                 eprintln!("klsctunnel: the connection to {target} was cut");
             }
             Ok(ExitCode::from(FAILED))

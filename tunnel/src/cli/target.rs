@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::blob::{Blob, BlobError, PREFIX};
-use crate::cli::failure::Failure;
 use crate::grant::{Host, NotAHost};
 
 /// What a TARGET says.
@@ -42,21 +41,6 @@ pub(super) enum TargetError {
     Port,
     #[error("the host in TARGET is {0}; an IPv6 address stands in brackets")]
     Host(#[from] NotAHost),
-}
-
-impl Target {
-    /// Takes the blob off standard input, if that is where it comes from.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub(super) fn or_read(self) -> Result<Self, Failure> {
-        if self != Self::StandardInput {
-            return Ok(self);
-        }
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map_err(Failure::Input)?;
-        Ok(Self::Blob(Box::new(line.parse().map_err(TargetError::Blob)?)))
-    }
 }
 
 impl FromStr for Target {

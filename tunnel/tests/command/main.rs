@@ -83,6 +83,15 @@ async fn a_command_is_run_with_the_local_port() {
 }
 
 #[tokio::test]
+async fn what_follows_a_blob_on_standard_input_is_the_commands() {
+    let (bench, echo) = (Bench::new().await, Echo::start().await);
+    let command = bench.command(&["--quiet", "run", "-", "--", "bash", "-c", "cat; echo {port} >&2"]);
+    let input = format!("{}\nSELECT 1;\n", bench.world.blob(echo.port).await);
+    let output = with_input(command, input.as_bytes()).await;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "SELECT 1;\n");
+}
+
+#[tokio::test]
 async fn ssh_runs_with_this_program_as_its_proxy() {
     let (bench, echo) = (Bench::new().await, Echo::start().await);
     // In place of OpenSSH: shows what it was given, then runs its ProxyCommand as ssh does, by a shell.
@@ -124,7 +133,7 @@ async fn events_are_json_when_asked_for() {
 #[tokio::test]
 async fn exit_codes_say_whose_fault_it_was() {
     let (bench, echo) = (Bench::new().await, Echo::start().await);
-    for usage in [&[][..], &["web-7"], &["web-7:0"], &["klt1.x"], &["--no-such-option", "web-7:1"]] {
+    for usage in [&[][..], &["web-7"], &["web-7:0"], &["klt1.x"], &["--json", "ssh", "web-7"]] {
         assert_eq!(bench.exit_code(usage).await, 2, "{usage:?}");
     }
     let blob = bench.world.blob(echo.port).await;
