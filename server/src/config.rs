@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use klnet_tunnel::grant::Host;
 use serde::Deserialize;
 
-use crate::units::{duration, ports};
+use crate::units::{duration, ports, print_duration};
 
 /// What a server runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +108,11 @@ impl Config {
             tunnel_idle: mistakes.or("tunnel_idle", raw.tunnel_idle, TUNNEL_IDLE, duration),
         };
         mistakes.expect("hosts", !config.hosts.is_empty(), "names no host");
+        for host in config.hosts.iter().filter(|host| Host::parse(host).is_err()) {
+            mistakes
+                .0
+                .push(format!("hosts: {host:?} is neither a DNS name nor an address (without brackets)"));
+        }
         let session = Duration::from_secs(1)..=klnet_tunnel::grant::SESSION_LIMIT;
         mistakes.expect(
             "tunnel_session",
@@ -118,6 +124,33 @@ impl Config {
             true => Ok(config),
             false => Err(ConfigError(mistakes.0)),
         }
+    }
+
+    /// The configuration as a file would say it, every key with its value.
+    pub fn to_toml(&self) -> String {
+        let ports = |ports: &[u16]| match ports {
+            [first, .., last] => format!("{first}-{last}"),
+            [only] => only.to_string(),
+            [] => String::new(),
+        };
+        let metrics =
+            self.metrics.map_or("# metrics = \"127.0.0.1:9464\"".into(), |at| format!("metrics = \"{at}\""));
+        format!(
+            "state = {:?}\nhosts = {:?}\nbind = \"{}\"\nhttps_port = {}\nagent_ports = \"{}\"\ntunnel_ports = \"{}\"\n\
+             {metrics}\nheartbeat_min = \"{}\"\nheartbeat_max = \"{}\"\nreconnect_window = \"{}\"\n\
+             tunnel_session = \"{}\"\ntunnel_idle = \"{}\"\n",
+            self.state,
+            self.hosts,
+            self.bind,
+            self.https_port,
+            ports(&self.agent_ports),
+            ports(&self.tunnel_ports),
+            print_duration(self.heartbeat.0),
+            print_duration(self.heartbeat.1),
+            print_duration(self.reconnect_window),
+            print_duration(self.tunnel_session),
+            print_duration(self.tunnel_idle),
+        )
     }
 
     /// The heartbeat for a fleet of this size: about [`HEARTBEATS_PER_SECOND`] reach the server.
@@ -200,10 +233,20 @@ mod tests {
 
     #[test]
     fn every_mistake_is_told_at_once() {
-        let wrong = "bind = 'x'\nagent_ports = '9-1'\nheartbeat_min = '5'\ntunnel_idle = '0s'\nhosts = []";
+        let wrong =
+            "bind = 'x'\nagent_ports = '9-1'\nheartbeat_min = '5'\ntunnel_idle = '0s'\nhosts = ['[::1]']";
         let error = Config::parse(wrong).unwrap_err().to_string();
         for key in ["bind", "agent_ports", "heartbeat_min", "tunnel_idle", "hosts"] {
             assert!(error.contains(key), "{key} in {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_the_same_configuration() {
+        let text = "agent_ports = '23100-23107'\nheartbeat_min = '1500ms'\nmetrics = '127.0.0.1:9464'\ntunnel_session = '2h'";
+        for text in ["", text] {
+            let config = Config::parse(text).unwrap();
+            assert_eq!(Config::parse(&config.to_toml()), Ok(config));
         }
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `root.key` | signs the issuing authority and the key set | yes, at once |
 //! | `root.pem`, `authority.pem`, `authority.key` | issue servers, devices and operators | no |
-//! | `server.pem`, `server.key` | this server's own certificate, made anew when it must be | no |
+//! | `server.pem`, `server.key`, `server.hosts` | this server's own certificate, made anew when it must be | no |
 //! | `grant.key`, `directory.key` | sign grants and server lists | no |
 //! | `keys.signed` | the key set, signed by the root | no |
 //! | `fabric.json` | identifiers of tenant and server | no |
@@ -93,7 +93,7 @@ impl Fabric {
     /// # Errors
     /// [`FabricError::Exists`] when there is one, or what the file system says.
     pub fn init(folder: &Path, now: SystemTime) -> Result<Self, FabricError> {
-        if folder.join(NAMES).exists() || folder.join(ROOT).exists() {
+        if folder.join(NAMES).exists() {
             return Err(FabricError::Exists(folder.to_owned()));
         }
         let (root_key, authority_key) = (SigningKey::generate_p256(), SigningKey::generate_p256());

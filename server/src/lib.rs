@@ -35,6 +35,8 @@ pub mod directory;
 pub mod fabric;
 #[cfg(feature = "net")]
 pub mod fleet;
+#[cfg(feature = "net")]
+mod harmless;
 pub mod invitation;
 #[cfg(feature = "net")]
 pub mod metrics;

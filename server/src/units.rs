@@ -28,6 +28,16 @@ pub fn duration(text: &str) -> Result<Duration, NotADuration> {
     millis.map(Duration::from_millis).ok_or_else(bad)
 }
 
+/// Writes a duration in the largest unit that has it whole.
+pub fn print_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+    match units.into_iter().find(|(_, unit)| millis != 0 && millis % unit == 0) {
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None => format!("{millis}ms"),
+    }
+}
+
 /// Text that is no list of ports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a port or range of at most {RANGE_LIMIT} ports, such as 23100 or 23100-23107")]
@@ -64,6 +74,9 @@ mod tests {
     fn durations_have_a_number_and_a_unit() {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        for text in ["0ms", "1500ms", "59s", "90m", "23h", "7d"] {
+            assert_eq!(print_duration(duration(text).unwrap()), text);
+        }
         for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "5w", "99999999999999999999s", "99999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -7,7 +7,6 @@
 //! An idle connection waits for its next header, so the header's deadline is also the one of idleness.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,11 +19,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use klnet_tunnel::net::accept::Acceptor;
 use klnet_wire::identity::Principal;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -61,21 +61,17 @@ pub async fn serve(
 ) {
     let service = Connection { tls: tls.into(), router, shutdown: shutdown.clone() };
     let mut connections = Connections { limits, tasks: JoinSet::new(), sources: HashMap::new() };
-    let mut outage = Outage::default();
+    let mut acceptor = Acceptor::new(listener);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.tasks.join_next_with_id() => connections.forget(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => {
-                    outage.over();
-                    connections.admit(address, |address| service.clone().run(stream, address));
-                }
-                Err(error) => outage.wait(error).await,
-            },
+            (stream, address) = acceptor.accept() => {
+                connections.admit(address, |address| service.clone().run(stream, address));
+            }
         }
     }
-    drop(listener);
+    drop(acceptor);
     connections.drain().await;
 }
 
@@ -185,39 +181,6 @@ fn principal(stream: &TlsStream<TcpStream>) -> Option<Principal> {
     Principal::named_in(tls.peer_certificates()?.first()?)
 }
 
-/// A time in which the system gives no more sockets, most likely for want of descriptors.
-#[derive(Default)]
-struct Outage {
-    warned: Option<Instant>,
-}
-
-impl Outage {
-    /// Waits after a failed accept: not at all when only that connection failed, else until descriptors may be free.
-    async fn wait(&mut self, error: io::Error) {
-        if is_of_the_connection(&error) {
-            return;
-        }
-        if self.warned.is_none() {
-            tracing::warn!(%error, "cannot accept connections; trying again until it works");
-        }
-        self.warned.get_or_insert_with(Instant::now);
-        sleep(RETRY).await;
-    }
-
-    /// A connection was accepted. One success amid failures is the same outage still, and not worth a second warning.
-    fn over(&mut self) {
-        if self.warned.is_some_and(|since| since.elapsed() > QUIET) {
-            self.warned = None;
-        }
-    }
-}
-
-/// Whether accept(2) only passes on what befell the connection it took.
-fn is_of_the_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
 /// How long a handshake may take.
 pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request's header may take, the wait for its first byte included.
@@ -228,10 +191,5 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(600);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest header, in bytes.
 const HEADER_LIMIT: usize = 16 * 1024;
-/// How long to wait for descriptors: short enough to serve again within 3 s, long enough to cost nothing.
-const RETRY: Duration = Duration::from_millis(500);
-/// Least time between two warnings that connections cannot be accepted.
-const QUIET: Duration = Duration::from_secs(60);
-
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use clap::Args;
 use klnet_wire::identity::Role;
 use klnet_wire::identity::authority::request;
 use klnet_wire::identity::enroll::{EnrollRequest, print_pin};
-use klnet_wire::identity::profile::Profile;
+use klnet_wire::identity::profile::{Profile, write_secret};
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::signing::SigningKey;
 
@@ -33,10 +33,21 @@ pub(super) struct Init {
     profile: Option<PathBuf>,
 }
 
+/// Whoever may read the state folder holds the fabric's keys: this gives them nothing they could not take.
+#[derive(Debug, Args)]
+pub(super) struct Invite {
+    /// Name of the new operator, an administrator
+    name: String,
+    #[command(flatten)]
+    configured: Configured,
+}
+
 impl Init {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.configured.read()?;
         let path = self.profile.unwrap_or_else(|| config.state.join("operator.profile"));
+        // Before anything is made: the key that goes into this file cannot be made twice.
+        write_secret(&path, b"").with_context(|| format!("{} cannot be written", path.display()))?;
         let fabric = Arc::new(Fabric::init(&config.state, SystemTime::now())?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let profile = runtime.block_on(first_operator(&config, &fabric, &self.operator))?;
@@ -48,16 +59,7 @@ impl Init {
 
 /// Invites the first operator and logs them in at once: their key is made here, where the profile stays.
 async fn first_operator(config: &Config, fabric: &Arc<Fabric>, name: &str) -> anyhow::Result<Profile> {
-    let store = Arc::new(open_store(&config.state)?);
-    let announced = Announced {
-        hosts: config.hosts.clone(),
-        https_port: config.https_port,
-        agent_ports: config.agent_ports.clone(),
-        tunnel_ports: config.tunnel_ports.clone(),
-        reconnect_window: config.reconnect_window,
-    };
-    let directory = Arc::new(Directory::new(Arc::clone(fabric), announced));
-    let fleet = Fleet::load(store, Arc::clone(fabric), Arc::clone(&directory)).await?;
+    let (fleet, directory) = load(config, fabric).await?;
     let (_, invitation) = fleet.add_first_operator(name, INVITATION_LIFE).await?;
     let key = SigningKey::generate_p256();
     let request = EnrollRequest {
@@ -78,6 +80,36 @@ async fn first_operator(config: &Config, fabric: &Arc<Fabric>, name: &str) -> an
     })
 }
 
+impl Invite {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let config = self.configured.read()?;
+        let fabric = Arc::new(Fabric::load(&config.state)?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let invitation = runtime.block_on(async {
+            let (fleet, _) = load(&config, &fabric).await?;
+            let (_, invitation) = fleet.add_administrator(&self.name, INVITED_LIFE).await?;
+            anyhow::Ok(invitation)
+        })?;
+        println!("klctl login {invitation}");
+        Ok(())
+    }
+}
+
+/// The state of a server that does not run.
+async fn load(config: &Config, fabric: &Arc<Fabric>) -> anyhow::Result<(Arc<Fleet>, Arc<Directory>)> {
+    let store = Arc::new(open_store(&config.state)?);
+    let announced = Announced {
+        hosts: config.hosts.clone(),
+        https_port: config.https_port,
+        agent_ports: config.agent_ports.clone(),
+        tunnel_ports: config.tunnel_ports.clone(),
+        reconnect_window: config.reconnect_window,
+    };
+    let directory = Arc::new(Directory::new(Arc::clone(fabric), announced));
+    let fleet = Fleet::load(store, Arc::clone(fabric), Arc::clone(&directory)).await?;
+    Ok((fleet, directory))
+}
+
 fn report(config: &Config, fabric: &Fabric, profile: &Path) {
     let state = config.state.display();
     println!("A new server is in {state}.");
@@ -91,3 +123,5 @@ fn report(config: &Config, fabric: &Fabric, profile: &Path) {
 
 /// The first operator logs in within this process.
 const INVITATION_LIFE: Duration = Duration::from_secs(60);
+/// An invitation that a person carries to their own machine.
+const INVITED_LIFE: Duration = Duration::from_secs(24 * 3600);

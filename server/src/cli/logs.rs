@@ -1,4 +1,4 @@
-//! Logs: text on a terminal, JSON for machines, the level from `RUST_LOG` or `info`.
+//! Logs: text on a terminal, JSON for machines, the level from `KLNET_LOG`, as with every command.
 
 use std::io::IsTerminal;
 
@@ -16,7 +16,7 @@ pub(super) enum Format {
 
 /// Starts logging to standard error.
 pub(super) fn start(format: Format) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("KLNET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         // Colours are for a terminal; in a file they hide the level from whoever searches for it.

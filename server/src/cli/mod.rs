@@ -30,11 +30,13 @@ struct Cli {
 enum Command {
     /// Make a new server: its keys, its store and the first operator's profile
     Init(init::Init),
+    /// Invite another administrator when none can log in any more; the server must be stopped
+    Invite(init::Invite),
     /// Run the server until it is told to stop
     Run(run::Run),
     /// Show everything on this machine: a server and a managed device as separate processes
     Up(Up),
-    /// Check a configuration and say what it means
+    /// Check a configuration and print it whole, with every default
     CheckConfig(Configured),
     /// Print a shell's completions
     Completions {
@@ -49,7 +51,7 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 struct Configured {
     /// Configuration file [default: /etc/klnet/server.toml, if it is there]
-    #[arg(long, value_name = "FILE", env = "KLNET_SERVER_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "KLNET_SERVER_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Folder of keys and store, instead of the configured one
     #[arg(long, value_name = "DIR")]
@@ -95,7 +97,8 @@ impl Configured {
         if !self.hosts.is_empty() {
             config.hosts = self.hosts;
         }
-        Ok(config)
+        // The arguments keep to the same rules as the file.
+        Config::parse(&config.to_toml())
     }
 }
 
@@ -111,6 +114,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, up: fn(&Up) -> ExitCode) -
     };
     let done = match cli.command {
         Command::Init(init) => init.run(),
+        Command::Invite(invite) => invite.run(),
         Command::Run(run) => run.run(),
         Command::Up(asked) => return up(&asked),
         Command::CheckConfig(configured) => check(configured),
@@ -131,7 +135,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, up: fn(&Up) -> ExitCode) -
 
 fn check(configured: Configured) -> anyhow::Result<()> {
     let config = configured.read()?;
-    println!("{config:#?}");
+    print!("{}", config.to_toml());
     Ok(())
 }
 

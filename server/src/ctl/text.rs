@@ -6,17 +6,11 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::api::types::time;
+use crate::harmless::{acts, harmless};
 
-/// The text with everything replaced that could act on a terminal or make it read as something else: control
-/// characters, and directional and invisible ones (Unicode Technical Report 36).
+/// The text with everything replaced that could act on a terminal or make it read as something else.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if acts(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
-fn acts(c: char) -> bool {
-    let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    c.is_control() || hidden
+    harmless(text)
 }
 
 /// JSON on one line, with what [`printable`] would replace written as escapes: the same value, and harmless.

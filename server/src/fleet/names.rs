@@ -1,6 +1,7 @@
 //! Names that people and devices give, made safe to store, to print and to use in keys.
 
 use super::error::FleetError;
+use crate::harmless::harmless;
 
 /// Takes a name an operator chose: 1 to 64 letters, digits, `-`, `_`, `.`, `@` and inner spaces.
 ///
@@ -20,15 +21,8 @@ pub(super) fn checked(name: &str) -> Result<&str, FleetError> {
 
 /// Takes text a device told about itself: bounded, and whatever could act on a terminal or reader is replaced.
 pub(crate) fn told(text: &str) -> String {
-    let safe = |c: char| match c {
-        c if c.is_control() => '\u{fffd}',
-        // Directional controls can make text read as something else (Unicode Technical Report 36).
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
-            '\u{fffd}'
-        }
-        c => c,
-    };
-    text.chars().take(TOLD_LIMIT).map(safe).collect()
+    let short: String = text.chars().take(TOLD_LIMIT).collect();
+    harmless(&short)
 }
 
 /// Longest name, in characters.

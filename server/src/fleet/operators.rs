@@ -132,6 +132,19 @@ impl Fleet {
         self.invite(tenant, "klserver init", name, roles, ttl).await
     }
 
+    /// Invites an administrator on behalf of whoever holds the state folder: `klserver invite`.
+    ///
+    /// # Errors
+    /// As [`Fleet::add_operator`].
+    pub async fn add_administrator(
+        &self,
+        name: &str,
+        ttl: Duration,
+    ) -> Result<(Operator, String), FleetError> {
+        let roles = [OperatorRole::Administrator].into_iter().collect();
+        self.invite(self.fabric.tenant(), "klserver invite", name, roles, ttl).await
+    }
+
     async fn invite(
         &self,
         tenant: TenantId,

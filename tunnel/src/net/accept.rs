@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -10,30 +10,27 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
-    /// One warning per outage.
-    failing: bool,
+    /// When an outage was last warned of. One success amid failures is the same outage still.
+    warned: Option<Instant>,
 }
 
 impl Acceptor {
     /// Accepts from this listener.
     pub const fn new(listener: TcpListener) -> Self {
-        Self { listener, failing: false }
+        Self { listener, warned: None }
     }
 
     /// The next connection. Safe to cancel: no connection is lost.
     pub async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
             match self.listener.accept().await {
-                Ok(accepted) => {
-                    self.failing = false;
-                    return accepted;
-                }
+                Ok(accepted) => return accepted,
                 Err(error) if belongs_to_peer(&error) => {}
                 Err(error) => {
-                    if !self.failing {
+                    if self.warned.is_none_or(|warned| warned.elapsed() > QUIET) {
                         tracing::warn!(%error, "cannot accept connections, will go on trying");
+                        self.warned = Some(Instant::now());
                     }
-                    self.failing = true;
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -54,6 +51,9 @@ fn belongs_to_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, TimedOut};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | TimedOut)
 }
+
+/// Least time between two warnings.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// How long to leave a shortage alone.
 const PAUSE: Duration = Duration::from_millis(200);

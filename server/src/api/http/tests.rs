@@ -20,6 +20,10 @@ use tokio::task::JoinHandle;
 use tokio::time::pause;
 use tokio_rustls::{TlsConnector, client};
 
+use std::io;
+
+use tokio::time::Instant;
+
 use super::*;
 
 type Stream = client::TlsStream<TcpStream>;
