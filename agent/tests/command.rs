@@ -101,12 +101,18 @@ async fn klnagchk_prints_its_report_for_people_and_for_programs() {
 
 #[tokio::test]
 async fn completions_and_manual_are_printed() {
-    for arguments in [["completions", "bash"].as_slice(), &["man"]] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_klnagent"));
-        let printed = command.args(arguments).output().await.unwrap();
-        assert!(printed.status.success() && text(&printed).contains("klnagent"), "{arguments:?}");
+    for (name, program) in PROGRAMS {
+        for arguments in [["completions", "bash"].as_slice(), &["man"]] {
+            let printed = Command::new(program).args(arguments).output().await.unwrap();
+            assert!(printed.status.success() && text(&printed).contains(name), "{name} {arguments:?}");
+        }
+        let help = Command::new(program).arg("--help").output().await.unwrap();
+        assert!(text(&help).contains("\nExamples:\n"), "{}", text(&help));
     }
 }
+
+const PROGRAMS: [(&str, &str); 2] =
+    [("klnagent", env!("CARGO_BIN_EXE_klnagent")), ("klnagchk", env!("CARGO_BIN_EXE_klnagchk"))];
 
 /// Enrols with the token on standard input, where no other process sees it.
 async fn enroll(fabric: &Fabric, api: &Api, place: &Place) -> Output {

@@ -9,7 +9,7 @@ use klnet_wire::identity::trust::Pin;
 
 /// Network Agent of klnet: keeps this device connected to its Administration Server.
 #[derive(Debug, Parser)]
-#[command(name = "klnagent", version)]
+#[command(name = "klnagent", version, after_help = AGENT_EXAMPLES, disable_help_subcommand = true)]
 pub(super) struct Agent {
     /// What to do
     #[command(subcommand)]
@@ -33,6 +33,13 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Print(Print),
+}
+
+/// What is printed about a command itself.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum Print {
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -77,8 +84,17 @@ pub(super) struct Enroll {
 
 /// Why does the agent of this device not connect? Tries every step and says what to do.
 #[derive(Debug, Parser)]
-#[command(name = "klnagchk", version)]
+#[command(
+    name = "klnagchk",
+    version,
+    after_help = CHECK_EXAMPLES,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
+)]
 pub(super) struct Check {
+    /// Something else than to check
+    #[command(subcommand)]
+    pub(super) command: Option<Print>,
     #[command(flatten)]
     pub(super) place: Place,
     /// Print the report as JSON
@@ -101,6 +117,24 @@ pub(super) enum Log {
 fn pin(text: &str) -> Result<PinArg, String> {
     parse_pin(text).map(PinArg).ok_or_else(|| "a root pin is 64 hexadecimal digits".to_owned())
 }
+
+const AGENT_EXAMPLES: &str = "\
+Examples:
+  klnagent enroll --server https://server:8443 --root 5f0c… --token -
+                     what klctl token create prints; the token is read from the keyboard
+  klnagent run       stay connected; as a service: systemctl enable --now klnagent
+  klnagent status    what the running agent is doing
+  klnagchk           why it does not connect
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  klnagchk                       each step to the server; what to do where one fails
+  klnagchk --state /tmp/agent    of an agent whose state is elsewhere
+  klnagchk --json | jq '.steps[] | select(.outcome == \"failed\")'
+
+Exit codes: 0 every step passed, 1 a step failed, 2 usage.";
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigError};
 use crate::enroll::{Invitation, Token, enroll};
 use crate::state::Folder;
 use crate::status::{Connection, Status};
-use args::{Agent, Check, Command, Enroll, Place};
+use args::{Agent, Check, Command, Enroll, Place, Print};
 
 /// Runs `klnagent`: `args` begin with the program's own name.
 pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -35,6 +35,7 @@ pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Runs `klnagchk`: `args` begin with the program's own name.
 pub fn check_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Check::try_parse_from(args) {
+        Ok(Check { command: Some(what), .. }) => finish("klnagchk", print_about(what, Check::command())),
         Ok(args) => finish("klnagchk", checked(&args)),
         Err(error) => usage(&error),
     }
@@ -49,17 +50,17 @@ fn agent(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Status { place, json } => status(&place, json),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Agent::command(), "klnagent", &mut script);
-            print(&script)
-        }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Agent::command()).render(&mut page)?;
-            print(&page)
-        }
+        Command::Print(what) => print_about(what, Agent::command()),
     }
+}
+
+fn print_about(what: Print, mut command: clap::Command) -> Result<ExitCode> {
+    let (mut text, name) = (Vec::new(), command.get_name().to_owned());
+    match what {
+        Print::Completions { shell } => clap_complete::generate(shell, &mut command, name, &mut text),
+        Print::Man => clap_mangen::Man::new(command).render(&mut text)?,
+    }
+    print(&text)
 }
 
 async fn enrolled(args: Enroll) -> Result<ExitCode> {
