@@ -12,10 +12,10 @@
 //! devices, `tunnels` mints grants and drives the relay, `api` is the only way in for operators.
 //!
 //! # Invariants
-//! - Nothing durable happens when a device reconnects: presence lives in memory (`agents`).
+//! - Nothing durable happens when a device reconnects: presence lives in memory (`fleet::Presence`).
 //! - No change without an audit entry in the same commit (`fleet::change::Change`, `fleet::tests`).
-//! - A route cannot exist without saying who may call it (`api::route`, and its test by enumeration).
-//! - Revoking cuts live sessions and tunnels within a second (`tests/tests/`).
+//! - A route cannot exist without saying who may call it (`api::route`; `api/tests/access.rs` goes through them all).
+//! - Revoking cuts live sessions and tunnels within a second (`tests/tests/operators.rs`).
 
 #[cfg(feature = "net")]
 pub mod agents;

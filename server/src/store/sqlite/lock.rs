@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::OpenError;
+use super::error::OpenError;
 
 /// Held while the database is open.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! Guards are judged before the first write of a commit, so a conflict leaves nothing to undo and its
 //! neighbours in the transaction go through.
 
+mod error;
 mod lock;
 mod log;
 mod open;
@@ -20,7 +21,7 @@ use std::{path::Path, sync::Arc};
 
 use rusqlite::ErrorCode;
 
-pub use self::open::OpenError;
+pub use self::error::OpenError;
 pub(super) use self::tail::Tail;
 use self::{readers::Readers, writer::Writer};
 use super::{
@@ -46,7 +47,7 @@ impl SqliteStore {
     /// [`OpenError`], which names the file: locked by another process, damaged, of a newer schema, not ours.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let (db, lock) = open::writer(path)?;
-        let incarnation = schema::incarnation(&db).map_err(|source| open::failed(path, source))?;
+        let incarnation = schema::incarnation(&db).map_err(|source| error::failed(path, source))?;
         let writer = Writer::start(db, lock).map_err(|source| OpenError::Io { path: path.into(), source })?;
         Ok(Self { incarnation, readers: Arc::new(Readers::new(path)), writer })
     }

@@ -4,75 +4,17 @@ use std::{
     fs::{File, OpenOptions, Permissions},
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
+    error::{OpenError, failed},
     lock::{LastStop, Lock},
     schema,
 };
-
-/// Why the store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another server runs on this file.
-    #[error("store {} is in use by process {holder}", path.display())]
-    Locked {
-        /// The database file.
-        path: PathBuf,
-        /// Process id of the other server.
-        holder: String,
-    },
-    /// The file or its directory cannot be used.
-    #[error("store file {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The check after an unclean stop found damage.
-    #[error("store {} is damaged: {finding}", path.display())]
-    Damaged {
-        /// The database file.
-        path: PathBuf,
-        /// First finding of the check.
-        finding: String,
-    },
-    /// A later version wrote the file.
-    #[error("store {} has schema {found}, this server knows up to {known}", path.display())]
-    Newer {
-        /// The database file.
-        path: PathBuf,
-        /// Schema of the file.
-        found: u32,
-        /// Newest schema of this server.
-        known: u32,
-    },
-    /// A database, but not of this product.
-    #[error("{} is not a klnet store", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The SQLite library is too old to trust.
-    #[error("sqlite {found} is older than 3.51.3 and can corrupt a store under load")]
-    OldSqlite {
-        /// Version of the library.
-        found: &'static str,
-    },
-    /// SQLite refuses.
-    #[error("store {}: {source}", path.display())]
-    Sqlite {
-        /// The database file.
-        path: PathBuf,
-        /// SQLite's error.
-        source: rusqlite::Error,
-    },
-}
 
 /// Locks the file, opens it for the writer, checks it when it needs checking, and brings its schema up to date.
 pub(super) fn writer(path: &Path) -> Result<(Connection, Lock), OpenError> {
@@ -95,10 +37,6 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let db = connect(path, READER_PATIENCE)?;
     db.pragma_update(None, "query_only", true)?;
     Ok(db)
-}
-
-pub(super) fn failed(path: &Path, source: rusqlite::Error) -> OpenError {
-    OpenError::Sqlite { path: path.into(), source }
 }
 
 /// Makes the file, readable by its owner alone (SQLite gives its other files the same mode), and makes its

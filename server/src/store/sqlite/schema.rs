@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction};
 
-use super::{OpenError, open::failed};
+use super::error::{OpenError, failed};
 use crate::store::Incarnation;
 
 /// Brings the schema up to date; each step is one transaction with the version it reaches.
