@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use klnet_wire::id::TenantId;
+use klnet_wire::id::{GrantId, TenantId};
 use prost::Message;
 
 use crate::fleet::record::{AuditRecord, TunnelEnd};
@@ -61,24 +61,42 @@ impl Fleet {
     /// Says of a tunnel's record whether the other part's has arrived too.
     async fn reconciled(&self, tenant: TenantId, record: AuditRecord) -> Result<AuditEntry, FleetError> {
         let AuditRecord { number, at, actor, action, subject, mut detail } = record;
-        if let Some(cookie) = detail.get(COOKIE).filter(|_| action == CLOSED) {
-            let (end, _) = self.store().get(&keys::tunnel(tenant, cookie), Read::Linearizable).await?;
-            let end = end.and_then(|entry| TunnelEnd::decode(entry.value).ok()).unwrap_or_default();
-            let confirmed = match (end.relay, end.agent) {
-                (true, true) => "yes",
-                (true, false) => "unconfirmed: no record by the agent",
-                _ => "unconfirmed: no record by the relay",
-            };
+        if action == CLOSED {
+            let confirmed = self.confirmed(tenant, &detail).await?;
             detail.insert("confirmed".into(), confirmed.into());
         }
         let at = time(at).unwrap_or(SystemTime::UNIX_EPOCH);
         Ok(AuditEntry { number, at, actor, action, subject, detail })
     }
+
+    async fn confirmed(
+        &self,
+        tenant: TenantId,
+        detail: &BTreeMap<String, String>,
+    ) -> Result<&'static str, FleetError> {
+        let told = |key: &str| detail.get(key).map_or("", String::as_str);
+        let (Ok(device), Ok(grant)) = (told(DEVICE).parse(), told(GRANT).parse::<GrantId>()) else {
+            return Ok("unconfirmed: the entry names no connection");
+        };
+        let key = keys::tunnel(tenant, device, told(COOKIE));
+        let (end, _) = self.store().get(&key, Read::Linearizable).await?;
+        let end = end.and_then(|entry| TunnelEnd::decode(entry.value).ok()).unwrap_or_default();
+        let agrees = end.grant == grant.to_vec();
+        Ok(match (end.relay && agrees, end.agent && agrees) {
+            (true, true) => "yes",
+            (true, false) => "unconfirmed: no record by the agent",
+            _ => "unconfirmed: no record by the relay",
+        })
+    }
 }
 
 /// The action of a tunnel connection's end, recorded by relay and agent each.
 pub const CLOSED: &str = "tunnel.closed";
-/// The detail that names the connection.
+/// The details that name the connection: its grant, the device that carried it, and its cookie in hexadecimal.
+pub const GRANT: &str = "grant";
+/// See [`GRANT`].
+pub const DEVICE: &str = "device";
+/// See [`GRANT`].
 pub const COOKIE: &str = "cookie";
 /// Most entries given at once.
 pub const LIMIT: u32 = 1000;

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub tunnels_ended: Family<Why, Counter>,
     /// Bytes relayed by connections that ended, both directions.
     pub relayed_bytes: Counter<u64, AtomicU64>,
+    /// Records of tunnel connections that never reached the audit log.
+    pub records_lost: Counter,
 }
 
 impl Metrics {
@@ -60,6 +62,7 @@ impl Metrics {
             hellos_refused: Family::default(),
             tunnels_ended: Family::default(),
             relayed_bytes: Counter::default(),
+            records_lost: Counter::default(),
         };
         registry.register("sessions", "Devices with a session", metrics.sessions.clone());
         registry.register("sessions_opened", "Sessions established", metrics.sessions_opened.clone());
@@ -73,6 +76,8 @@ impl Metrics {
         registry.register("tunnels_ended", "Tunnel connections that ended", metrics.tunnels_ended.clone());
         let about = "Bytes relayed by tunnel connections that ended";
         registry.register("relayed_bytes", about, metrics.relayed_bytes.clone());
+        let about = "Records of tunnel connections that never reached the audit log";
+        registry.register("records_lost", about, metrics.records_lost.clone());
         Self { registry, ..metrics }
     }
 

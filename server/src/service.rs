@@ -11,6 +11,7 @@ use klnet_tunnel::net::relay::{self, RelayHandle};
 use klnet_wire::identity::Role;
 use klnet_wire::identity::tls::{ALPN_AGENT, ALPN_HTTP, Clients, server_config};
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,20 @@ struct Listeners {
     agents: Vec<TcpListener>,
     tunnels: Vec<TcpListener>,
     metrics: Option<TcpListener>,
+}
+
+/// What the listeners hand their connections to.
+struct Serving {
+    agents: Arc<Agents>,
+    tunnels: Arc<Tunnels>,
+    relay: RelayHandle,
+    tls: Tls,
+}
+
+/// What each kind of listener shows and wants to see.
+struct Tls {
+    agents: Arc<ServerConfig>,
+    https: Arc<ServerConfig>,
 }
 
 /// Why a server does not start.
@@ -101,64 +116,86 @@ impl Service {
         self.directory.announced()
     }
 
-    /// Serves until `shutdown`, then ends sessions and tunnels and returns.
+    /// Serves until `shutdown`, then ends sessions and tunnels, stores how each tunnel ended, and returns.
     ///
     /// # Errors
     /// [`StartError`] when TLS cannot be set up.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { config, fabric, directory, fleet, metrics, listeners } = self;
-        let identity = fabric.server_identity(&config.hosts, SystemTime::now())?;
-        let trust = fabric.trust().clone();
-        let agents_tls =
-            server_config(&identity, trust.clone(), Clients::Required(&[Role::Agent]), &[ALPN_AGENT])?;
-        let clients = Clients::Optional(&[Role::Agent, Role::Operator]);
-        let https_tls = server_config(&identity, trust, clients, &[ALPN_HTTP])?;
-        let (relay, events) = relay::start(relay::Config::new(klnet_tunnel::relay::Config {
-            secret: relay_secret(),
-            audience: fabric.server(),
-            limits: klnet_tunnel::relay::Limits::default(),
-        }));
+        let tls = self.tls()?;
+        let (relay, events) = relay::start(self.relay());
         let sessions = Arc::new(Sessions::default());
-        let parts = tunnels::Parts {
-            fleet: Arc::clone(&fleet),
-            fabric,
-            directory: Arc::clone(&directory),
-            sessions: Arc::clone(&sessions),
-            relay: relay.clone(),
-            metrics: Arc::clone(&metrics),
-            config: Arc::clone(&config),
-        };
-        let tunnels = Tunnels::start(parts, events);
+        let tunnels = Tunnels::start(self.tunnel_parts(&sessions, &relay), events);
+        let Self { config, directory, fleet, metrics, listeners, .. } = self;
         let agents = Agents::new(Arc::clone(&fleet), sessions, relay.clone(), Arc::clone(&metrics), config);
         tokio::spawn(Arc::clone(&agents).follow_denials(fleet.denials()));
         let tasks = TaskTracker::new();
-        for listener in listeners.agents {
-            let (agents, tunnels) = (Arc::clone(&agents), Arc::clone(&tunnels));
-            tasks.spawn(agents.serve(listener, Arc::clone(&agents_tls), tunnels, shutdown.clone()));
-        }
-        for listener in listeners.tunnels {
-            tasks.spawn(serve_tunnels(listener, relay.clone(), shutdown.clone()));
-        }
-        if let Some(listener) = listeners.metrics {
-            tasks.spawn(metrics::serve(listener, Arc::clone(&metrics), shutdown.clone()));
-        }
         tasks.spawn(Arc::clone(&fleet).keep_presence(shutdown.clone()));
-        let context = Context { fleet, tunnels, directory, metrics };
-        let router = api::router(&context);
-        tasks.spawn(api::http::serve(
-            listeners.https,
-            https_tls,
-            api::http::Limits::default(),
-            router,
-            shutdown.clone(),
-        ));
+        let serving = Serving { agents: Arc::clone(&agents), tunnels: Arc::clone(&tunnels), relay, tls };
+        let context = Context { fleet, tunnels: Arc::clone(&tunnels), directory, metrics };
+        serving.spawn(listeners, &context, &tasks, &shutdown);
         tasks.close();
         shutdown.cancelled().await;
         info!("shutting down");
         agents.farewell(SHUTDOWN_TIMEOUT).await;
+        tunnels.stop(SHUTDOWN_TIMEOUT).await;
         // Whoever is still busy after this is cut; every acknowledged change is stored already.
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, tasks.wait()).await;
         Ok(())
+    }
+
+    fn tls(&self) -> Result<Tls, StartError> {
+        let identity = self.fabric.server_identity(&self.config.hosts, SystemTime::now())?;
+        let trust = self.fabric.trust();
+        let agents = Clients::Required(&[Role::Agent]);
+        let https = Clients::Optional(&[Role::Agent, Role::Operator]);
+        Ok(Tls {
+            agents: server_config(&identity, trust.clone(), agents, &[ALPN_AGENT])?,
+            https: server_config(&identity, trust.clone(), https, &[ALPN_HTTP])?,
+        })
+    }
+
+    fn relay(&self) -> relay::Config {
+        relay::Config::new(klnet_tunnel::relay::Config {
+            secret: relay_secret(),
+            audience: self.fabric.server(),
+            limits: klnet_tunnel::relay::Limits::default(),
+        })
+    }
+
+    fn tunnel_parts(&self, sessions: &Arc<Sessions>, relay: &RelayHandle) -> tunnels::Parts {
+        tunnels::Parts {
+            fleet: Arc::clone(&self.fleet),
+            fabric: Arc::clone(&self.fabric),
+            directory: Arc::clone(&self.directory),
+            sessions: Arc::clone(sessions),
+            relay: relay.clone(),
+            metrics: Arc::clone(&self.metrics),
+            config: Arc::clone(&self.config),
+        }
+    }
+}
+
+impl Serving {
+    /// Serves every listener until `shutdown`.
+    fn spawn(
+        self,
+        listeners: Listeners,
+        context: &Context,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) {
+        for listener in listeners.agents {
+            let (agents, tunnels) = (Arc::clone(&self.agents), Arc::clone(&self.tunnels));
+            tasks.spawn(agents.serve(listener, Arc::clone(&self.tls.agents), tunnels, shutdown.clone()));
+        }
+        for listener in listeners.tunnels {
+            tasks.spawn(serve_tunnels(listener, self.relay.clone(), shutdown.clone()));
+        }
+        if let Some(listener) = listeners.metrics {
+            tasks.spawn(metrics::serve(listener, Arc::clone(&context.metrics), shutdown.clone()));
+        }
+        let (limits, router) = (api::http::Limits::default(), api::router(context));
+        tasks.spawn(api::http::serve(listeners.https, self.tls.https, limits, router, shutdown.clone()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where things are in the store. The tenant comes first, so that one prefix is all of a virtual server.
 
-use klnet_wire::id::{DeviceId, GroupId, Id, OperatorId, TenantId};
+use klnet_wire::id::{DeviceId, GrantId, GroupId, Id, OperatorId, TenantId};
 
 use crate::store::{Key, Prefix};
 
@@ -45,9 +45,15 @@ pub fn audit(tenant: TenantId, number: u64) -> Key {
     of(tenant, "audit", &format!("{:020}", u64::MAX - number))
 }
 
-/// What is known of the end of one tunnel connection.
-pub fn tunnel(tenant: TenantId, cookie: &str) -> Key {
-    of(tenant, "tunnel", cookie)
+/// Which device a grant was minted for.
+pub fn grant(tenant: TenantId, id: GrantId) -> Key {
+    of(tenant, "grant", &id.to_string())
+}
+
+/// What is known of the end of one tunnel connection. The device is part of it: no other has a say in it.
+pub fn tunnel(tenant: TenantId, device: DeviceId, cookie: &str) -> Key {
+    Key::join(&["t", &tenant.to_string(), "tunnel", &device.to_string(), cookie])
+        .expect("identifiers and cookies in hexadecimal make sound keys")
 }
 
 fn of(tenant: TenantId, table: &str, id: &str) -> Key {

@@ -106,7 +106,15 @@ pub struct AuditRecord {
     pub detail: std::collections::BTreeMap<String, String>,
 }
 
-/// Under `t/TENANT/tunnel/COOKIE`: which records of a finished tunnel connection have arrived.
+/// Under `t/TENANT/grant/ID`: a device records the connections of its own grants only.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct GrantRecord {
+    /// The device it was minted for, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+}
+
+/// Under `t/TENANT/tunnel/DEVICE/COOKIE`: which records of a finished tunnel connection have arrived.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct TunnelEnd {
     /// The relay's has.
@@ -115,4 +123,7 @@ pub struct TunnelEnd {
     /// The agent's, signed, has.
     #[prost(bool, tag = "2")]
     pub agent: bool,
+    /// The grant that both are about, 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub grant: Vec<u8>,
 }

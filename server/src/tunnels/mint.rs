@@ -14,11 +14,11 @@ use klnet_wire::id::{GrantId, OperatorId};
 use klnet_wire::message::Message;
 use klnet_wire::signed::{PublicKey, Signed};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{Tunnels, target_of};
-use crate::fleet::{Caller, Change, Device, FleetError, Kind, OperatorRole};
+use crate::fleet::record::GrantRecord;
+use crate::fleet::{Caller, Change, Device, FleetError, Kind, OperatorRole, keys};
 use crate::metrics::Why;
 use crate::unix::seconds;
 
@@ -71,6 +71,9 @@ impl Tunnels {
         let signed = self.fabric.sign_grant(grant.encode());
         let secret = fresh_secret();
         self.admit(&grant, &signed, &secret).await?;
+        if let Err(revoked) = self.still_may(by, &grant) {
+            return Err(self.forget(&grant, revoked).await);
+        }
         self.reply(&device, grant, signed, secret)
     }
 
@@ -81,6 +84,7 @@ impl Tunnels {
             .detail("device", grant.device)
             .detail("target", target_of(grant))
             .detail("for", self.fleet.operator(by.tenant, &grant.operator.to_string())?.name)
+            .put(keys::grant(grant.tenant, grant.id), &GrantRecord { device: grant.device.to_vec() })
             .guard(self.fleet.device_unchanged(by.tenant, grant.device)?)
             .guard(self.fleet.operator_unchanged(by.tenant, by.operator)?);
         let change = match grant.operator == by.operator {
@@ -93,37 +97,47 @@ impl Tunnels {
     /// Gives the same signed bytes to the relay and to the device, and waits for the device's word.
     async fn admit(&self, grant: &Grant, signed: &Signed, secret: &LabelSecret) -> Result<(), FleetError> {
         let now = seconds(SystemTime::now());
-        let (answer, answered) = oneshot::channel();
-        self.answers.lock().expect("no holder panics").insert(grant.id, answer);
-        let told = self
-            .sessions
+        let mut asked = self.answers.ask(grant.id, grant.device);
+        // GRANT goes first, so that the OPEN which admission asks for finds it at the device.
+        self.sessions
             .send(grant.device, Some(grant.epoch), Message::Grant(signed.clone()))
-            .map_err(|error| FleetError::new(Kind::Unavailable, error.to_string()));
-        let admitted = match told {
-            // GRANT goes first, so that the OPEN which admission asks for finds it at the device.
-            Ok(()) => {
-                self.relay.admit(now, Arc::new(grant.clone()), secret.clone()).await.map_err(not_admitted)
-            }
-            Err(error) => Err(error),
+            .map_err(|error| FleetError::new(Kind::Unavailable, error.to_string()))?;
+        let admitted = self.relay.admit(now, Arc::new(grant.clone()), secret.clone()).await;
+        if let Err(error) = admitted {
+            return Err(self.forget(grant, not_admitted(error)).await);
+        }
+        let refused = match timeout(ANSWER_TIMEOUT, asked.answer()).await {
+            Ok(Some(Ok(()))) => return Ok(()),
+            Ok(Some(Err(reason))) => FleetError::denied(format!("the device refuses: {reason}")),
+            Ok(None) | Err(_) => FleetError::new(Kind::Unavailable, SILENT),
         };
-        let accepted = match admitted {
-            Ok(()) => timeout(ANSWER_TIMEOUT, answered).await.unwrap_or(Ok(Err(SILENT.into()))),
-            Err(error) => return self.forget(grant.id, error).await,
-        };
-        match accepted {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => {
-                self.forget(grant.id, FleetError::denied(format!("the device refuses: {reason}"))).await
-            }
-            Err(_) => self.forget(grant.id, FleetError::new(Kind::Unavailable, SILENT)).await,
+        Err(self.forget(grant, refused).await)
+    }
+
+    /// A revocation after the intent was stored may have reached the relay before the grant did. One that the model
+    /// does not show yet will reach it after.
+    fn still_may(&self, by: &Caller, grant: &Grant) -> Result<(), FleetError> {
+        if self.fleet.is_denied(grant.tenant, grant.device) {
+            return Err(FleetError::denied("the device was revoked meanwhile"));
+        }
+        let operators = [by.operator, grant.operator];
+        let revoked = operators.iter().any(|operator| {
+            let operator = self.fleet.operator(grant.tenant, &operator.to_string());
+            operator.is_ok_and(|operator| operator.revoked.is_some())
+        });
+        match revoked {
+            true => Err(FleetError::denied("the operator was revoked meanwhile")),
+            false => Ok(()),
         }
     }
 
-    /// Takes back a grant that did not come to be.
-    async fn forget(&self, grant: GrantId, error: FleetError) -> Result<(), FleetError> {
-        self.answers.lock().expect("no holder panics").remove(&grant);
-        self.relay.revoke(Scope::Grant(grant)).await.map_err(stopped)?;
-        Err(error)
+    /// Takes back a grant that did not come to be, at the relay and at the device.
+    async fn forget(&self, grant: &Grant, error: FleetError) -> FleetError {
+        self.revoke_at(grant.device, &[grant.id], "the grant was taken back");
+        match self.relay.revoke(Scope::Grant(grant.id)).await {
+            Ok(()) => error,
+            Err(stopped) => self::stopped(stopped),
+        }
     }
 
     fn reply(
@@ -181,7 +195,7 @@ impl Tunnels {
         let change = Change::new(by.tenant, &by.name, "tunnel.refused", subject)
             .detail("port", request.port)
             .detail("host", crate::fleet::told(request.host.as_deref().unwrap_or("")))
-            .detail("reason", error);
+            .detail("reason", crate::fleet::told(&error.to_string()));
         if let Err(error) = self.fleet.note(change).await {
             tracing::warn!(%error, "a refused grant could not be audited");
         }
@@ -214,9 +228,7 @@ fn may(by: &Caller, host: &Host, port: NonZeroU16) -> Result<(), FleetError> {
 
 fn offline(device: &Device) -> FleetError {
     let seen = device.presence.last_seen.and_then(|seen| seen.elapsed().ok());
-    let seen = seen.map_or("not seen since the server started".to_owned(), |ago| {
-        format!("last seen {} s ago", ago.as_secs())
-    });
+    let seen = seen.map_or("never seen".to_owned(), |ago| format!("last seen {} s ago", ago.as_secs()));
     FleetError::new(Kind::Unavailable, format!("device {} is offline: {seen}", device.name))
 }
 

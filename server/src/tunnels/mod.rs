@@ -1,17 +1,18 @@
 //! Tunnels: grants are minted here, the relay's wishes carried to devices, and the ends of connections recorded.
 //!
 //! ```text
-//! grant: roles ─▶ device online? ─▶ commit (audit intent) ─▶ relay admits ─▶ GRANT to the device ─▶ it accepts ─▶ blob
+//! grant: roles ─▶ device online? ─▶ commit (audit intent) ─▶ GRANT to the device ─▶ relay admits ─▶ device accepts
+//!        ─▶ nobody revoked meanwhile? ─▶ blob
 //! ```
 
+mod answers;
+mod budget;
 mod mint;
 mod records;
-mod rejections;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use klnet_tunnel::grant::{Grant, Host};
@@ -20,17 +21,20 @@ use klnet_tunnel::relay::{RefusedHello, Scope};
 use klnet_wire::id::{DeviceId, GrantId, TenantId};
 use klnet_wire::message::tunnel::{REVOKE_LIMIT, State};
 use klnet_wire::message::{Message, Recorded, Revoke, TunnelState};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::fabric::Fabric;
-use crate::fleet::{Caller, Change, Fleet, FleetError, told};
+use crate::fleet::{Caller, Change, Fleet, FleetError, Kind, told};
 use crate::metrics::{Metrics, Why};
 use crate::sessions::Sessions;
-use records::Ended;
-use rejections::Rejections;
+use answers::Answers;
+use budget::Budget;
+use records::{Ended, Outage, UNCONFIRMED_LIMIT, canonical};
 
 /// Everything about tunnels.
 #[derive(Debug)]
@@ -43,11 +47,16 @@ pub struct Tunnels {
     config: Arc<Config>,
     sessions: Arc<Sessions>,
     /// Grants whose device has not answered yet.
-    answers: Mutex<HashMap<GrantId, oneshot::Sender<Result<(), String>>>>,
-    /// How many rejections devices have told lately.
-    rejections: Mutex<Rejections>,
-    /// Ends of connections on their way to the store.
-    ended: mpsc::Sender<Ended>,
+    answers: Answers,
+    /// Rejections that devices tell of.
+    rejections: Budget,
+    /// Records of connections that the relay has none of yet.
+    unconfirmed: Budget,
+    /// What agents recorded, on its way to the store.
+    agent_ends: mpsc::Sender<Ended>,
+    outage: Outage,
+    /// Stores the ends of connections until the relay has stopped.
+    recorder: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What [`Tunnels`] works with.
@@ -101,7 +110,8 @@ impl Tunnels {
     /// Starts carrying what the relay says.
     pub fn start(parts: Parts, events: mpsc::Receiver<RelayEvent>) -> Arc<Self> {
         let Parts { fleet, fabric, directory, sessions, relay, metrics, config } = parts;
-        let (ended, ends) = mpsc::channel(ENDS_CAPACITY);
+        let (relay_ends, relay_queue) = mpsc::channel(ENDS_CAPACITY);
+        let (agent_ends, agent_queue) = mpsc::channel(ENDS_CAPACITY);
         let tunnels = Arc::new(Self {
             fleet,
             fabric,
@@ -110,13 +120,31 @@ impl Tunnels {
             metrics,
             config,
             sessions,
-            answers: Mutex::default(),
-            rejections: Mutex::default(),
-            ended,
+            answers: Answers::default(),
+            rejections: Budget::new(REJECTIONS_LIMIT),
+            unconfirmed: Budget::new(UNCONFIRMED_LIMIT),
+            agent_ends,
+            outage: Outage::default(),
+            recorder: Mutex::default(),
         });
-        tokio::spawn(Arc::clone(&tunnels).follow(events));
-        tokio::spawn(Arc::clone(&tunnels).record(ends));
+        tokio::spawn(Arc::clone(&tunnels).follow(events, relay_ends));
+        let recorder = tokio::spawn(Arc::clone(&tunnels).record(relay_queue, agent_queue));
+        *tunnels.recorder.lock().expect("no holder panics") = Some(recorder);
         tunnels
+    }
+
+    /// Ends every tunnel and stores how each ended, but takes no longer than `limit`.
+    pub async fn stop(&self, limit: Duration) {
+        let recorder = self.recorder.lock().expect("no holder panics").take();
+        let stored = async {
+            let _ = self.relay.stop().await;
+            if let Some(recorder) = recorder {
+                let _ = recorder.await;
+            }
+        };
+        if timeout(limit, stored).await.is_err() {
+            warn!("the ends of some tunnel connections were not recorded in time");
+        }
     }
 
     /// Every grant of a tenant that is open or in use.
@@ -129,18 +157,25 @@ impl Tunnels {
         Ok(ours.map(|live| self.shown(tenant, &live)).collect())
     }
 
-    /// Revokes a grant and cuts its connections, at the relay and at the device.
+    /// Revokes a grant and cuts its connections, at the relay and at the device. It is cut before it is recorded,
+    /// so that a store which cannot take more keeps no tunnel open.
     ///
     /// # Errors
-    /// `NotFound` when it is neither open nor in use, `Unavailable`.
+    /// `NotFound` when it is neither open nor in use, `Unavailable` when the relay has stopped or when it was cut and
+    /// that could not be recorded.
     pub async fn revoke(&self, by: &Caller, grant: GrantId, reason: &str) -> Result<(), FleetError> {
         let tunnel = self.list(by.tenant).await?.into_iter().find(|tunnel| tunnel.grant == grant);
         let tunnel = tunnel.ok_or_else(|| FleetError::not_found(format!("no tunnel {grant} is open")))?;
+        self.relay.revoke(Scope::Grant(grant)).await.map_err(mint::stopped)?;
         let change = Change::new(by.tenant, &by.name, "tunnel.revoke", &tunnel.device_name)
             .detail("grant", grant)
             .detail("reason", told(reason));
-        self.fleet.note(change).await?;
-        self.relay.revoke(Scope::Grant(grant)).await.map_err(mint::stopped)
+        self.fleet.note(change).await.map_err(|error| {
+            FleetError::new(
+                Kind::Unavailable,
+                format!("the tunnel was cut, but that is not recorded: {error}"),
+            )
+        })
     }
 
     /// A device reports on a grant or connection.
@@ -152,15 +187,10 @@ impl Tunnels {
             State::Unknown | State::Verified | State::Rejected => None,
         };
         if let Some(answer) = answer {
-            let waiting = self.answers.lock().expect("no holder panics").remove(&grant);
-            if let Some(waiting) = waiting {
-                // Whoever asked may have given up.
-                let _ = waiting.send(answer);
-            }
+            self.answers.answer(grant, device, answer);
         }
         // A device says what it likes: only so much of it becomes entries that are kept.
-        let counts = || self.rejections.lock().expect("no holder panics").count(Instant::now(), device);
-        if state.state() == State::Rejected && counts() {
+        if state.state() == State::Rejected && self.rejections.spend(Instant::now(), device) {
             self.rejected(tenant, device, grant, &state.reason).await;
         }
         if self.relay.state(state, device).await.is_err() {
@@ -169,7 +199,8 @@ impl Tunnels {
     }
 
     async fn rejected(&self, tenant: TenantId, device: DeviceId, grant: GrantId, reason: &str) {
-        let change = Change::new(tenant, &format!("device {device}"), "tunnel.rejected", device.to_string())
+        let subject = self.device_name(tenant, device);
+        let change = Change::new(tenant, &format!("device {device}"), "tunnel.rejected", subject)
             .detail("grant", grant)
             .detail("reason", told(reason));
         if let Err(error) = self.fleet.note(change).await {
@@ -177,25 +208,22 @@ impl Tunnels {
         }
     }
 
-    /// Carries what the relay says until it stops.
-    async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<RelayEvent>) {
+    /// Carries what the relay says until it stops. Waits for nothing: the relay would wait too.
+    async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<RelayEvent>, ends: mpsc::Sender<Ended>) {
         while let Some(event) = events.recv().await {
             match event {
                 RelayEvent::Open { device, open } => self.tell(device, Message::Open(open)),
-                RelayEvent::RevokeAt { device, grants, reason } => {
-                    for grants in grants.chunks(REVOKE_LIMIT) {
-                        let grants =
-                            grants.iter().map(|grant| Bytes::copy_from_slice(grant.as_bytes())).collect();
-                        self.tell(device, Message::Revoke(Revoke { grants, reason: reason.to_owned() }));
-                    }
-                }
+                RelayEvent::RevokeAt { device, grants, reason } => self.revoke_at(device, &grants, reason),
                 RelayEvent::Refused { why, grant, peer } => self.hello_refused(why, grant, peer),
-                RelayEvent::Record(record) => {
-                    if self.ended.send(Ended::Relay(record)).await.is_err() {
-                        return;
-                    }
-                }
+                RelayEvent::Record(record) => self.relay_record(record, &ends),
             }
+        }
+    }
+
+    fn revoke_at(&self, device: DeviceId, grants: &[GrantId], reason: &str) {
+        for grants in grants.chunks(REVOKE_LIMIT) {
+            let grants = grants.iter().map(|grant| Bytes::copy_from_slice(grant.as_bytes())).collect();
+            self.tell(device, Message::Revoke(Revoke { grants, reason: reason.to_owned() }));
         }
     }
 
@@ -226,15 +254,20 @@ impl Tunnels {
         self.tell(device, Message::Recorded(Recorded { cookie: Bytes::copy_from_slice(cookie) }));
     }
 
+    fn device_name(&self, tenant: TenantId, device: DeviceId) -> String {
+        let id = device.to_string();
+        self.fleet.device(tenant, &id).map_or(id, |device| device.name)
+    }
+
     fn shown(&self, tenant: TenantId, live: &LiveTunnel) -> Tunnel {
         let LiveTunnel { view, moved } = live;
         let grant = &view.grant;
-        let (device, operator) = (grant.device.to_string(), grant.operator.to_string());
-        let device_name = self.fleet.device(tenant, &device).map_or(device, |device| device.name);
+        let operator = grant.operator.to_string();
+        let device_name = self.device_name(tenant, grant.device);
         let operator = self.fleet.operator(tenant, &operator).map_or(operator, |operator| operator.name);
         let connections =
             view.pairs.iter().zip(moved).filter(|(pair, _)| pair.verified).map(|(pair, moved)| Connection {
-                peer: pair.initiator,
+                peer: canonical(pair.initiator),
                 since: SystemTime::now() - pair.opened.elapsed(),
                 to_target: moved.to_target,
                 to_operator: moved.to_initiator,
@@ -260,5 +293,11 @@ fn target_of(grant: &Grant) -> String {
     }
 }
 
-/// Ends of connections that wait for the store.
-const ENDS_CAPACITY: usize = 1024;
+/// Ends of connections that wait for the store, of the relay and of agents each.
+const ENDS_CAPACITY: usize = 4096;
+/// Rejections of a device in a minute that are audited: more than guessed keys could bring about by the labels of
+/// its grants, and a bounded number of entries for a device that makes them up.
+const REJECTIONS_LIMIT: u32 = 100;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! A fleet, a relay and devices without sockets: a device is the queue of what its session is told.
+
+use std::sync::atomic::AtomicBool;
+
+use klnet_tunnel::label::Cookie;
+use klnet_tunnel::net::relay;
+use klnet_tunnel::net::request::{GrantReply, GrantRequest};
+use klnet_tunnel::pair::{EndReason, PairEnd};
+use klnet_tunnel::record::TunnelRecord;
+use klnet_tunnel::relay::{Limits, RelayRecord};
+use klnet_wire::id::OperatorId;
+use klnet_wire::net::link::Command;
+use klnet_wire::signed::{Context, Signed};
+use klnet_wire::signing::SigningKey;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::directory::Announced;
+use crate::fleet::record::{DeviceRecord, GrantRecord, OperatorRecord};
+use crate::fleet::{OperatorRole, keys};
+use crate::sessions::Live;
+use crate::store::{
+    BoxFuture, Commit, CommitError, Entry, Incarnation, Key, Op, OpId, Page, Prefix, Read, ReadError, Rev,
+    SqliteStore, Store, Unavailable, Watch,
+};
+
+pub(super) struct Bench {
+    pub(super) tunnels: Arc<Tunnels>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) relay: RelayHandle,
+    pub(super) disk: Arc<Disk>,
+    pub(super) admin: Caller,
+    _folder: TempDir,
+}
+
+/// A device whose session is a queue.
+pub(super) struct Device {
+    pub(super) id: DeviceId,
+    pub(super) key: SigningKey,
+    told: mpsc::Receiver<Command>,
+}
+
+impl Bench {
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
+        let store = SqliteStore::open(&folder.path().join("state.db")).unwrap();
+        let disk = Arc::new(Disk { store, full: AtomicBool::new(false), refused: Notify::new() });
+        let announced = Announced {
+            hosts: vec!["localhost".into()],
+            https_port: 8443,
+            agent_ports: vec![23_100],
+            tunnel_ports: vec![29_200],
+            reconnect_window: Duration::from_secs(2),
+        };
+        let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
+        let store = Arc::clone(&disk) as Arc<dyn Store>;
+        let fleet = Fleet::load(store, Arc::clone(&fabric), Arc::clone(&directory)).await.unwrap();
+        let core = klnet_tunnel::relay::Config {
+            secret: [5; 32],
+            audience: fabric.server(),
+            limits: Limits::default(),
+        };
+        let (relay, events) = relay::start(relay::Config::new(core));
+        let tenant = fabric.tenant();
+        let parts = Parts {
+            fleet: Arc::clone(&fleet),
+            fabric,
+            directory,
+            sessions: Arc::default(),
+            relay: relay.clone(),
+            metrics: Arc::default(),
+            config: Arc::new(Config::parse("").unwrap()),
+        };
+        let tunnels = Tunnels::start(parts, events);
+        let admin = operator(&fleet, tenant, "root", OperatorRole::Administrator).await;
+        Self { tunnels, fleet, relay, disk, admin, _folder: folder }
+    }
+
+    pub(super) async fn operator(&self, name: &str, role: OperatorRole) -> Caller {
+        operator(&self.fleet, self.admin.tenant, name, role).await
+    }
+
+    /// A device that is known and connected.
+    pub(super) async fn device(&self, name: &str) -> Device {
+        let (id, key, tenant) = (DeviceId::random(), SigningKey::generate_p256(), self.admin.tenant);
+        let public = key.public().as_bytes().to_vec();
+        let record = DeviceRecord { name: name.into(), key: public, enrolled: 1, ..DeviceRecord::default() };
+        put(&self.fleet, tenant, "device", &id.to_string(), &record).await;
+        let (commands, told) = mpsc::channel(64);
+        self.tunnels.sessions.insert(id, Live { tenant, serial: 0, epoch: EPOCH, commands });
+        self.relay.online(id, EPOCH).await.unwrap();
+        Device { id, key, told }
+    }
+
+    /// What the intent of a grant leaves in the store.
+    pub(super) async fn granted(&self, device: &Device) -> GrantId {
+        let (grant, tenant) = (GrantId::random(), self.admin.tenant);
+        let change = Change::new(tenant, "root", "tunnel.grant", "a device")
+            .put(keys::grant(tenant, grant), &GrantRecord { device: device.id.to_vec() });
+        self.fleet.note(change).await.unwrap();
+        grant
+    }
+
+    /// Grants a tunnel to a device that takes it.
+    pub(super) async fn grant(&self, by: &Caller, device: &mut Device) -> GrantReply {
+        let asked = request(device);
+        let granting = self.tunnels.grant(by, &asked);
+        let (granted, ()) = tokio::join!(granting, async {
+            let grant = device.grant().await;
+            self.accept(device, grant).await;
+        });
+        granted.unwrap()
+    }
+
+    pub(super) async fn accept(&self, device: &Device, grant: GrantId) {
+        let state = State::GrantAccepted.into();
+        let state = TunnelState { grant: grant.to_vec().into(), state, ..TunnelState::default() };
+        self.tunnels.state(self.admin.tenant, device.id, state).await;
+    }
+
+    /// The relay's record of a connection, stored.
+    pub(super) async fn relay_tells(&self, device: &Device, grant: GrantId, cookie: Cookie) {
+        let record = self.relayed(device, grant, cookie);
+        self.tunnels.store(&Ended::Relay(record)).await.unwrap();
+    }
+
+    pub(super) fn relayed(&self, device: &Device, grant: GrantId, cookie: Cookie) -> RelayRecord {
+        RelayRecord {
+            grant,
+            cookie,
+            tenant: self.admin.tenant,
+            device: device.id,
+            operator: self.admin.operator,
+            initiator: "[::ffff:198.18.0.1]:4444".parse().unwrap(),
+            opened: Instant::now(),
+            closed: Instant::now(),
+            end: PairEnd { to_target: 1, to_initiator: 2, reason: EndReason::Finished },
+        }
+    }
+
+    pub(super) async fn agent_tells(&self, device: &Device, grant: GrantId, cookie: Cookie) {
+        let signed = device.record(grant, cookie);
+        self.tunnels.agent_record(self.admin.tenant, device.id, signed).await;
+    }
+
+    /// Who told of an ended connection of a device, with what became of it, in the order in which they told.
+    pub(super) async fn ends(&self, device: &Device) -> Vec<(String, String)> {
+        let entries = self.fleet.audit(self.admin.tenant, None, 1000).await.unwrap();
+        let id = device.id.to_string();
+        let ours = |entry: &&crate::audit::AuditEntry| {
+            entry.action == "tunnel.closed" && entry.detail["device"] == id
+        };
+        entries
+            .iter()
+            .rev()
+            .filter(ours)
+            .map(|entry| (entry.actor.clone(), entry.detail["confirmed"].clone()))
+            .collect()
+    }
+}
+
+impl Device {
+    /// The next message of its session.
+    pub(super) async fn told(&mut self) -> Message {
+        match self.told.recv().await {
+            Some(Command::Send(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits for a GRANT and gives its id.
+    pub(super) async fn grant(&mut self) -> GrantId {
+        loop {
+            if let Message::Grant(signed) = self.told().await {
+                return Grant::read(&signed.bytes).unwrap().id;
+            }
+        }
+    }
+
+    /// Waits for a REVOKE and gives its first grant.
+    pub(super) async fn revoked(&mut self) -> GrantId {
+        loop {
+            if let Message::Revoke(revoke) = self.told().await {
+                return GrantId::try_from(&revoke.grants[0][..]).unwrap();
+            }
+        }
+    }
+
+    /// Waits until a record of it is acknowledged.
+    pub(super) async fn acknowledged(&mut self) {
+        while !matches!(self.told().await, Message::Recorded(_)) {}
+    }
+
+    pub(super) fn unsigned(&self, grant: GrantId, cookie: Cookie) -> TunnelRecord {
+        let reason = EndReason::Finished;
+        let (device, resolved) = (self.id, None);
+        let (opened, closed, to_target, to_initiator) = (10, 20, 30, 40);
+        TunnelRecord { grant, cookie, device, resolved, opened, closed, to_target, to_initiator, reason }
+    }
+
+    fn record(&self, grant: GrantId, cookie: Cookie) -> Signed {
+        self.key.sign(Context::TunnelRecord, self.unsigned(grant, cookie).encode())
+    }
+}
+
+/// A store whose disk can be full.
+pub(super) struct Disk {
+    store: SqliteStore,
+    pub(super) full: AtomicBool,
+    /// Told of each commit that was refused for that.
+    pub(super) refused: Notify,
+}
+
+impl Store for Disk {
+    fn apply(&self, commit: Commit) -> BoxFuture<'_, Result<Rev, CommitError>> {
+        if self.full.load(Ordering::SeqCst) {
+            self.refused.notify_one();
+            return Box::pin(async { Err(Unavailable::DiskFull.into()) });
+        }
+        self.store.apply(commit)
+    }
+
+    fn get(&self, key: &Key, read: Read) -> BoxFuture<'_, Result<(Option<Entry>, Rev), ReadError>> {
+        self.store.get(key, read)
+    }
+
+    fn scan(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: u32,
+        at: Option<Rev>,
+    ) -> BoxFuture<'_, Result<Page, ReadError>> {
+        self.store.scan(prefix, after, limit, at)
+    }
+
+    fn watch(&self, prefix: Prefix, after: Rev) -> Watch {
+        self.store.watch(prefix, after)
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.store.incarnation()
+    }
+}
+
+pub(super) fn request(device: &Device) -> GrantRequest {
+    GrantRequest { device: device.id.to_string(), port: 22, host: None, r#for: None, cnf: None }
+}
+
+pub(super) fn cookie(n: u32) -> Cookie {
+    let mut bytes = [0; 20];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    Cookie::new(bytes)
+}
+
+async fn operator(fleet: &Fleet, tenant: TenantId, name: &str, role: OperatorRole) -> Caller {
+    let operator = OperatorId::random();
+    let record = OperatorRecord {
+        name: name.into(),
+        roles: vec![role.name().into()],
+        created: 1,
+        key: SigningKey::generate_p256().public().as_bytes().to_vec(),
+        ..OperatorRecord::default()
+    };
+    put(fleet, tenant, "operator", &operator.to_string(), &record).await;
+    Caller { operator, name: name.into(), tenant, roles: [role].into_iter().collect() }
+}
+
+async fn put(fleet: &Fleet, tenant: TenantId, table: &str, id: &str, record: &impl prost::Message) {
+    let key = Key::join(&["t", &tenant.to_string(), table, id]).unwrap();
+    let op = Op::put(key, record.encode_to_vec());
+    fleet.store().commit(OpId::random(), Vec::new(), vec![op]).await.unwrap();
+    // An audit entry comes after it: once the model has followed that far, it knows the record.
+    fleet.note(Change::new(tenant, "a test", "test.put", id)).await.unwrap();
+}
+
+const EPOCH: u64 = 7;
