@@ -32,7 +32,7 @@ pub fn duration(text: &str) -> Result<Duration, NotADuration> {
 pub fn print_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    match units.into_iter().find(|(_, unit)| millis != 0 && millis % unit == 0) {
+    match units.into_iter().find(|(_, unit)| millis != 0 && millis.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),
     }
