@@ -153,7 +153,7 @@ impl Config {
         )
     }
 
-    /// The heartbeat for a fleet of this size: about [`HEARTBEATS_PER_SECOND`] reach the server.
+    /// The heartbeat for a fleet of this size: about 600 a second reach the server.
     pub fn heartbeat_for(&self, devices: usize) -> Duration {
         let spread = Duration::from_secs(u64::try_from(devices).unwrap_or(u64::MAX) / HEARTBEATS_PER_SECOND);
         spread.clamp(self.heartbeat.0, self.heartbeat.1)

@@ -45,7 +45,7 @@ impl Table {
 }
 
 impl Fleet {
-    /// Writes down when devices were last seen: of those that left, every [`SEEN_EACH`]; of all, at the end.
+    /// Writes down when devices were last seen: of those that left, every few minutes; of all, at the end.
     pub async fn keep_presence(self: Arc<Self>, shutdown: CancellationToken) {
         let mut written = SystemTime::now();
         while !shutdown.is_cancelled() {

@@ -1,4 +1,4 @@
-//! The target's driver, inside an agent: one task owns the [`Target`], one more carries each connection.
+//! The target's driver, inside an agent: one task owns the [`Target`](crate::target::Target), one more carries each connection.
 //!
 //! ```text
 //! control connection ─ GRANT, OPEN, REVOKE, … ─▶ ┌─────────────┐ ─ states, signed records ─▶ control connection
