@@ -1,10 +1,14 @@
 //! The driver of a [`Session`]: one task owns it; others reach it over bounded channels.
 
+use std::future::poll_fn;
 use std::io;
-use std::time::Instant;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
@@ -28,6 +32,9 @@ pub enum Command {
 ///
 /// Events wait in `events`; while that is full nothing more is read, so a slow application slows its peer and no
 /// one else. A command that the session refuses ends it: what an application asked to be said would be lost otherwise.
+///
+/// Once the session is closed it is over within [`FLUSH_TIMEOUT`], whether or not the peer reads its last words and the
+/// application takes the last events.
 pub async fn drive<S>(
     stream: S,
     session: &mut Session,
@@ -38,17 +45,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (reader, writer) = tokio::io::split(stream);
-    Driver { reader, writer, input: BytesMut::new(), output: BytesMut::new() }
-        .run(session, commands, events)
-        .await
+    let driver = Driver { reader, writer, output: None, waiting: None };
+    driver.run(session, commands, events).await
 }
 
 struct Driver<S> {
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
-    input: BytesMut,
-    /// Bytes the stream has not taken yet; the session is asked for more only when it is empty.
-    output: BytesMut,
+    /// Bytes on their way out, empty once they only need flushing: TLS keeps what its socket did not take. The session
+    /// is asked for more only when they are gone.
+    output: Option<BytesMut>,
+    /// An event the application has not taken yet.
+    waiting: Option<Event>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
@@ -58,72 +66,98 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         commands: &mut mpsc::Receiver<Command>,
         events: &mpsc::Sender<Event>,
     ) -> CloseReason {
-        let mut waiting: Option<Event> = None;
-        loop {
+        // A session that waits for no time is over; whatever it still has to say is said under one deadline.
+        while let Some(deadline) = session.poll_timeout() {
             // 1. Drain: events first, then bytes.
-            if waiting.is_none() && self.output.is_empty() {
+            if self.waiting.is_none() && self.output.is_none() {
                 match session.poll_output() {
-                    Some(Output::Event(event)) => waiting = Some(event),
-                    Some(Output::Transmit(bytes)) => self.output = bytes,
-                    Some(Output::Close(reason)) => return self.close(reason).await,
-                    None => {}
+                    Some(Output::Event(event)) => self.waiting = Some(event),
+                    Some(Output::Transmit(bytes)) => self.output = Some(bytes),
+                    Some(Output::Close(_)) | None => {} // an open session says no end
                 }
             }
-            let deadline = session.poll_timeout().unwrap_or_else(Instant::now);
             // 2. Wait for whatever comes first.
             tokio::select! {
-                permit = events.reserve(), if waiting.is_some() => match (permit, waiting.take()) {
+                permit = events.reserve(), if self.waiting.is_some() => match (permit, self.waiting.take()) {
                     (Ok(permit), Some(event)) => permit.send(event),
                     _ => session.refuse("the application has gone"),
                 },
-                written = self.writer.write(&self.output), if !self.output.is_empty() => match written {
-                    Ok(0) => return CloseReason::Eof,
-                    Err(error) => return CloseReason::Transport(error.to_string()),
-                    Ok(written) => self.written(written).await,
-                },
-                read = self.reader.read_buf(&mut self.input), if waiting.is_none() => self.read(session, read),
+                written = write(&mut self.writer, &mut self.output), if self.output.is_some() => {
+                    if let Err(error) = written {
+                        session.handle_input(now(), Input::Failed(error.to_string()));
+                    }
+                }
+                () = receive(&mut self.reader, session), if self.waiting.is_none() => {}
                 command = commands.recv() => command_in(session, command),
-                () = sleep_until(deadline.into()) => session.handle_timeout(Instant::now()),
+                () = sleep_until(deadline.into()) => session.handle_timeout(now()),
             }
         }
+        self.close(session, events).await
     }
 
-    async fn written(&mut self, written: usize) {
-        self.output.advance(written);
-        if self.output.is_empty() {
-            self.output = BytesMut::new();
-            // TLS buffers what the socket did not take; flushing is part of writing. Errors show at the next write.
-            let _ = timeout(FLUSH_TIMEOUT, self.writer.flush()).await;
-        }
-    }
-
-    fn read(&mut self, session: &mut Session, read: io::Result<usize>) {
-        match read {
-            Ok(0) => session.handle_input(Instant::now(), Input::Eof),
-            // A peer that leaves without close_notify says nothing more than one that leaves with it: frames have lengths.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                session.handle_input(Instant::now(), Input::Eof);
+    /// Writes what is left and hands over what was heard, both under one deadline, and closes the stream.
+    async fn close(mut self, session: &mut Session, events: &mpsc::Sender<Event>) -> CloseReason {
+        let mut heard: Vec<_> = self.waiting.into_iter().collect();
+        let mut reason = CloseReason::Local("the session was over before".into());
+        while let Some(output) = session.poll_output() {
+            match output {
+                Output::Event(event) => heard.push(event),
+                Output::Transmit(bytes) => self.output.get_or_insert_default().unsplit(bytes),
+                Output::Close(why) => reason = why,
             }
-            Err(error) => session.handle_input(Instant::now(), Input::Failed(error.to_string())),
-            Ok(_) => session.handle_input(Instant::now(), Input::Received(&self.input)),
         }
-        self.input.clear();
-    }
-
-    /// Writes what is left, within a deadline, and closes the stream.
-    async fn close(&mut self, reason: CloseReason) -> CloseReason {
         let farewell = async {
-            self.writer.write_all(&self.output).await?;
+            write(&mut self.writer, &mut self.output).await?;
             self.writer.shutdown().await
         };
-        // The peer may be gone; nothing depends on the farewell.
-        let _ = timeout(FLUSH_TIMEOUT, farewell).await;
+        let told = async {
+            for event in heard {
+                events.send(event).await?;
+            }
+            Ok::<_, mpsc::error::SendError<Event>>(())
+        };
+        // Peer or application may be gone or stuck; nothing depends on either.
+        let _ = timeout(FLUSH_TIMEOUT, async { tokio::join!(farewell, told) }).await;
         reason
     }
 }
 
+/// Writes and flushes what is on its way out. Safe to cancel: what was written is gone from `output`.
+async fn write<W: AsyncWrite + Unpin>(writer: &mut W, output: &mut Option<BytesMut>) -> io::Result<()> {
+    let Some(bytes) = output else { return Ok(()) };
+    while !bytes.is_empty() {
+        match writer.write(bytes).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => bytes.advance(written),
+        }
+    }
+    writer.flush().await?;
+    *output = None;
+    Ok(())
+}
+
+/// Takes in what the peer sent. The space for it is on the stack while it is filled, so that a session that waits has
+/// none.
+async fn receive<R: AsyncRead + Unpin>(reader: &mut R, session: &mut Session) {
+    poll_fn(|context| {
+        let mut space = [MaybeUninit::uninit(); READ_CAPACITY];
+        let mut read = ReadBuf::uninit(&mut space);
+        let input = match ready!(Pin::new(&mut *reader).poll_read(context, &mut read)) {
+            Ok(()) if read.filled().is_empty() => Input::Eof,
+            Ok(()) => Input::Received(read.filled()),
+            // A peer that leaves without close_notify says nothing more than one that leaves with it: frames have
+            // lengths.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Input::Eof,
+            Err(error) => Input::Failed(error.to_string()),
+        };
+        session.handle_input(now(), input);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 fn command_in(session: &mut Session, command: Option<Command>) {
-    let now = Instant::now();
+    let now = now();
     let done = match command {
         Some(Command::Send(message)) => session.send(&message),
         Some(Command::Welcome(welcome)) => session.welcome(now, welcome),
@@ -150,8 +184,15 @@ fn stalled(session: &mut Session, error: SendError) {
     session.refuse(&error.to_string());
 }
 
-/// How long a peer may take for the last bytes of a session.
-const FLUSH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// The runtime's clock, which is also the one that wakes the driver.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// How long the peer may take for the last bytes of a session, and the application for its last events.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes read at once: several messages as they come, and the queue of events that one read makes stays short.
+const READ_CAPACITY: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,8 @@ pub struct Session {
     state: State,
     input: BytesMut,
     outbox: Outbox,
+    /// What one [`Session::handle_input`] makes: an event for each frame it completes, so at most one for every 8 bytes
+    /// and one more. The driver reads at most 4 KiB, and only once everything before was taken: 513 events.
     events: VecDeque<Event>,
     /// Counts heartbeats, to jitter each differently.
     beats: u64,
@@ -240,6 +242,9 @@ impl Session {
     /// Takes the next thing to do; `None` once there is nothing more to do now.
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some(event) = self.events.pop_front() {
+            if self.events.is_empty() {
+                self.events = VecDeque::new(); // what a burst needed is not kept
+            }
             return Some(Output::Event(event));
         }
         if let Some(bytes) = self.outbox.pop() {

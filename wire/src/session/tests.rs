@@ -155,6 +155,16 @@ fn an_idle_session_keeps_no_buffer() {
     assert_eq!((pair.server.input.capacity(), pair.server.held()), (0, 0));
 }
 
+#[test]
+fn one_read_makes_at_most_an_event_for_each_header() {
+    let mut pair = Pair::established();
+    let pings = vec![[0, 0, Kind::Ping as u8, 0, 0, 0, 0, 0]; 4096 / HEADER_LEN].concat();
+    pair.server.handle_input(pair.now, Input::Received(&pings));
+    assert_eq!(pair.server.events.len(), 512);
+    pair.run();
+    assert_eq!(pair.server.events.capacity(), 0, "a burst leaves nothing behind");
+}
+
 /// Two ends in virtual time.
 struct Pair {
     now: Instant,
