@@ -122,6 +122,33 @@ async fn a_killed_klsctunnel_leaves_nothing_at_server_and_agent() -> Result<()> 
     Ok(())
 }
 
+#[tokio::test]
+async fn a_server_that_is_asked_to_stop_leaves_no_tunnel_unconfirmed() -> Result<()> {
+    let mut stage = Stage::set().await?;
+    let (device, target) = (stage.device("web-7").await?, Target::start().await?);
+    let tunnels = 5;
+    let mut open = Vec::new();
+    for _ in 0..tunnels {
+        let blob = stage.grant(&device, target.port).await?;
+        let Redeemed::Ready(mut stream) = redeem(&blob, &stage.profile.identity.key, 0).await else {
+            panic!("no tunnel")
+        };
+        echoes(&mut stream, b"before").await?;
+        open.push(stream);
+    }
+    stage.stop_server()?;
+    stage.start_server().await?;
+    let closed = stage.audit("tunnel.closed").await?;
+    let relay: Vec<_> = closed.iter().filter(|entry| entry["actor"] == "relay").collect();
+    assert_eq!(relay.len(), tunnels, "stored before the server was gone: {closed:#?}");
+    assert!(relay.iter().all(|entry| entry["detail"]["reason"] == "shutdown"), "{relay:#?}");
+    let confirmed = eventually(PATIENCE, async || {
+        let closed = stage.audit("tunnel.closed").await.unwrap_or_default();
+        closed.len() == 2 * tunnels && closed.iter().all(|entry| told(entry) == "yes")
+    });
+    confirmed.await.map(drop)
+}
+
 /// What the server has acknowledged.
 #[derive(Default)]
 struct Books {
