@@ -3,6 +3,7 @@
 
 mod api;
 mod openssh;
+mod terminal;
 #[allow(dead_code)] // shared with the tests of whole tunnels, which use more of it
 #[path = "../loopback/world.rs"]
 mod world;
