@@ -7,6 +7,7 @@ use klnet_wire::id::{DeviceId, TenantId};
 use klnet_wire::message::{GoAway, Message};
 use klnet_wire::net::link::Command;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// One session for each connected device.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Live {
     pub(crate) serial: u64,
     pub(crate) epoch: u64,
     pub(crate) commands: mpsc::Sender<Command>,
+    /// Cancelled when the session must end at once, without a last word.
+    pub(crate) cut: CancellationToken,
 }
 
 /// A message that did not get on its way to a device.
@@ -67,7 +70,7 @@ impl Sessions {
         let older = self.0.lock().expect("no holder panics").insert(device, live);
         if let Some(older) = older {
             let last = GoAway { reason: "a newer session took over".into(), reconnect_ms: 0, forever: false };
-            let _ = older.commands.try_send(Command::Finish(Message::GoAway(last), "replaced".into()));
+            older.end(last, "replaced");
         }
     }
 
@@ -79,5 +82,47 @@ impl Sessions {
             sessions.remove(&device);
         }
         ours
+    }
+}
+
+impl Live {
+    /// Ends the session with a last word; one too busy to hear it is cut. Either way its own task sees to the rest.
+    pub(crate) fn end(&self, last: GoAway, reason: &str) {
+        if self.commands.try_send(Command::Finish(Message::GoAway(last), reason.to_owned())).is_err() {
+            self.cut.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_session_hears_of_it() {
+        let (sessions, device) = (Sessions::default(), DeviceId::random());
+        let (older, mut commanded) = live(1);
+        sessions.insert(device, older.clone());
+        sessions.insert(device, live(2).0);
+        assert!(matches!(commanded.try_recv(), Ok(Command::Finish(Message::GoAway(_), _))));
+        assert!(!older.cut.is_cancelled());
+        assert!(!sessions.remove(device, 1), "its end takes nothing from the newer one");
+        assert_eq!(sessions.live(device).unwrap().serial, 2);
+    }
+
+    #[test]
+    fn a_replaced_session_too_busy_to_hear_of_it_is_cut() {
+        let (sessions, device) = (Sessions::default(), DeviceId::random());
+        let (older, _commanded) = live(1);
+        older.commands.try_send(Command::Ping).unwrap();
+        sessions.insert(device, older.clone());
+        sessions.insert(device, live(2).0);
+        assert!(older.cut.is_cancelled());
+    }
+
+    fn live(serial: u64) -> (Live, mpsc::Receiver<Command>) {
+        let (commands, commanded) = mpsc::channel(1);
+        let cut = CancellationToken::new();
+        (Live { tenant: TenantId::random(), serial, epoch: serial, commands, cut }, commanded)
     }
 }

@@ -4,6 +4,8 @@
 //! device's certificate. Nothing durable happens on this path; what a session is told comes from memory.
 
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,15 +13,15 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use klnet_tunnel::net::accept::Acceptor;
+use klnet_tunnel::net::lobby::{Limits, Lobby};
 use klnet_tunnel::net::relay::{Arrival, RelayHandle};
 use klnet_tunnel::relay::Scope;
 use klnet_wire::id::DeviceId;
-use klnet_wire::message::{GoAway, Message};
+use klnet_wire::message::GoAway;
 use klnet_wire::net::dial::tuned;
-use klnet_wire::net::link::Command;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -41,10 +43,10 @@ pub struct Agents {
     sessions: Arc<Sessions>,
     /// Numbers sessions: an epoch is the agent's word, and two sessions may name the same.
     serials: AtomicU64,
-    /// Held while the relay is told who comes and goes, so that it hears of it in the order in which it happened.
+    /// Held while sessions, presence and relay are told who comes and goes, so that all hear of it in one order.
     turn: tokio::sync::Mutex<()>,
     /// Handshakes under way.
-    handshakes: Semaphore,
+    handshakes: Arc<Lobby>,
 }
 
 impl Agents {
@@ -64,7 +66,7 @@ impl Agents {
             sessions,
             serials: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
-            handshakes: Semaphore::new(HANDSHAKES_LIMIT),
+            handshakes: Lobby::new(HANDSHAKES),
         })
     }
 
@@ -82,6 +84,8 @@ impl Agents {
                 accepted = acceptor.accept() => accepted,
                 () = shutdown.cancelled() => return,
             };
+            // An IPv4 peer of a socket for both families is shown as what it is.
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             let (agents, tls, tunnels) = (Arc::clone(&self), tls.clone(), Arc::clone(&tunnels));
             let shutdown = shutdown.clone();
             tokio::spawn(async move { agents.arrived(stream, peer, tls, &tunnels, shutdown).await });
@@ -101,14 +105,18 @@ impl Agents {
             Ok(Arrival::DialBack) => return,
             Err(error) => return self.refused("no first flight", peer, &error),
         };
+        let Some(seat) = self.handshakes.enter(peer.ip()) else {
+            return self.refused("crowded", peer, &"too many handshakes under way");
+        };
         let handshake = async {
-            let _seat = self.handshakes.acquire().await.map_err(std::io::Error::other)?;
             let stream = tls.accept(tuned(stream)?).await?;
             // TLS lets a client through that offers no protocol at all; ours is also the version it speaks.
             let spoken = stream.get_ref().1.alpn_protocol().is_some();
             spoken.then_some(stream).ok_or_else(|| std::io::Error::other("no application protocol offered"))
         };
-        match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        let shaken = timeout(HANDSHAKE_TIMEOUT, handshake).await;
+        drop(seat);
+        match shaken {
             Ok(Ok(stream)) => self.run(stream, peer, tunnels, shutdown).await,
             Ok(Err(error)) => self.refused("handshake", peer, &error),
             Err(error) => self.refused("handshake timeout", peer, &error),
@@ -148,10 +156,7 @@ impl Agents {
         let Some(live) = self.sessions.live(device) else { return };
         info!(%device, "device revoked, its session ends");
         let last = GoAway { reason: REVOKED.into(), reconnect_ms: 0, forever: true };
-        // A session too busy to hear of it is dropped instead.
-        if live.commands.try_send(Command::Finish(Message::GoAway(last), REVOKED.into())).is_err() {
-            self.sessions.remove(device, live.serial);
-        }
+        live.end(last, REVOKED);
     }
 
     async fn revoke(&self, scope: Scope) {
@@ -176,5 +181,7 @@ impl Agents {
 const REVOKED: &str = "this device was revoked";
 /// From the first flight to an established TLS connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes under way at once; each costs a core about a quarter of a millisecond.
-const HANDSHAKES_LIMIT: usize = 1024;
+/// Handshakes under way at once; above it a connection is closed, and its agent comes back by its own backoff. A whole
+/// fleet may come back at once from behind one address, so one source may have many; but never all: a core does about
+/// four thousand handshakes a second, and whoever only holds seats loses each after [`HANDSHAKE_TIMEOUT`].
+const HANDSHAKES: Limits = Limits { total: 4096, per_source: 1024 };

@@ -41,26 +41,29 @@ impl Agents {
         let (commands, mut commanded) = mpsc::channel(COMMANDS_CAPACITY);
         let (events, mut happened) = mpsc::channel(EVENTS_CAPACITY);
         let mut session = Session::server(Instant::now(), session::Config::default());
-        let mut known = None;
+        let (cut, mut known, mut leaving) = (CancellationToken::new(), None, false);
         let reason = {
             let driven = drive(stream, &mut session, &mut commanded, &events);
             tokio::pin!(driven);
             loop {
                 tokio::select! {
                     reason = &mut driven => break reason,
+                    () = cut.cancelled() => break CloseReason::Local("too busy for its last word".into()),
                     Some(event) = happened.recv() => match event {
                         Event::Hello(hello) => {
-                            known = self.hello(&principal, &hello, peer, &commands).await;
+                            known = self.hello(&principal, &hello, peer, &commands, &cut).await;
                         }
                         event => if let Some(known) = &known {
                             self.event(known, event, tunnels).await;
                         },
                     },
-                    () = shutdown.cancelled(), if !commands.is_closed() => {
-                        let last = GoAway { reason: "the server restarts".into(), reconnect_ms: self.window_ms(), forever: false };
-                        let _ = commands.try_send(Command::Finish(Message::GoAway(last), "shutdown".into()));
-                        break driven.await;
-                    },
+                    () = shutdown.cancelled(), if !leaving => {
+                        // What the device says meanwhile is still heard.
+                        leaving = true;
+                        if commands.try_send(self.restarts()).is_err() {
+                            cut.cancel();
+                        }
+                    }
                 }
             }
         };
@@ -76,6 +79,7 @@ impl Agents {
         hello: &Hello,
         peer: SocketAddr,
         commands: &mpsc::Sender<Command>,
+        cut: &CancellationToken,
     ) -> Option<Known> {
         let device = match self.fleet.device_of(principal) {
             Ok(device) => device,
@@ -86,23 +90,12 @@ impl Agents {
                 return None;
             }
         };
-        let (epoch, serial) = (hello.epoch, self.serials.fetch_add(1, Ordering::Relaxed));
-        let skew = i64::try_from(hello.clock).ok().zip(i64::try_from(seconds(SystemTime::now())).ok());
-        let skew = skew.and_then(|(theirs, ours)| theirs.checked_sub(ours));
-        self.fleet.came_online(device.id, peer, skew, &hello.build);
-        let welcome = Welcome {
-            heartbeat_ms: millis(self.config.heartbeat_for(self.fleet.online())),
-            reconnect_window_ms: self.window_ms(),
-            clock: seconds(SystemTime::now()),
-            ..Welcome::default()
-        };
-        // Before anyone can reach the session: nothing else may be said first.
-        let _ = commands.send(Command::Welcome(welcome)).await;
-        let commands = commands.clone();
-        self.come(device.id, Live { tenant: device.tenant, serial, epoch, commands }).await;
-        self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
+        let serial = self.serials.fetch_add(1, Ordering::Relaxed);
+        let (commands, cut) = (commands.clone(), cut.clone());
+        let live = Live { tenant: device.tenant, serial, epoch: hello.epoch, commands, cut };
+        self.come(device.id, live, peer, hello).await;
         self.metrics.sessions_opened.inc();
-        info!(device = %device.id, name = device.name, %peer, epoch, "device online");
+        info!(device = %device.id, name = device.name, %peer, epoch = hello.epoch, "device online");
         // A revocation between the look-up and here would have found no session to end.
         if self.fleet.is_denied(device.tenant, device.id) {
             self.deny_device(device.id).await;
@@ -137,34 +130,65 @@ impl Agents {
         if !self.go(device, known.serial).await {
             return; // a newer session is there already
         }
-        self.fleet.went_offline(device);
-        self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
-        info!(%device, name = known.device.name, %reason, "device offline");
+        // The reason may be the device's own words.
+        let reason = crate::fleet::told(&reason.to_string());
+        info!(%device, name = known.device.name, reason, "device offline");
     }
 
-    /// Makes this the device's session, and tells the relay.
-    async fn come(&self, device: DeviceId, live: Live) {
+    /// Welcomes the device, makes this its session, and tells the relay.
+    pub(super) async fn come(&self, device: DeviceId, live: Live, peer: SocketAddr, hello: &Hello) {
         let _turn = self.turn.lock().await;
+        self.fleet.came_online(device, peer, skew(hello.clock), &hello.build);
+        let welcome = Welcome {
+            heartbeat_ms: millis(self.config.heartbeat_for(self.fleet.online())),
+            reconnect_window_ms: self.window_ms(),
+            clock: seconds(SystemTime::now()),
+            ..Welcome::default()
+        };
+        // Before anyone can reach the session: nothing else may be said first.
+        let _ = live.commands.send(Command::Welcome(welcome)).await;
         let epoch = live.epoch;
         self.sessions.insert(device, live);
+        self.count();
         if self.relay.online(device, epoch).await.is_err() {
             debug!("the relay has stopped");
         }
     }
 
     /// Forgets a session and tells the relay, unless a newer one has taken its place.
-    async fn go(&self, device: DeviceId, serial: u64) -> bool {
+    pub(super) async fn go(&self, device: DeviceId, serial: u64) -> bool {
         let _turn = self.turn.lock().await;
-        let ours = self.sessions.remove(device, serial);
-        if ours && self.relay.offline(device).await.is_err() {
+        if !self.sessions.remove(device, serial) {
+            return false;
+        }
+        self.fleet.went_offline(device);
+        self.count();
+        if self.relay.offline(device).await.is_err() {
             debug!("the relay has stopped");
         }
-        ours
+        true
+    }
+
+    fn count(&self) {
+        self.metrics.sessions.set(i64::try_from(self.fleet.online()).unwrap_or(i64::MAX));
+    }
+
+    /// What a session is ended with at shutdown.
+    fn restarts(&self) -> Command {
+        let reason = "the server restarts".into();
+        let last = GoAway { reason, reconnect_ms: self.window_ms(), forever: false };
+        Command::Finish(Message::GoAway(last), "shutdown".into())
     }
 
     fn window_ms(&self) -> u32 {
         millis(self.config.reconnect_window)
     }
+}
+
+/// A device's clock minus ours, in seconds.
+fn skew(clock: u64) -> Option<i64> {
+    let ours = i64::try_from(seconds(SystemTime::now())).ok()?;
+    i64::try_from(clock).ok()?.checked_sub(ours)
 }
 
 fn millis(duration: std::time::Duration) -> u32 {

@@ -89,7 +89,9 @@ impl Bench {
         let record = DeviceRecord { name: name.into(), key: public, enrolled: 1, ..DeviceRecord::default() };
         put(&self.fleet, tenant, "device", &id.to_string(), &record).await;
         let (commands, told) = mpsc::channel(64);
-        self.tunnels.sessions.insert(id, Live { tenant, serial: 0, epoch: EPOCH, commands });
+        self.tunnels
+            .sessions
+            .insert(id, Live { tenant, serial: 0, epoch: EPOCH, commands, cut: Default::default() });
         self.relay.online(id, EPOCH).await.unwrap();
         Device { id, key, told }
     }

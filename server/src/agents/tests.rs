@@ -1,0 +1,82 @@
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use klnet_tunnel::net::relay;
+use klnet_wire::id::{ServerId, TenantId};
+use klnet_wire::message::Hello;
+use klnet_wire::net::link::Command;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::directory::{Announced, Directory};
+use crate::fabric::Fabric;
+use crate::sessions::Live;
+use crate::store::SqliteStore;
+
+#[tokio::test]
+async fn a_revoked_session_too_busy_to_hear_of_it_is_cut_and_ends_by_itself() {
+    let (agents, _folder) = agents().await;
+    let device = DeviceId::random();
+    let (live, _commanded) = live(1);
+    agents.come(device, live.clone(), peer(), &Hello::default()).await;
+    while live.commands.try_send(Command::Ping).is_ok() {}
+    agents.deny_device(device).await;
+    assert!(live.cut.is_cancelled());
+    assert!(agents.sessions.live(device).is_some(), "its own end tells presence and relay");
+    assert!(agents.go(device, 1).await);
+    assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_device_is_online_exactly_while_it_has_a_session() {
+    let (agents, _folder) = agents().await;
+    let device = DeviceId::random();
+    agents.come(device, live(1).0, peer(), &Hello::default()).await;
+    agents.come(device, live(2).0, peer(), &Hello::default()).await;
+    assert!(!agents.go(device, 1).await, "a newer session is there");
+    assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (1, 1));
+    assert!(agents.go(device, 2).await);
+    assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (0, 0));
+}
+
+#[tokio::test]
+async fn one_address_cannot_keep_other_agents_out_of_their_handshakes() {
+    let (agents, _folder) = agents().await;
+    let enter = |last| agents.handshakes.enter(IpAddr::from([192, 0, 2, last]));
+    let seats: Vec<_> = std::iter::from_fn(|| enter(1)).collect();
+    assert_eq!(seats.len(), HANDSHAKES.per_source);
+    assert!(enter(2).is_some());
+}
+
+fn live(serial: u64) -> (Live, mpsc::Receiver<Command>) {
+    let (commands, commanded) = mpsc::channel(2);
+    let cut = CancellationToken::new();
+    (Live { tenant: TenantId::random(), serial, epoch: serial, commands, cut }, commanded)
+}
+
+fn peer() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 40_000))
+}
+
+async fn agents() -> (Arc<Agents>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
+    let store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
+    let announced = Announced {
+        hosts: vec!["localhost".into()],
+        https_port: 8443,
+        agent_ports: vec![23_100],
+        tunnel_ports: vec![29_200],
+        reconnect_window: Duration::from_secs(2),
+    };
+    let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
+    let fleet = Fleet::load(store, fabric, directory).await.unwrap();
+    let (relay, _events) = relay::start(relay::Config::new(klnet_tunnel::relay::Config {
+        secret: [7; 32],
+        audience: ServerId::random(),
+        limits: klnet_tunnel::relay::Limits::default(),
+    }));
+    let config = Arc::new(Config::parse("").unwrap());
+    (Agents::new(fleet, Arc::default(), relay, Arc::default(), config), folder)
+}
