@@ -149,7 +149,7 @@ pub const PAYLOAD_LIMIT: usize = 16_368;
 
 /// Flag: a receiver that does not know the frame's type skips it.
 pub const IGNORABLE: u8 = 0x01;
-/// Flag: the last frame of its stream.
+/// Flag: the last frame of its stream. Reserved with DATA, like streams of their own; no frame of this version has it.
 pub const END: u8 = 0x02;
 /// Flag: the payload is a [`Signed`](crate::signed::Signed) blob; hops forward it untouched.
 pub const SIGNED: u8 = 0x08;

@@ -80,11 +80,8 @@ impl KeySet {
         now: SystemTime,
     ) -> Result<&'a Bytes, BadSignature> {
         let second = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        let valid =
-            |key: &&Key| key.purpose() == purpose && (key.not_before..=key.not_after).contains(&second);
-        let public = |key: &Key| PublicKey::try_from(&key.public[..]).ok();
-        let mut keys = self.keys.iter().filter(valid).filter_map(public);
-        let key = keys.find(|key| key.id() == signed.key_id[..]).ok_or(BadSignature)?;
+        let valid = |key: &Key| (key.not_before..=key.not_after).contains(&second);
+        let key = self.find(signed, |key| key.purpose() == purpose && valid(key))?;
         signed.verify(context, &key)
     }
 
@@ -100,10 +97,15 @@ impl KeySet {
         context: Context,
         purpose: Purpose,
     ) -> Result<&'a Bytes, BadSignature> {
-        let keys = self.keys.iter().filter(|key| key.purpose() == purpose);
-        let mut keys = keys.filter_map(|key| PublicKey::try_from(&key.public[..]).ok());
-        let key = keys.find(|key| key.id() == signed.key_id[..]).ok_or(BadSignature)?;
+        let key = self.find(signed, |key| key.purpose() == purpose)?;
         signed.verify(context, &key)
+    }
+
+    /// The key among those that `may` sign which the blob names.
+    fn find(&self, signed: &Signed, may: impl Fn(&Key) -> bool) -> Result<PublicKey, BadSignature> {
+        let keys = self.keys.iter().filter(|key| may(key));
+        let mut keys = keys.filter_map(|key| PublicKey::try_from(&key.public[..]).ok());
+        keys.find(|key| key.id() == signed.key_id[..]).ok_or(BadSignature)
     }
 }
 

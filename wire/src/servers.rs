@@ -65,10 +65,7 @@ impl ServerList {
         if list.fabric[..] != fabric.as_bytes()[..] {
             return Err(ServerListError::OtherFabric);
         }
-        let ports =
-            |server: &Server| server.agent_ports.iter().chain(&server.tunnel_ports).copied().collect();
-        let ports: Vec<u32> = list.servers.iter().flat_map(|server| -> Vec<u32> { ports(server) }).collect();
-        match ports.iter().all(|port| (1..=65535).contains(port)) {
+        match list.servers.iter().all(Server::has_sound_ports) {
             true => Ok(list),
             false => Err(ServerListError::Malformed),
         }
@@ -77,6 +74,12 @@ impl ServerList {
     /// Whether the list is within its time at `now`.
     pub fn fresh(&self, now: SystemTime) -> bool {
         now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs() <= self.expires
+    }
+}
+
+impl Server {
+    fn has_sound_ports(&self) -> bool {
+        self.agent_ports.iter().chain(&self.tunnel_ports).all(|port| (1..=65_535).contains(port))
     }
 }
 

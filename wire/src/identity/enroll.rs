@@ -1,5 +1,6 @@
 //! Enrolment: the line an administrator pastes on a device, what the device asks, and what it is given.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::servers::{ServerList, ServerListError};
 use crate::signed::{PublicKey, Signed};
 
 /// What a new device sends: `POST /api/v1/enroll`. An operator's first login has the same form.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
     /// The token, as on the pasted line.
@@ -79,6 +80,15 @@ impl EnrollRequest {
     pub fn request_der(&self) -> Option<Vec<u8>> {
         let decoded = BASE64URL_NOPAD.decode(self.request.as_bytes()).ok()?;
         (decoded.len() <= REQUEST_LIMIT).then_some(decoded)
+    }
+}
+
+impl fmt::Debug for EnrollRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token: _, request, host_name, os } = self;
+        let mut shown = f.debug_struct("EnrollRequest");
+        shown.field("token", &"[redacted]").field("request", request).field("host_name", host_name);
+        shown.field("os", os).finish()
     }
 }
 
@@ -154,3 +164,19 @@ pub const REQUEST_LIMIT: usize = 2048;
 
 /// Certificates of a chain that are read.
 const CHAIN_LIMIT: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_never_prints_its_token() {
+        let token = "canary-7f3a".to_owned();
+        let asked =
+            EnrollRequest { token, request: "cmVx".into(), host_name: "web-7".into(), os: "Linux".into() };
+        for printed in [format!("{asked:?}"), format!("{asked:#?}")] {
+            assert!(!printed.contains("canary") && printed.contains("[redacted]"), "{printed}");
+            assert!(printed.contains("web-7"), "{printed}");
+        }
+    }
+}

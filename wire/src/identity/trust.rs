@@ -119,9 +119,7 @@ impl Role {
 /// [`ChainError::Malformed`] when it has none.
 pub fn public_key_of(certificate: &CertificateDer<'_>) -> Result<PublicKey, ChainError> {
     let end = EndEntityCert::try_from(certificate).map_err(|_| ChainError::Malformed)?;
-    let spki = end.subject_public_key_info();
-    let point = spki.strip_prefix(P256_SPKI_PREFIX).ok_or(ChainError::Malformed)?;
-    PublicKey::try_from(point).map_err(|_| ChainError::Malformed)
+    p256_from_spki(&end.subject_public_key_info())
 }
 
 /// A P-256 public key as SubjectPublicKeyInfo (RFC 5480, 2), 91 bytes.

@@ -111,14 +111,6 @@ impl Client {
         parse(&self.request(Method::GET, path, Bytes::new()).await?)
     }
 
-    /// `GET path`, the answer as bytes.
-    ///
-    /// # Errors
-    /// [`ApiError`].
-    pub async fn get_bytes(&self, path: &str) -> Result<Bytes, ApiError> {
-        self.request(Method::GET, path, Bytes::new()).await
-    }
-
     /// `POST path` with a JSON body, the answer read as JSON.
     ///
     /// # Errors

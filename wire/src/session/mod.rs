@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::frame::{FrameError, HEADER_LEN, Header, PAYLOAD_LIMIT};
+use crate::frame::{FrameError, Header};
 use crate::message::{End, Hello, Kind, Message, MessageError, ProtocolError, Welcome};
 use crate::outbox::{Full, Outbox};
 pub use config::{Config, FEATURES, MINOR_MAX, MINOR_MIN, negotiate};
@@ -450,9 +450,6 @@ pub enum SendError {
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 /// Longest heartbeat that is obeyed.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
-
-/// Most bytes of input a session keeps: one incomplete frame.
-pub const INPUT_LIMIT: usize = HEADER_LEN + PAYLOAD_LIMIT;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): spreads consecutive numbers evenly.
 fn splitmix64(number: u64) -> u64 {

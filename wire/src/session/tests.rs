@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::frame::Frame;
+use crate::frame::{Frame, HEADER_LEN};
 use crate::message::{GoAway, Open};
 
 const HEARTBEAT: Duration = Duration::from_secs(30);
