@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use klnet_wire::identity::enroll::encode_signed;
-use klnet_wire::identity::profile::chain_to_pem;
+use klnet_wire::identity::pem::chain_to_pem;
 use klnet_wire::servers::{Server, ServerList};
 use klnet_wire::signed::Signed;
 use prost::Message;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use klnet_wire::identity::enroll::{Enrolled, parse_pin, print_pin};
-use klnet_wire::identity::profile::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
+use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::trust::public_key_of;
 use klnet_wire::identity::{Principal, Role, Trust};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use klnet_wire::identity::ChainError;
-use klnet_wire::identity::profile::write_secret;
+use klnet_wire::identity::secret_file::write_secret;
 use klnet_wire::signed::Signed;
 use prost::Message;
 

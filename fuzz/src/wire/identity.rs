@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest, parse_pin, print_pin, unix};
-use klnet_wire::identity::profile::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
+use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
 use klnet_wire::identity::trust::{p256_from_spki, p256_spki, public_key_of};
 use klnet_wire::identity::{Principal, Role, Trust};
 use klnet_wire::signed::PublicKey;

@@ -9,7 +9,8 @@ use clap::Args;
 use klnet_wire::identity::Role;
 use klnet_wire::identity::authority::request;
 use klnet_wire::identity::enroll::{EnrollRequest, print_pin};
-use klnet_wire::identity::profile::{Profile, write_secret};
+use klnet_wire::identity::profile::Profile;
+use klnet_wire::identity::secret_file::write_secret;
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::signing::SigningKey;
 

@@ -5,8 +5,10 @@
 pub mod authority;
 pub mod crypto;
 pub mod enroll;
+pub mod pem;
 pub mod profile;
 pub mod role;
+pub mod secret_file;
 pub mod tls;
 pub mod trust;
 

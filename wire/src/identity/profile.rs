@@ -2,17 +2,16 @@
 //!
 //! The private key never leaves the machine it was made on; the file is readable by its owner only.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
+use super::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
 use super::role::Principal;
+use super::secret_file::{others_may_read, write_secret};
 use super::tls::Identity;
 use super::trust::{ChainError, Trust};
-use crate::signing::SigningKey;
 
 /// An operator, where to reach their server, and how to prove who they are.
 #[derive(Debug, Clone)]
@@ -110,76 +109,13 @@ impl Profile {
     }
 }
 
-/// Writes a file that only its owner may read, so that after a crash it is either the old or the new one, whole.
-///
-/// # Errors
-/// What the file system says.
-pub fn write_secret(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let temporary = path.with_extension("new");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    #[cfg(unix)]
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
-}
-
-/// Certificates in PEM (RFC 7468).
-pub fn chain_to_pem(chain: &[CertificateDer<'_>]) -> String {
-    let one =
-        |certificate: &CertificateDer<'_>| pem::encode(&pem::Pem::new("CERTIFICATE", certificate.to_vec()));
-    chain.iter().map(one).collect()
-}
-
-/// Reads certificates from PEM; `None` when there is anything else.
-pub fn chain_from_pem(text: &str) -> Option<Vec<CertificateDer<'static>>> {
-    let blocks = pem::parse_many(text).ok()?;
-    let certificate =
-        |block: pem::Pem| (block.tag() == "CERTIFICATE").then(|| CertificateDer::from(block.into_contents()));
-    blocks.into_iter().map(certificate).collect()
-}
-
-/// A private key in PEM: PKCS #8.
-pub fn key_to_pem(key: &SigningKey) -> String {
-    pem::encode(&pem::Pem::new("PRIVATE KEY", key.to_pkcs8().to_vec()))
-}
-
-/// Reads a private key from PEM; `None` when it is none of ours.
-pub fn key_from_pem(text: &str) -> Option<SigningKey> {
-    let block = pem::parse(text).ok()?;
-    if block.tag() != "PRIVATE KEY" {
-        return None;
-    }
-    SigningKey::from_pkcs8(block.contents()).ok()
-}
-
-#[cfg(unix)]
-fn others_may_read(metadata: &fs::Metadata) -> bool {
-    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0
-}
-
-#[cfg(not(unix))]
-fn others_may_read(_: &fs::Metadata) -> bool {
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::id::TenantId;
     use crate::identity::Role;
     use crate::identity::authority::{Authority, Leaf, OPERATOR_LIFE, make_root};
+    use crate::signing::SigningKey;
     use std::time::SystemTime;
 
     #[test]

@@ -8,6 +8,8 @@
 //! | `Closed` | nothing more happens | nothing more happens |
 
 mod config;
+mod event;
+mod heart;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +18,13 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::frame::{FrameError, Header};
+use crate::frame::Header;
 use crate::message::{End, Hello, Kind, Message, MessageError, ProtocolError, Welcome};
 use crate::outbox::{Full, Outbox};
 pub use config::{Config, FEATURES, MINOR_MAX, MINOR_MIN, negotiate};
+pub use event::{CloseReason, Event, Input, Output, SendError};
+use heart::Heart;
+pub use heart::{HEARTBEAT_MAX, HEARTBEAT_MIN};
 
 /// One end of a session. Drain [`Session::poll_output`] after each `&mut` call.
 #[derive(Debug)]
@@ -54,89 +59,6 @@ enum State {
         reason: CloseReason,
         reported: bool,
     },
-}
-
-/// What keeps an established session alive.
-#[derive(Debug, Clone, Copy)]
-struct Heart {
-    heartbeat: Duration,
-    /// When the next PING is due (agent).
-    next_ping: Instant,
-    /// Since when a PONG is awaited.
-    awaiting: Option<Instant>,
-    last_heard: Instant,
-}
-
-/// What happened, in.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// Bytes came from the peer.
-    Received(&'a [u8]),
-    /// The peer ended its stream.
-    Eof,
-    /// The transport failed; what it said.
-    Failed(String),
-}
-
-/// What to do, out.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Something for the application.
-    Event(Event),
-    /// Write these bytes; ask again only once they are written, so that a slow peer's messages wait in their slots.
-    Transmit(BytesMut),
-    /// Close the transport after what was transmitted is written. Said once, and last.
-    Close(CloseReason),
-}
-
-/// What an application learns.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Server: an agent introduced itself; answer with [`Session::welcome`] or [`Session::refuse`].
-    Hello(Hello),
-    /// Agent: the session is established.
-    Welcome(Welcome),
-    /// A message for the application.
-    Message(Message),
-    /// The answer to a ping came after this long.
-    Pong(Duration),
-    /// The peer showed that it is alive (server: a heartbeat came).
-    Heartbeat,
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CloseReason {
-    /// The peer's stream ended without a word.
-    #[error("the peer closed the connection")]
-    Eof,
-    /// The transport failed; a TLS alert of the peer says why it refuses.
-    #[error("the connection failed: {0}")]
-    Transport(String),
-    /// Nothing came in time.
-    #[error("nothing heard for {0:?}")]
-    Silent(Duration),
-    /// The peer said why it closes.
-    #[error("the peer closed: {0}")]
-    Peer(String),
-    /// This end closed.
-    #[error("closed: {0}")]
-    Local(String),
-    /// The peer broke the frame format.
-    #[error("protocol broken: {0}")]
-    Frame(#[from] FrameError),
-    /// The peer sent what is no message.
-    #[error("protocol broken: {0}")]
-    Message(#[from] MessageError),
-    /// The peer sent a message that its end may not send, or not now.
-    #[error("protocol broken: unexpected {0:?}")]
-    Unexpected(Kind),
-    /// WELCOME names another session than HELLO did.
-    #[error("protocol broken: WELCOME of another session")]
-    Epoch,
-    /// The versions do not meet.
-    #[error("no common minor version: the peer speaks {0} to {1}")]
-    Version(u32, u32),
 }
 
 impl Session {
@@ -389,10 +311,8 @@ impl Session {
         [pong, ping].into_iter().flatten().fold(silence, Instant::min)
     }
 
-    /// `heartbeat` +-20 %, different for each agent and each beat, so that a fleet's heartbeats spread.
     fn jitter(&self, heartbeat: Duration) -> Duration {
-        let mixed = splitmix64(self.config.jitter_seed.wrapping_add(self.beats));
-        heartbeat.mul_f64(0.8 + 0.4 * (mixed >> 11) as f64 / (1_u64 << 53) as f64)
+        heart::jitter(heartbeat, self.config.jitter_seed.wrapping_add(self.beats))
     }
 
     fn event(&mut self, event: Event) {
@@ -407,17 +327,6 @@ impl Session {
     }
 }
 
-impl Heart {
-    fn new(now: Instant, heartbeat: Duration, first_ping: Duration) -> Self {
-        Self { heartbeat, next_ping: now + first_ping, awaiting: None, last_heard: now }
-    }
-
-    /// How long a peer may be silent: two and a half heartbeats.
-    fn silence(&self) -> Duration {
-        self.heartbeat * 5 / 2
-    }
-}
-
 impl End {
     /// The other end.
     pub const fn other(self) -> Self {
@@ -426,35 +335,4 @@ impl End {
             Self::Server => Self::Agent,
         }
     }
-}
-
-impl Welcome {
-    /// The heartbeat interval, held between [`HEARTBEAT_MIN`] and [`HEARTBEAT_MAX`] whatever the server says.
-    pub fn heartbeat(&self) -> Duration {
-        Duration::from_millis(self.heartbeat_ms.into()).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX)
-    }
-}
-
-/// Why a message was not queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// The session's state or this end's part does not allow it.
-    #[error("a {0:?} may not be sent now by this end")]
-    NotNow(Kind),
-    /// The peer reads too slowly, or the message is too long.
-    #[error(transparent)]
-    Full(#[from] Full),
-}
-
-/// Shortest heartbeat that is obeyed; for laboratories.
-pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
-/// Longest heartbeat that is obeyed.
-pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
-
-/// SplitMix64 (Steele, Lea, Flood 2014): spreads consecutive numbers evenly.
-fn splitmix64(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -5,7 +5,7 @@ use klnet_fuzz::fixed::{FABRIC, KEY, NOW, SERVER, TENANT, now};
 use klnet_wire::id::{DeviceId, FabricId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root, request};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
-use klnet_wire::identity::profile::{chain_to_pem, key_to_pem};
+use klnet_wire::identity::pem::{chain_to_pem, key_to_pem};
 use klnet_wire::identity::{Principal, Role};
 use klnet_wire::keyset::{Key, KeySet, Purpose};
 use klnet_wire::message::tunnel::State;
