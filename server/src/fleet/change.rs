@@ -6,7 +6,7 @@ use klnet_wire::id::TenantId;
 use prost::Message;
 
 use super::record::AuditRecord;
-use super::{Fleet, FleetError, keys};
+use super::{Denied, Fleet, FleetError, Kind, keys};
 use crate::store::{CommitError, Guard, Key, Op, OpId, Read, Rev};
 use crate::unix::seconds;
 
@@ -84,6 +84,23 @@ impl Fleet {
                 Err(CommitError::Conflict(failed).into())
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Commits a revocation. Whoever is revoked is cut even when that cannot be stored: a full disk protects nobody.
+    ///
+    /// # Errors
+    /// As [`Fleet::commit`]; `Unavailable` then says that they were cut but may come back.
+    pub(super) async fn commit_denial(&self, change: Change, denied: Denied) -> Result<(), FleetError> {
+        match self.commit(change).await {
+            Err(error) if error.kind() == Kind::Unavailable => {
+                self.deny(denied);
+                let message = format!(
+                    "what was open is cut, but the revocation is not stored, so it can come back: {error}"
+                );
+                Err(FleetError::new(Kind::Unavailable, message))
+            }
+            done => done.map(drop),
         }
     }
 

@@ -8,7 +8,7 @@ use klnet_wire::signed::PublicKey;
 
 use super::operators::Caller;
 use super::record::DeviceRecord;
-use super::{Change, Fleet, FleetError, Presence, Stored, keys};
+use super::{Change, Denied, Fleet, FleetError, Presence, Stored, keys};
 use crate::store::Guard;
 use crate::unix::{seconds, time};
 
@@ -137,7 +137,7 @@ impl Fleet {
             .detail("reason", super::names::told(reason))
             .guard(Guard::ModRev(key.clone(), rev))
             .put(key, &record);
-        self.commit(change).await.map(drop)
+        self.commit_denial(change, Denied::Device(device)).await
     }
 
     /// A condition that holds while the device is as it is now: for what must not happen after a revocation.

@@ -98,7 +98,7 @@ impl Fleet {
         }
     }
 
-    fn deny(&self, denied: Denied) {
+    pub(super) fn deny(&self, denied: Denied) {
         // Nobody listens while nobody is connected.
         let _ = self.denied.send(denied);
     }

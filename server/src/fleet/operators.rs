@@ -9,7 +9,7 @@ use klnet_wire::signed::PublicKey;
 use super::record::OperatorRecord;
 use super::roles::{OperatorRole, Roles};
 use super::secret::Secret;
-use super::{Change, Fleet, FleetError, Kind, Stored, keys, names};
+use super::{Change, Denied, Fleet, FleetError, Kind, Stored, keys, names};
 use crate::invitation::Invitation;
 use crate::store::Guard;
 use crate::unix::{seconds, time};
@@ -216,7 +216,7 @@ impl Fleet {
             .delete(keys::operator_name(by.tenant, &name));
         // Two administrators who revoke each other at the same time: one comes first.
         let change = remains.into_iter().fold(change, Change::guard);
-        self.commit(change).await.map(drop)
+        self.commit_denial(change, Denied::Operator(id)).await
     }
 
     /// A condition that holds while some other administrator, who has logged in, stays one.

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64URL_NOPAD;
+use klnet_wire::id::OperatorId;
 use klnet_wire::identity::authority::request;
 use klnet_wire::identity::enroll::EnrollRequest;
 use klnet_wire::identity::{Principal, Role};
@@ -204,6 +205,20 @@ async fn when_a_device_was_last_seen_survives_a_restart() {
         Fleet::load(Arc::clone(&first.store), Arc::clone(&first.fabric), Arc::clone(&first.directory));
     let presence = again.await.unwrap().devices(admin.tenant)[0].presence.clone();
     assert!(!presence.online && presence.last_seen.is_some(), "{presence:?}");
+}
+
+#[tokio::test]
+async fn whoever_is_revoked_is_cut_even_when_that_cannot_be_stored() {
+    let (fleet, _folder) = fleet().await;
+    let admin = admin(&fleet).await;
+    let mut denials = fleet.denials();
+    let (anna, change) =
+        (OperatorId::random(), Change::new(admin.tenant, "admin", "operator.revoke", "anna"));
+    // More operations than a commit may have: the store refuses it, as it would on a full disk.
+    let key = |n: u32| keys::audit(admin.tenant, 1_000_000 + u64::from(n));
+    let change = (0..100).fold(change, |change, n| change.delete(key(n)));
+    let refused = fleet.commit_denial(change, Denied::Operator(anna)).await.unwrap_err();
+    assert_eq!((refused.kind(), denials.try_recv()), (Kind::Unavailable, Ok(Denied::Operator(anna))));
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
