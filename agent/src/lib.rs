@@ -74,3 +74,5 @@ pub mod state;
 pub mod status;
 #[cfg(feature = "net")]
 pub mod tunnels;
+#[cfg(feature = "net")]
+pub mod unix;

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Folder, write_public};
+use crate::unix::unix_now;
 
 /// The file's content; times are Unix seconds by the device's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,11 +159,6 @@ impl StatusFile {
             tracing::debug!(%error, "the status file is not written");
         }
     }
-}
-
-/// Unix seconds by this clock; before 1970 is 0.
-pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn path(folder: &Folder) -> PathBuf {

@@ -14,7 +14,8 @@ use super::{Agent, AgentError, NoSession};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
 use crate::discovery::DiscoveryError;
-use crate::status::{BUILD, Connection, unix_now};
+use crate::status::{BUILD, Connection};
+use crate::unix::unix_now;
 use crate::{backoff, platform};
 
 /// Where a session leads, and what has happened in it.

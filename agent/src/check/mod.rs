@@ -18,7 +18,8 @@ use crate::directory::{Candidate, Directory};
 use crate::discovery;
 use crate::random::Random;
 use crate::state::{Device, Folder};
-use crate::status::{Connection, Status, unix_now};
+use crate::status::{Connection, Status};
+use crate::unix::unix_now;
 
 /// Every step, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::check::{Outcome, Report};
-use crate::status::{Connection, Status, unix_now};
+use crate::status::{Connection, Status};
+use crate::unix::unix_now;
 
 /// The status in a few lines.
 pub(super) fn status(status: &Status, running: bool) -> String {

@@ -5,6 +5,7 @@ use std::io;
 
 use klnet_wire::identity::enroll::{Enrolled, parse_pin, print_pin};
 use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
+use klnet_wire::identity::secret_file::others_may_read;
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::trust::public_key_of;
 use klnet_wire::identity::{Principal, Role, Trust};
@@ -161,16 +162,6 @@ impl Folder {
     fn damaged(&self, name: &str, reason: &str) -> StateError {
         StateError::Damaged { path: self.file(name), reason: reason.to_owned() }
     }
-}
-
-#[cfg(unix)]
-fn others_may_read(metadata: &fs::Metadata) -> bool {
-    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o077 != 0
-}
-
-#[cfg(not(unix))]
-fn others_may_read(_: &fs::Metadata) -> bool {
-    false
 }
 
 const AGENT: &str = "agent.json";

@@ -26,7 +26,7 @@ pub use device::Device;
 pub use lock::Lock;
 
 use crate::directory::{Directory, Taken};
-use crate::status::unix_now;
+use crate::unix::unix_now;
 
 /// A state folder.
 #[derive(Debug, Clone)]

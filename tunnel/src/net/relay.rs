@@ -10,6 +10,7 @@
 
 mod driver;
 mod parked;
+mod report;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -8,13 +8,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::parked::Parked;
+use super::report::Report;
 use super::{LiveTunnel, Moved, QUEUE, RelayEvent};
 use crate::grant::Grant;
 use crate::label::{Cookie, Label, LabelSecret};
 use crate::net::clock::{now, until};
 use crate::net::mover::{self, Flow};
 use crate::net::socket;
-use crate::pair::{ConnId, EndReason, PairEnd, PairId, PairLimits};
+use crate::pair::{ConnId, EndReason, PairId, PairLimits};
 use crate::relay::{AdmitError, Input, Output, Relay};
 
 /// What handles ask for.
@@ -40,13 +41,6 @@ pub(super) enum Command {
         reply: oneshot::Sender<Vec<LiveTunnel>>,
     },
     Stop,
-}
-
-/// What the tasks of sockets tell.
-#[derive(Debug)]
-pub(super) enum Report {
-    Gone(ConnId),
-    Ended(PairId, PairEnd),
 }
 
 pub(super) struct Driver {

@@ -4,7 +4,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::driver::Report;
+use super::report::Report;
 use crate::net::socket;
 use crate::pair::ConnId;
 

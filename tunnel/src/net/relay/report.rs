@@ -1,0 +1,10 @@
+//! What the tasks of a relay's sockets tell its driver.
+
+use crate::pair::{ConnId, PairEnd, PairId};
+
+/// What the tasks of sockets tell.
+#[derive(Debug)]
+pub(super) enum Report {
+    Gone(ConnId),
+    Ended(PairId, PairEnd),
+}
