@@ -160,7 +160,11 @@ impl Fleet {
     pub fn wait_online(&self, device: &Device, online: bool, timeout: Duration) -> Result<()> {
         let seen = wait_until(timeout, || {
             let shown = self.admin.devices()?;
-            let device = shown.into_iter().find(|shown| shown["name"] == device.name());
+            let mut named: Vec<_> =
+                shown.into_iter().filter(|shown| shown["name"] == device.name()).collect();
+            // An earlier enrolment of the same machine stays in the list, revoked.
+            named.sort_by_key(|shown| !shown["revoked"].is_null());
+            let device = named.into_iter().next();
             Ok(device.filter(|shown| shown["online"] == online).map(drop))
         })?;
         seen.ok_or_else(|| {

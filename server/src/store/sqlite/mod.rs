@@ -48,8 +48,9 @@ impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let (db, lock) = open::writer(path)?;
         let incarnation = schema::incarnation(&db).map_err(|source| error::failed(path, source))?;
+        let readers = Readers::open(path).map_err(|source| error::failed(path, source))?;
         let writer = Writer::start(db, lock).map_err(|source| OpenError::Io { path: path.into(), source })?;
-        Ok(Self { incarnation, readers: Arc::new(Readers::new(path)), writer })
+        Ok(Self { incarnation, readers: Arc::new(readers), writer })
     }
 }
 

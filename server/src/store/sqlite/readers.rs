@@ -8,10 +8,10 @@ use std::{
 use rusqlite::Connection;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{open, unavailable};
+use super::{log, open, unavailable};
 use crate::store::{ReadError, Unavailable};
 
-/// Read connections, opened when first needed.
+/// Read connections, all of them open from the start: the store holds as many descriptors busy as idle.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
@@ -21,13 +21,19 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn new(path: &Path) -> Self {
-        Self {
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+        let warm = |_| {
+            let db = open::reader(path)?;
+            log::head(&db)?; // SQLite opens its files with the first read
+            Ok(db)
+        };
+        let idle: rusqlite::Result<Vec<_>> = (0..CONNECTIONS).map(warm).collect();
+        Ok(Self {
             path: path.into(),
-            idle: Mutex::default(),
+            idle: Mutex::new(idle?),
             busy: Arc::new(Semaphore::new(CONNECTIONS)),
             line: Semaphore::new(WAITING),
-        }
+        })
     }
 
     /// Runs `work` in one read transaction, so that all it reads is of one moment.
