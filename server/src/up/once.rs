@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::links;
 use super::place::Place;
 use super::process::output;
-use super::stage::{Stage, device_list};
+use super::stage::{Stage, devices};
 
 /// Goes the whole way in a temporary folder on free ports.
 ///
@@ -108,8 +108,7 @@ async fn refused(stage: &Stage) -> anyhow::Result<()> {
     ensure!(again.is_err(), "a grant was given for a revoked device");
     let deadline = Instant::now() + STEP_TIMEOUT;
     while Instant::now() < deadline {
-        let devices: Value = stage.client.get("/api/v1/devices").await?;
-        if device_list(&devices).iter().all(|device| device["online"] == false) {
+        if devices(&stage.client).await?.iter().all(|device| !device.online && device.revoked.is_some()) {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

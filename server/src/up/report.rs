@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 
+use crate::api::types::Tunnel;
 use crate::ctl::text::table;
 
 use super::device::{quoted, ssh_config};
-use super::stage::{Stage, device_list};
+use super::stage::{Stage, devices};
 
 /// Prints the table and the lines.
 pub(super) fn print(stage: &Stage) {
@@ -84,14 +84,12 @@ impl LiveStatus {
     }
 
     pub(super) async fn show(&self, stage: &Stage) {
-        let devices = stage.client.get::<Value>("/api/v1/devices").await.unwrap_or_default();
-        let tunnels = stage.client.get::<Value>("/api/v1/tunnels").await.unwrap_or_default();
-        let online = device_list(&devices).iter().filter(|device| device["online"] == true).count();
-        let tunnels = tunnels.as_array().or_else(|| tunnels["tunnels"].as_array()).map_or(0, Vec::len);
-        self.0.set_message(format!(
-            "{online} of {} devices online, {tunnels} tunnels open",
-            device_list(&devices).len()
-        ));
+        // The server may be busy or gone for a moment: the last line stays then.
+        let Ok(devices) = devices(&stage.client).await else { return };
+        let Ok(tunnels) = stage.client.get::<Vec<Tunnel>>("/api/v1/tunnels").await else { return };
+        let online = devices.iter().filter(|device| device.online).count();
+        let (known, open) = (devices.len(), tunnels.len());
+        self.0.set_message(format!("{online} of {known} devices online, {open} tunnels open"));
     }
 
     pub(super) fn clear(&self) {

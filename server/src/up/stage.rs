@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use klnet_wire::identity::enroll::print_pin;
 use klnet_wire::identity::profile::Profile;
-use klnet_wire::net::https::Client;
+use klnet_wire::net::https::{ApiError, Client};
 use serde_json::Value;
 use tokio::process::Command;
+
+use crate::api::types::{Device, Health};
 
 use super::device::{Echo, Sshd};
 use super::place::Place;
@@ -113,25 +115,21 @@ fn as_operator(place: &Place, command: &str) -> Command {
 }
 
 async fn answers(client: &Client) -> bool {
-    client.get::<Value>("/api/v1/health").await.is_ok()
+    client.get::<Health>("/api/v1/health").await.is_ok()
 }
 
 async fn online(client: &Client) -> bool {
-    let devices = client.get::<Value>("/api/v1/devices").await.unwrap_or_default();
-    device_list(&devices).iter().any(|device| device["online"] == true)
+    devices(client).await.is_ok_and(|devices| devices.iter().any(|device| device.online))
 }
 
 async fn name_of_device(client: &Client) -> Option<String> {
-    let devices = client.get::<Value>("/api/v1/devices").await.ok()?;
-    let online =
-        device_list(&devices).iter().find(|device| device["online"] == true)?["name"].as_str()?.to_owned();
-    Some(online)
+    let devices = devices(client).await.ok()?;
+    devices.into_iter().find(|device| device.online).map(|device| device.name)
 }
 
-/// The devices of an answer of the API.
-pub(super) fn device_list(answer: &Value) -> &[Value] {
-    let list = answer.as_array().or_else(|| answer["devices"].as_array());
-    list.map_or(&[], Vec::as_slice)
+/// Every device, as the API shows it.
+pub(super) async fn devices(client: &Client) -> Result<Vec<Device>, ApiError> {
+    client.get("/api/v1/devices").await
 }
 
 /// Waits for `holds`, as long as the process that brings it about lives.

@@ -76,8 +76,5 @@ pub struct Tunnels {
     pub grants: Vec<Bytes>,
 }
 
-/// Bytes of a dial-back cookie.
-pub const COOKIE_LEN: usize = 20;
-
 /// Most grants named in one message: they fit in one frame.
 pub const REVOKE_LIMIT: usize = 800;
