@@ -39,6 +39,8 @@ pub mod fleet;
 mod harmless;
 pub mod invitation;
 #[cfg(feature = "net")]
+pub mod listeners;
+#[cfg(feature = "net")]
 pub mod metrics;
 #[cfg(feature = "net")]
 mod ports;

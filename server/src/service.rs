@@ -1,22 +1,22 @@
 //! The running server: binds everything first, so that a taken port is told before anything is served, then runs.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use klnet_tunnel::net::accept::Acceptor;
+use klnet_tunnel::net::lanes::Lanes;
+use klnet_tunnel::net::mover::splice_works;
 use klnet_tunnel::net::relay::{self, RelayHandle};
 use klnet_wire::identity::Role;
 use klnet_wire::identity::tls::{ALPN_AGENT, ALPN_HTTP, Clients, server_config};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{error, info, warn};
 
 use crate::agents::Agents;
 use crate::api::{self, Context};
@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::directory::{Announced, Directory};
 use crate::fabric::{Fabric, FabricError};
 use crate::fleet::{Fleet, FleetError};
+use crate::listeners::{BindError, Listeners};
 use crate::metrics::{self, Metrics};
 use crate::sessions::Sessions;
 use crate::store::{OpenError, SqliteStore, Store};
@@ -36,15 +37,8 @@ pub struct Service {
     directory: Arc<Directory>,
     fleet: Arc<Fleet>,
     metrics: Arc<Metrics>,
+    lanes: Lanes,
     listeners: Listeners,
-}
-
-/// Every bound port.
-struct Listeners {
-    https: TcpListener,
-    agents: Vec<TcpListener>,
-    tunnels: Vec<TcpListener>,
-    metrics: Option<TcpListener>,
 }
 
 /// What the listeners hand their connections to.
@@ -65,19 +59,11 @@ struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port cannot be bound.
-    #[error("cannot listen on port {port} for {what}: {error}; change {key} in the configuration{hint}")]
-    Bind {
-        /// The port.
-        port: u16,
-        /// What would be served there.
-        what: &'static str,
-        /// What the system said.
-        error: io::Error,
-        /// What to change.
-        key: &'static str,
-        /// Who has the port, or what else may help.
-        hint: String,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system gives no thread, or no reactor for a listener.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
     /// The keys are not usable.
     #[error(transparent)]
     Fabric(#[from] FabricError),
@@ -100,10 +86,12 @@ impl Service {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let fabric = Arc::new(Fabric::load(&config.state)?);
         let store: Arc<dyn Store> = Arc::new(open_store(&config.state)?);
-        let listeners = Listeners::bind(&config)?;
+        let lanes = Lanes::per_core()?;
+        let listeners = Listeners::bind(&config, lanes.runtimes().len())?;
         let directory = Arc::new(Directory::new(Arc::clone(&fabric), listeners.announced(&config)));
         let fleet = Fleet::load(store, Arc::clone(&fabric), Arc::clone(&directory)).await?;
-        Ok(Self { config: Arc::new(config), fabric, directory, fleet, metrics: Arc::default(), listeners })
+        let (config, metrics) = (Arc::new(config), Arc::default());
+        Ok(Self { config, fabric, directory, fleet, metrics, lanes, listeners })
     }
 
     /// What is known of devices, operators and the rest.
@@ -119,20 +107,20 @@ impl Service {
     /// Serves until `shutdown`, then ends sessions and tunnels, stores how each tunnel ended, and returns.
     ///
     /// # Errors
-    /// [`StartError`] when TLS cannot be set up.
+    /// [`StartError`] when TLS or a listener cannot be set up.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
         let tls = self.tls()?;
-        let (relay, events) = relay::start(self.relay());
+        let (relay, events) = relay::start(self.relay().await);
         let sessions = Arc::new(Sessions::default());
         let tunnels = Tunnels::start(self.tunnel_parts(&sessions, &relay), events);
-        let Self { config, directory, fleet, metrics, listeners, .. } = self;
+        let Self { config, directory, fleet, metrics, lanes, listeners, .. } = self;
         let agents = Agents::new(Arc::clone(&fleet), sessions, relay.clone(), Arc::clone(&metrics), config);
         tokio::spawn(Arc::clone(&agents).follow_denials(fleet.denials()));
         let tasks = TaskTracker::new();
         tasks.spawn(Arc::clone(&fleet).keep_presence(shutdown.clone()));
         let serving = Serving { agents: Arc::clone(&agents), tunnels: Arc::clone(&tunnels), relay, tls };
         let context = Context { fleet, tunnels: Arc::clone(&tunnels), directory, metrics };
-        serving.spawn(listeners, &context, &tasks, &shutdown);
+        serving.spawn(listeners, &lanes, &context, &tasks, &shutdown)?;
         tasks.close();
         shutdown.cancelled().await;
         info!("shutting down");
@@ -154,12 +142,17 @@ impl Service {
         })
     }
 
-    fn relay(&self) -> relay::Config {
-        relay::Config::new(klnet_tunnel::relay::Config {
+    async fn relay(&self) -> relay::Config {
+        let core = klnet_tunnel::relay::Config {
             secret: relay_secret(),
             audience: self.fabric.server(),
             limits: klnet_tunnel::relay::Limits::default(),
-        })
+        };
+        let splice = splice_works().await;
+        if let Err(error) = &splice {
+            warn!(%error, "splice(2) does not work here, tunnels are copied");
+        }
+        relay::Config { lanes: self.lanes.clone(), splice: splice.is_ok(), ..relay::Config::new(core) }
     }
 
     fn tunnel_parts(&self, sessions: &Arc<Sessions>, relay: &RelayHandle) -> tunnels::Parts {
@@ -180,49 +173,30 @@ impl Serving {
     fn spawn(
         self,
         listeners: Listeners,
+        lanes: &Lanes,
         context: &Context,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
-    ) {
+    ) -> io::Result<()> {
         for listener in listeners.agents {
+            let listener = TcpListener::from_std(listener)?;
             let (agents, tunnels) = (Arc::clone(&self.agents), Arc::clone(&self.tunnels));
             tasks.spawn(agents.serve(listener, Arc::clone(&self.tls.agents), tunnels, shutdown.clone()));
         }
-        for listener in listeners.tunnels {
-            tasks.spawn(serve_tunnels(listener, self.relay.clone(), shutdown.clone()));
+        for listeners in listeners.tunnels {
+            for (listener, runtime) in listeners.into_iter().zip(lanes.runtimes().cycle()) {
+                let serving = serve_tunnels(listener, self.relay.clone(), shutdown.clone());
+                tasks.spawn_on(serving, runtime);
+            }
         }
         if let Some(listener) = listeners.metrics {
+            let listener = TcpListener::from_std(listener)?;
             tasks.spawn(metrics::serve(listener, Arc::clone(&context.metrics), shutdown.clone()));
         }
         let (limits, router) = (api::http::Limits::default(), api::router(context));
-        tasks.spawn(api::http::serve(listeners.https, self.tls.https, limits, router, shutdown.clone()));
-    }
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> Result<Self, StartError> {
-        let bind = |port, what, key| bind(SocketAddr::new(config.bind, port), what, key);
-        let all = |ports: &[u16], what, key| {
-            ports.iter().map(|port| bind(*port, what, key)).collect::<Result<Vec<_>, _>>()
-        };
-        let metrics = config.metrics.map(|address| self::bind(address, "metrics", "metrics")).transpose()?;
-        Ok(Self {
-            https: bind(config.https_port, "discovery, enrolment and API", "https_port")?,
-            agents: all(&config.agent_ports, "agents", "agent_ports")?,
-            tunnels: all(&config.tunnel_ports, "tunnels", "tunnel_ports")?,
-            metrics,
-        })
-    }
-
-    fn announced(&self, config: &Config) -> Announced {
-        let port = |listener: &TcpListener| listener.local_addr().map_or(0, |address| address.port());
-        Announced {
-            hosts: config.hosts.clone(),
-            https_port: port(&self.https),
-            agent_ports: self.agents.iter().map(port).collect(),
-            tunnel_ports: self.tunnels.iter().map(port).collect(),
-            reconnect_window: config.reconnect_window,
-        }
+        let https = TcpListener::from_std(listeners.https)?;
+        tasks.spawn(api::http::serve(https, self.tls.https, limits, router, shutdown.clone()));
+        Ok(())
     }
 }
 
@@ -234,34 +208,11 @@ pub fn open_store(state: &Path) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(&state.join(STORE))
 }
 
-fn bind(address: SocketAddr, what: &'static str, key: &'static str) -> Result<TcpListener, StartError> {
-    listen(address).map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => crate::ports::owner(address.port())
-                .map_or("; another process has it".into(), |owner| format!("; {owner} has it")),
-            io::ErrorKind::PermissionDenied => {
-                "; ports below 1024 need CAP_NET_BIND_SERVICE, 8443 needs nothing".into()
-            }
-            _ => String::new(),
-        };
-        StartError::Bind { port: address.port(), what, error, key, hint }
-    })
-}
-
-/// A listener that also takes IPv4 when it is bound to every IPv6 address.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-async fn serve_tunnels(listener: TcpListener, relay: RelayHandle, shutdown: CancellationToken) {
+async fn serve_tunnels(listener: std::net::TcpListener, relay: RelayHandle, shutdown: CancellationToken) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return error!(%error, "a tunnel port is not served"),
+    };
     let mut acceptor = Acceptor::new(listener);
     loop {
         tokio::select! {
@@ -278,7 +229,5 @@ fn relay_secret() -> [u8; 32] {
 }
 
 const STORE: &str = "state.db";
-/// Connections the kernel keeps for us; a whole fleet may come back at once.
-const BACKLOG: i32 = 4096;
 /// How long sessions and requests may take to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);

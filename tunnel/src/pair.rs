@@ -16,6 +16,9 @@ pub struct PairId(pub u64);
 pub struct PairLimits {
     /// Ends the pair after this long without a byte in either direction.
     pub idle: Duration,
+    /// Ends the pair after this long without a byte once one direction has ended: its peer waits for an answer, not for
+    /// ever.
+    pub linger: Duration,
     /// Ends the pair at this instant whatever it does; the core sends a `Cut` then too.
     pub deadline: Option<Instant>,
     /// Most bytes per second in each direction; `None` is unlimited.
@@ -43,7 +46,7 @@ pub enum EndReason {
     Finished = 1,
     /// One side was reset or vanished.
     Reset = 2,
-    /// No byte in either direction for the idle limit.
+    /// No byte in either direction for the idle limit, or for [`LINGER`] when one direction had ended.
     Idle = 3,
     /// The session maximum was reached.
     SessionOver = 4,
@@ -79,6 +82,10 @@ impl EndReason {
         }
     }
 }
+
+/// How long a connection that is closed in one direction may go without a byte in the other. Between haproxy's default
+/// for tunnels, which is none and leaks, and a proxy's that closes both at once, which truncates.
+pub const LINGER: Duration = Duration::from_secs(120);
 
 /// The longest life of a dial-back that waits for its initiator, equally at relay and target.
 pub const SPARE_LIFE: Duration = Duration::from_secs(30);

@@ -18,7 +18,7 @@ use super::target::Target;
 use crate::net::accept::Acceptor;
 use crate::net::mover::{self, Flow};
 use crate::net::socket;
-use crate::pair::{EndReason, PairLimits};
+use crate::pair::{EndReason, LINGER, PairLimits};
 
 /// Opens the port and serves it until the user ends it.
 pub(super) async fn main(target: Target, local: Option<u16>, options: &Options) -> Result<ExitCode, Failure> {
@@ -129,7 +129,8 @@ impl Shared {
         let _ = stream.set_nodelay(true);
         let flow = Arc::new(Flow::default());
         let number = self.status.opened(&connection, flow.clone(), self.access.terms().await);
-        let limits = PairLimits { idle: self.access.idle().await, deadline: None, rate: None };
+        let limits =
+            PairLimits { idle: self.access.idle().await, linger: LINGER, deadline: None, rate: None };
         let forever = std::future::pending::<EndReason>();
         let reason = mover::join(stream, connection.stream, &limits, &flow, forever).await;
         self.status.closed(number, flow.ended(reason));

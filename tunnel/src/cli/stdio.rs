@@ -11,7 +11,7 @@ use super::args::Options;
 use super::failure::{FAILED, Failure};
 use super::target::Target;
 use crate::net::mover::{self, Flow, Stdio};
-use crate::pair::{EndReason, PairLimits};
+use crate::pair::{self, EndReason, PairLimits};
 
 /// Opens one connection and joins it to standard input and output.
 pub(super) async fn main(target: Target, options: &Options) -> Result<ExitCode, Failure> {
@@ -22,7 +22,7 @@ pub(super) async fn main(target: Target, options: &Options) -> Result<ExitCode, 
     }
     let access = Access::open(&target, options).await?;
     let connection = access.connect().await?;
-    let limits = PairLimits { idle: access.idle().await, deadline: None, rate: None };
+    let limits = PairLimits { idle: access.idle().await, linger: pair::LINGER, deadline: None, rate: None };
     let (hung_up, gone) = oneshot::channel();
     let hangup = async move {
         hangup().await;

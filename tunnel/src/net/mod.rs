@@ -81,6 +81,7 @@ mod clock;
 pub mod exchange;
 pub mod initiator;
 pub mod inner;
+pub mod lanes;
 pub mod lobby;
 pub mod mover;
 pub mod peek;

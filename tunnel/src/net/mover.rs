@@ -5,34 +5,48 @@
 //!   initiator ──┤                ├── target    other direction goes on (half-close). Anything else ends both at once,
 //!               └◀─ to initiator ┘             and both ends by a reset: truncation is never taken for an end.
 //! ```
-//! An idle join holds no buffer: one is borrowed from the thread's pool for a turn, and kept only while it holds bytes
-//! that the other end has not taken. A turn moves a bounded number of bytes, then lets other tasks run.
+//! There are two movers. [`join`] copies between ends of any kind, TLS streams among them. [`Relayed`] carries a relay's
+//! pair of plain sockets: bulk by `splice(2)`, which never brings the bytes into this process, keystrokes by a copy.
+//! Either holds nothing while it is idle: a buffer or pipe is borrowed from the thread's pool for a turn, and kept only
+//! while it holds bytes that the other end has not taken. A turn moves a bounded number of bytes, then lets other tasks
+//! run.
 
 mod buffer;
 mod end;
 mod half;
+mod pulse;
+mod relayed;
+mod watch;
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::Sleep;
+use tokio::net::TcpStream;
 
-use super::clock::now;
 use crate::pair::{EndReason, PairEnd, PairLimits};
 pub use end::{End, Stdio};
-use half::Half;
+use half::{Broken, Half};
+pub use relayed::{Bucket, Lifted, LiftedHalf, Means, Relayed, Residue, Stop, splice_works};
+use watch::Watch;
 
-/// Bytes moved so far; shared, so that a live join can be watched.
+/// Bytes moved so far, and how far away the ends are; shared, so that a live join can be watched.
 #[derive(Debug, Default)]
 pub struct Flow {
     to_target: AtomicU64,
     to_initiator: AtomicU64,
+    /// Round-trip times in microseconds, of the initiator's socket and the target's; 0 while unknown.
+    round_trips: [AtomicU32; 2],
 }
 
 impl Flow {
+    /// A flow that has moved this much already.
+    pub fn resumed(to_target: u64, to_initiator: u64) -> Self {
+        Self { to_target: to_target.into(), to_initiator: to_initiator.into(), ..Self::default() }
+    }
+
     /// Bytes the target's end has taken.
     pub fn to_target(&self) -> u64 {
         self.to_target.load(Ordering::Relaxed)
@@ -41,6 +55,12 @@ impl Flow {
     /// Bytes the initiator's end has taken.
     pub fn to_initiator(&self) -> u64 {
         self.to_initiator.load(Ordering::Relaxed)
+    }
+
+    /// The smoothed round-trip times (RFC 6298) to the initiator's end and to the target's, when bytes moved last.
+    pub fn round_trips(&self) -> [Option<Duration>; 2] {
+        let known = |micros: u32| (micros > 0).then(|| Duration::from_micros(micros.into()));
+        self.round_trips.each_ref().map(|micros| known(micros.load(Ordering::Relaxed)))
     }
 
     /// What was moved by a join that ended so.
@@ -56,82 +76,78 @@ impl Flow {
 /// Moves bytes between two ends until both directions have ended, a limit is reached, or `cut` completes.
 ///
 /// Both ends are closed when this returns: in order after [`EndReason::Finished`], by a reset otherwise. Of `limits`
-/// the idle time and the deadline are kept here; the rate is the sockets' ([`pace`](super::socket::pace)).
-///
-/// This is the general mover. A relay's pairs are two plain sockets with no cryptography between them; their case can
-/// be given to `splice(2)` behind this function without a caller noticing.
+/// all but the rate are kept here; that is the sockets' ([`pace`](super::socket::pace)).
 pub async fn join<I: End, T: End>(
-    mut initiator: I,
-    mut target: T,
+    initiator: I,
+    target: T,
     limits: &PairLimits,
     flow: &Flow,
     cut: impl Future<Output = EndReason>,
 ) -> EndReason {
-    let mut cut = pin!(cut);
-    let mut there = Half::new(&flow.to_target);
-    let mut back = Half::new(&flow.to_initiator);
-    let mut watch = Watch::new(limits);
-    let reason = poll_fn(|cx| {
-        if let Poll::Ready(reason) = cut.as_mut().poll(cx) {
-            return Poll::Ready(reason);
-        }
-        let before = flow.total();
-        let there = there.poll(cx, &mut initiator, &mut target);
-        let back = back.poll(cx, &mut target, &mut initiator);
-        match (there, back) {
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(EndReason::Reset),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(EndReason::Finished),
-            _ => watch.poll(cx, flow.total() != before),
-        }
-    })
-    .await;
+    let mut joined = Joined { initiator, target, there: Half::new(), back: Half::new() };
+    let reason = carry(&mut joined, limits, flow, cut).await.unwrap_or_else(|cut| cut);
     if reason != EndReason::Finished {
-        initiator.close_by_reset();
-        target.close_by_reset();
+        joined.initiator.close_by_reset();
+        joined.target.close_by_reset();
     }
     reason
 }
 
-/// The two clocks of a join on one timer. The timer is moved when it rings, not with every byte.
-struct Watch<'a> {
-    limits: &'a PairLimits,
-    active: Instant,
-    timer: Pin<Box<Sleep>>,
+/// Two ends, and the two directions between them.
+trait Pair {
+    /// Moves what can be moved now, to the target and to the initiator; a direction is ready once its stream has ended.
+    fn poll_halves(&mut self, cx: &mut Context<'_>, flow: &Flow) -> [Poll<Result<(), Broken>>; 2];
+
+    /// The sockets under the initiator's end and the target's, where there are any.
+    fn sockets(&self) -> [Option<&TcpStream>; 2];
 }
 
-impl<'a> Watch<'a> {
-    fn new(limits: &'a PairLimits) -> Self {
-        let active = now();
-        let timer = Box::pin(tokio::time::sleep_until(next(limits, active).into()));
-        Self { limits, active, timer }
+/// Turns after turns, until the pair ends or `stop` completes, which is then given as the error.
+async fn carry<S>(
+    pair: &mut impl Pair,
+    limits: &PairLimits,
+    flow: &Flow,
+    stop: impl Future<Output = S>,
+) -> Result<EndReason, S> {
+    let mut stop = pin!(stop);
+    let mut watch = Watch::new(limits);
+    poll_fn(|cx| {
+        if let Poll::Ready(stop) = stop.as_mut().poll(cx) {
+            return Poll::Ready(Err(stop));
+        }
+        let before = flow.total();
+        let halves = pair.poll_halves(cx, flow);
+        let ended = halves.iter().filter(|half| half.is_ready()).count();
+        if halves.iter().any(|half| matches!(half, Poll::Ready(Err(Broken)))) {
+            return Poll::Ready(Ok(EndReason::Reset));
+        }
+        if ended == halves.len() {
+            return Poll::Ready(Ok(EndReason::Finished));
+        }
+        let moved = flow.total() != before;
+        watch.poll(cx, moved, ended > 0, pair.sockets(), flow).map(Ok)
+    })
+    .await
+}
+
+/// Ends of any kind, between which bytes are copied.
+struct Joined<I, T> {
+    initiator: I,
+    target: T,
+    there: Half,
+    back: Half,
+}
+
+impl<I: End, T: End> Pair for Joined<I, T> {
+    fn poll_halves(&mut self, cx: &mut Context<'_>, flow: &Flow) -> [Poll<Result<(), Broken>>; 2] {
+        let there = self.there.poll(cx, &mut self.initiator, &mut self.target, &flow.to_target);
+        [there, self.back.poll(cx, &mut self.target, &mut self.initiator, &flow.to_initiator)]
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, moved: bool) -> Poll<EndReason> {
-        if moved {
-            self.active = now();
-        }
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let now = now();
-            if self.limits.deadline.is_some_and(|deadline| now >= deadline) {
-                return Poll::Ready(EndReason::SessionOver);
-            }
-            if now.duration_since(self.active) >= self.limits.idle {
-                return Poll::Ready(EndReason::Idle);
-            }
-            self.timer.as_mut().reset(next(self.limits, self.active).into());
-        }
-        Poll::Pending
+    fn sockets(&self) -> [Option<&TcpStream>; 2] {
+        [self.initiator.socket(), self.target.socket()]
     }
 }
-
-/// When to look at the clocks next, for a join last active at `active`.
-fn next(limits: &PairLimits, active: Instant) -> Instant {
-    let idle = active + limits.idle.min(FAR);
-    limits.deadline.map_or(idle, |deadline| deadline.min(idle))
-}
-
-/// What is further away is looked at again when this much has passed: adding it to a clock cannot overflow.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! ```text
 //! tunnel port ──▶ peek (3 s, bounded) ──label──▶ ┌────────────┐ ──▶ OPEN, REVOKE, records (bounded channel)
 //! agents port ──▶ peek, consume ──────cookie───▶ │ Relay, its │ ──▶ parked sockets: watched until joined
-//! control connections ──states, online, …──────▶ │ one task   │ ──▶ a mover per joined pair
+//! control connections ──states, online, …──────▶ │ one task   │ ──▶ a mover per joined pair, on a lane
 //!                                                └────────────┘
 //! ```
 //! The task opens no descriptor and waits for nobody but the consumer of its events.
@@ -11,8 +11,10 @@
 mod driver;
 mod parked;
 mod report;
+mod yard;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,19 +23,28 @@ use klnet_wire::message::{Open, TunnelState, Tunnels};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::lanes::Lanes;
 use super::lobby::{self, Lobby};
+use super::mover::Means;
 use super::peek::{self, PeekError};
 use super::socket;
 use crate::grant::Grant;
 use crate::label::{Cookie, Label, LabelSecret};
 use crate::relay::{AdmitError, Input, RefusedHello, Relay, RelayRecord, Scope, TunnelView};
 use driver::{Command, Driver};
+use yard::Movers;
 
 /// What a relay's driver is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The core's own.
     pub core: crate::relay::Config,
+    /// Where pairs run.
+    pub lanes: Lanes,
+    /// Whether bulk is moved by `splice(2)`: what [`splice_works`](super::mover::splice_works) says.
+    pub splice: bool,
+    /// Most bytes per second of one tenant's connections, both directions together; `None` is unlimited.
+    pub tenant_rate: Option<NonZeroU64>,
     /// Within this a first flight must be complete.
     pub hello_timeout: Duration,
     /// How many connections may be without a complete first flight.
@@ -41,9 +52,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// The usual bounds around a core.
+    /// The usual bounds around a core, everything on the current runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn new(core: crate::relay::Config) -> Self {
-        Self { core, hello_timeout: HELLO_TIMEOUT, lobby: lobby::Limits::default() }
+        Self {
+            core,
+            lanes: Lanes::current(),
+            splice: cfg!(target_os = "linux"),
+            tenant_rate: None,
+            hello_timeout: HELLO_TIMEOUT,
+            lobby: lobby::Limits::default(),
+        }
     }
 }
 
@@ -95,6 +116,10 @@ pub struct Moved {
     pub to_target: u64,
     /// From the target to the initiator.
     pub to_initiator: u64,
+    /// How far the initiator is, when bytes moved last.
+    pub rtt_initiator: Option<Duration>,
+    /// How far the device is, when bytes moved last.
+    pub rtt_target: Option<Duration>,
 }
 
 /// What a connection to the agents' port turned out to be.
@@ -128,6 +153,7 @@ pub struct RelayHandle {
     commands: mpsc::Sender<Command>,
     lobby: Arc<Lobby>,
     hello_timeout: Duration,
+    means: Arc<Means>,
 }
 
 /// Starts a relay on the current runtime.
@@ -136,10 +162,11 @@ pub struct RelayHandle {
 pub fn start(config: Config) -> (RelayHandle, mpsc::Receiver<RelayEvent>) {
     let (commands, command_queue) = mpsc::channel(QUEUE);
     let (events, event_queue) = mpsc::channel(QUEUE);
-    let driver = Driver::new(Relay::new(config.core), command_queue, events);
-    tokio::spawn(driver.run());
-    let lobby = Lobby::new(config.lobby);
-    (RelayHandle { commands, lobby, hello_timeout: config.hello_timeout }, event_queue)
+    let Config { core, lanes, splice, tenant_rate, hello_timeout, lobby } = config;
+    let means = Arc::new(Means::new(splice));
+    let movers = Movers { lanes, means: Arc::clone(&means), tenant_rate };
+    tokio::spawn(Driver::new(Relay::new(core), movers, command_queue, events).run());
+    (RelayHandle { commands, lobby: Lobby::new(lobby), hello_timeout, means }, event_queue)
 }
 
 impl RelayHandle {
@@ -254,6 +281,11 @@ impl RelayHandle {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Tunnels { reply }).await?;
         answer.await.map_err(|_| Stopped)
+    }
+
+    /// How bytes are moved, and how many were so far.
+    pub fn means(&self) -> &Means {
+        &self.means
     }
 
     async fn send(&self, command: Command) -> Result<(), Stopped> {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// Prepares a socket that carries a tunnel: no Nagle delay, and a dead peer is noticed within about a minute.
+/// Prepares a socket that carries a tunnel: no Nagle delay, keystrokes do not wait behind much unsent bulk, what a slow
+/// reader leaves unread is bounded, and a dead peer is noticed within 30 s.
 ///
-/// Keepalive notices it while nothing is sent. While sent bytes wait for their acknowledgement the kernel resends them
-/// fifteen times (tcp(7), `tcp_retries2`); capping the time between two of these turns a quarter of an hour into a
-/// minute. `TCP_USER_TIMEOUT` (RFC 5482) is left alone: it also cuts a living peer that just does not read for that
-/// long, such as a pager at the end of a pipe.
+/// Keepalive notices it while nothing is sent, and keeps middleboxes from forgetting the connection; while sent bytes
+/// wait for their acknowledgement the mover does, by [`health`]. Resends come at most two seconds apart, so that a
+/// line that was away for a minute is used again as soon as it is back.
 ///
 /// # Errors
 /// When the system refuses an option, for example because the socket is already closed.
@@ -26,7 +26,58 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
         // Linux before 6.15 does not know it: the system's own patience applies, and at last the idle limit.
         tracing::trace!(%error, "the time between resends cannot be capped");
     }
+    #[cfg(target_os = "linux")]
+    for (name, bytes) in [(libc::TCP_NOTSENT_LOWAT, UNSENT), (libc::TCP_WINDOW_CLAMP, WINDOW)] {
+        option::set(stream, libc::IPPROTO_TCP, name, bytes)?;
+    }
     Ok(())
+}
+
+/// How a connection fares, as its own end sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// The smoothed round-trip time (RFC 6298).
+    pub round_trip: Duration,
+    /// Segments sent and not acknowledged.
+    pub unacknowledged: u32,
+    /// Probes sent, of a closed window or a silent peer, and not answered.
+    pub probes: u32,
+    /// How long ago an acknowledgement came.
+    pub last_acknowledgement: Duration,
+    /// The connection is no more.
+    pub closed: bool,
+}
+
+impl Health {
+    /// Whether the peer owes an answer.
+    pub const fn is_waiting(&self) -> bool {
+        self.unacknowledged > 0 || self.probes > 0
+    }
+}
+
+/// Asks the kernel how a connection fares (tcp(7), `TCP_INFO`).
+///
+/// # Errors
+/// What the system says.
+#[cfg(target_os = "linux")]
+pub fn health(stream: &TcpStream) -> io::Result<Health> {
+    let info = option::tcp_info(stream)?;
+    Ok(Health {
+        round_trip: Duration::from_micros(info.tcpi_rtt.into()),
+        unacknowledged: info.tcpi_unacked,
+        probes: info.tcpi_probes.into(),
+        last_acknowledgement: Duration::from_millis(info.tcpi_last_ack_recv.into()),
+        closed: info.tcpi_state == option::TCP_CLOSE,
+    })
+}
+
+/// Elsewhere the kernel is not asked.
+///
+/// # Errors
+/// Always [`io::ErrorKind::Unsupported`].
+#[cfg(not(target_os = "linux"))]
+pub fn health(_stream: &TcpStream) -> io::Result<Health> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Lets the kernel send at most `rate` bytes per second on this socket; it does so without any work of ours.
@@ -70,14 +121,21 @@ pub async fn closed(_stream: &TcpStream) {
 }
 
 /// Silence after which the kernel asks the peer whether it still lives.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 /// Time between two such questions.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Questions without an answer after which the peer is dead.
 const KEEPALIVE_RETRIES: u32 = 3;
 /// Most milliseconds between two resends of the same bytes.
 #[cfg(target_os = "linux")]
-const RESEND_MS: libc::c_int = 5000;
+const RESEND_MS: libc::c_int = 2000;
+/// Bytes that may wait in a socket to be sent the first time: a bulk stream is kept going, and what comes after it is
+/// sent soon.
+#[cfg(target_os = "linux")]
+const UNSENT: libc::c_int = 256 * 1024;
+/// Most bytes that a peer may send ahead of a slow reader: a gigabit per second over 64 ms.
+#[cfg(target_os = "linux")]
+const WINDOW: libc::c_int = 8 * 1024 * 1024;
 
 /// Socket options that the `socket2` crate does not offer.
 #[cfg(target_os = "linux")]
@@ -101,6 +159,25 @@ mod option {
         }
     }
 
+    /// The kernel's own account of a connection.
+    pub(super) fn tcp_info(stream: &TcpStream) -> io::Result<libc::tcp_info> {
+        // SAFETY: a plain structure of integers, for which all bits zero is a value.
+        #[allow(unsafe_code)]
+        let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+        let mut length = libc::socklen_t::try_from(size_of_val(&info)).expect("a few hundred bytes");
+        // SAFETY: the descriptor is open while `stream` is borrowed; the kernel writes at most `length` bytes, all of
+        // them inside `info`, which outlives the call.
+        #[allow(unsafe_code)]
+        let result = unsafe {
+            let at = (&raw mut info).cast();
+            libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, at, &raw mut length)
+        };
+        match result {
+            0 => Ok(info),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// Values without padding or pointers.
     pub(super) trait Integer: Copy {}
     impl Integer for libc::c_int {}
@@ -108,6 +185,9 @@ mod option {
 
     /// Caps the retransmission timeout (linux/tcp.h, since 6.15).
     pub(super) const TCP_RTO_MAX_MS: libc::c_int = 44;
+
+    /// A connection that is over (the kernel's `TCP_CLOSE`).
+    pub(super) const TCP_CLOSE: u8 = 7;
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::spare::Initiator;
 use super::{IDLE_SLACK, Output, RefusedHello, Relay, RelayRecord, Timer, VERIFY_WAIT};
 use crate::grant::Grant;
 use crate::label::Cookie;
-use crate::pair::{EndReason, PairEnd, PairId, PairLimits};
+use crate::pair::{EndReason, LINGER, PairEnd, PairId, PairLimits};
 
 /// Two sockets whose bytes the driver moves.
 #[derive(Debug)]
@@ -41,13 +41,19 @@ impl Relay {
         if admitted.begun {
             self.timers.set(Timer::Grant(grant.id), deadline);
         }
-        let limits = PairLimits { idle: grant.idle + IDLE_SLACK, deadline: Some(deadline), rate: grant.rate };
+        let tenant = grant.tenant;
+        let limits = PairLimits {
+            idle: grant.idle + IDLE_SLACK,
+            linger: LINGER + IDLE_SLACK,
+            deadline: Some(deadline),
+            rate: grant.rate,
+        };
         let (n, peer) = (initiator.n, initiator.peer);
         let joined = Joined { grant, n, cookie, initiator: peer, opened: now, verified: false, cut: None };
         self.pairs.insert(pair, joined);
         self.joined.insert(cookie, pair);
         self.timers.set(Timer::Verify(pair), now + VERIFY_WAIT);
-        self.outputs.push_back(Output::Join { pair, initiator: initiator.conn, target, limits });
+        self.outputs.push_back(Output::Join { pair, tenant, initiator: initiator.conn, target, limits });
     }
 
     pub(super) fn state(&mut self, now: Instant, state: &TunnelState, device: DeviceId) {

@@ -26,6 +26,8 @@ pub enum Output {
     Join {
         /// Names the pair from here on.
         pair: PairId,
+        /// Whose connection it is.
+        tenant: TenantId,
         /// The operator's side, whose first flight is still unread.
         initiator: ConnId,
         /// The device's side.

@@ -21,7 +21,7 @@ use super::{Output, Target, Timer};
 use crate::address;
 use crate::grant::{Grant, Host};
 use crate::label::Cookie;
-use crate::pair::{ConnId, EndReason, PairEnd, PairLimits};
+use crate::pair::{ConnId, EndReason, LINGER, PairEnd, PairLimits};
 use crate::record::TunnelRecord;
 use crate::stream::{Answer, Go, Refusal};
 
@@ -230,7 +230,12 @@ impl Target {
             return self.refuse(now, conn, Refusal::Over, Refusal::Over.to_string());
         };
         let answer = Answer::Ready { session: session.id, address: address.to_string() };
-        let limits = PairLimits { idle: grant.idle, deadline: Some(session.deadline), rate: grant.rate };
+        let limits = PairLimits {
+            idle: grant.idle,
+            linger: LINGER,
+            deadline: Some(session.deadline),
+            rate: grant.rate,
+        };
         self.set_step(conn, Step::Carry(address));
         self.timers.clear(Timer::Connection(conn));
         self.outputs.push_back(Output::Answer { conn, answer });

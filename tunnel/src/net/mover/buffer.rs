@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 /// Bytes read in one direction that its writer has not taken yet.
+#[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Box<[u8]>,
     start: usize,

@@ -13,11 +13,18 @@ use crate::net::socket;
 pub trait End: AsyncRead + AsyncWrite + Unpin {
     /// Makes the close that follows a reset, where the stream knows one.
     fn close_by_reset(&mut self);
+
+    /// The socket under it, where there is one.
+    fn socket(&self) -> Option<&TcpStream>;
 }
 
 impl End for TcpStream {
     fn close_by_reset(&mut self) {
         socket::close_by_reset(self);
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 }
 
@@ -26,11 +33,19 @@ impl End for tokio_rustls::client::TlsStream<TcpStream> {
         // Dropped without close_notify: the other end sees that the stream was cut.
         socket::close_by_reset(self.get_ref().0);
     }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
 }
 
 impl End for tokio_rustls::server::TlsStream<TcpStream> {
     fn close_by_reset(&mut self) {
         socket::close_by_reset(self.get_ref().0);
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
     }
 }
 
@@ -64,6 +79,10 @@ impl Stdio {
 impl End for Stdio {
     /// Pipes know no reset: the exit code says that the stream was cut.
     fn close_by_reset(&mut self) {}
+
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 impl AsyncRead for Stdio {

@@ -9,9 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::buffer::Buffer;
 
 /// Reads from one end, writes to the other, and passes the end of the stream on.
-pub(super) struct Half<'a> {
+pub(super) struct Half {
     state: State,
-    moved: &'a AtomicU64,
 }
 
 /// What the direction waits for.
@@ -30,24 +29,26 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Broken;
 
-impl<'a> Half<'a> {
-    pub(super) fn new(moved: &'a AtomicU64) -> Self {
-        Self { state: State::Reading { unflushed: false }, moved }
+impl Half {
+    pub(super) fn new() -> Self {
+        Self { state: State::Reading { unflushed: false } }
     }
 
-    /// Moves what can be moved now, at most [`BUDGET`] bytes; ready once the stream has ended.
+    /// Moves what can be moved now, at most [`BUDGET`] bytes, which are added to `moved`; ready once the stream has
+    /// ended.
     pub(super) fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
+        moved: &AtomicU64,
     ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let mut moved = 0;
-        while moved < BUDGET {
+        let mut turn = 0;
+        while turn < BUDGET {
             match &mut self.state {
                 State::Reading { unflushed } => match read(cx, reader) {
                     Poll::Ready(Ok(Some(buffer))) => self.state = State::Writing(buffer),
@@ -65,8 +66,8 @@ impl<'a> Half<'a> {
                     let taken = ready!(Pin::new(&mut *writer).poll_write(cx, buffer.pending()));
                     let taken = taken.ok().filter(|taken| *taken > 0).ok_or(Broken)?;
                     buffer.taken(taken);
-                    moved += taken;
-                    self.moved.fetch_add(taken as u64, Ordering::Relaxed);
+                    turn += taken;
+                    moved.fetch_add(taken as u64, Ordering::Relaxed);
                     if buffer.pending().is_empty() {
                         self.state = State::Reading { unflushed: true };
                     }
@@ -110,8 +111,8 @@ mod tests {
     #[tokio::test]
     async fn the_last_bytes_are_flushed_before_the_end_is_passed_on() {
         let (moved, mut writer) = (AtomicU64::new(0), Lazy::default());
-        let (mut half, mut reader) = (Half::new(&moved), &b"last words"[..]);
-        poll_fn(|cx| half.poll(cx, &mut reader, &mut writer)).await.unwrap();
+        let (mut half, mut reader) = (Half::new(), &b"last words"[..]);
+        poll_fn(|cx| half.poll(cx, &mut reader, &mut writer, &moved)).await.unwrap();
         assert_eq!(writer.flushed, b"last words");
     }
 

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
+use crate::net::clock::now;
 use crate::net::inner::{initiator_config, target_config};
 use crate::net::socket::close_by_reset;
 
@@ -166,7 +167,8 @@ async fn a_bulk_stream_does_not_starve_its_neighbours() {
     tokio::try_join!(writer, reader).unwrap();
 }
 
-const UNLIMITED: PairLimits = PairLimits { idle: Duration::MAX, deadline: None, rate: None };
+const UNLIMITED: PairLimits =
+    PairLimits { idle: Duration::MAX, linger: Duration::MAX, deadline: None, rate: None };
 
 /// Two sockets of the test, joined by a mover of plain sockets.
 struct Joined {

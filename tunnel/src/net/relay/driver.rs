@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::parked::Parked;
 use super::report::Report;
+use super::yard::{Movers, Pair, Yard};
 use super::{LiveTunnel, Moved, QUEUE, RelayEvent};
 use crate::grant::Grant;
 use crate::label::{Cookie, Label, LabelSecret};
 use crate::net::clock::{now, until};
-use crate::net::mover::{self, Flow};
-use crate::net::socket;
-use crate::pair::{ConnId, EndReason, PairId, PairLimits};
+use crate::net::mover::Stop;
+use crate::pair::{ConnId, EndReason, PairEnd, PairId};
 use crate::relay::{AdmitError, Input, Output, Relay};
 
 /// What handles ask for.
@@ -45,6 +45,7 @@ pub(super) enum Command {
 
 pub(super) struct Driver {
     core: Relay,
+    yard: Yard,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<RelayEvent>,
     reports: mpsc::Receiver<Report>,
@@ -56,26 +57,21 @@ pub(super) struct Driver {
     stopping: bool,
 }
 
-/// A joined pair while its mover runs.
-struct Pair {
-    /// Ends the mover; gone once used.
-    cut: Option<oneshot::Sender<EndReason>>,
-    flow: Arc<Flow>,
-}
-
 impl Driver {
     pub(super) fn new(
         core: Relay,
+        movers: Movers,
         commands: mpsc::Receiver<Command>,
         events: mpsc::Sender<RelayEvent>,
     ) -> Self {
         let (reporter, reports) = mpsc::channel(QUEUE);
+        let yard = Yard::new(movers, reporter.clone());
         let (parked, pairs) = (HashMap::new(), HashMap::new());
-        Self { core, commands, events, reports, reporter, next_conn: 0, parked, pairs, stopping: false }
+        Self { core, yard, commands, events, reports, reporter, next_conn: 0, parked, pairs, stopping: false }
     }
 
     /// Runs until it was stopped and every pair has ended, or until every handle is dropped; then each mover ends,
-    /// because its `cut` is dropped with `self`.
+    /// because its `stop` is dropped with `self`.
     pub(super) async fn run(mut self) {
         loop {
             // 1. Drain.
@@ -130,11 +126,19 @@ impl Driver {
                 self.core.handle_input(now(), Input::Gone { conn });
             }
             Report::Gone(_) => {}
-            Report::Ended(pair, end) => {
-                self.pairs.remove(&pair);
-                self.core.handle_input(now(), Input::Ended { pair, end });
+            Report::Ended(pair, end) => self.ended(pair, end),
+            Report::Lifted(pair, lifted) => {
+                // Nobody takes it: it is closed.
+                drop(lifted);
+                let flow = self.pairs.get(&pair).map(|pair| Arc::clone(&pair.flow)).unwrap_or_default();
+                self.ended(pair, flow.ended(EndReason::Shutdown));
             }
         }
+    }
+
+    fn ended(&mut self, pair: PairId, end: PairEnd) {
+        self.pairs.remove(&pair);
+        self.core.handle_input(now(), Input::Ended { pair, end });
     }
 
     async fn act(&mut self, output: Output) {
@@ -148,12 +152,15 @@ impl Driver {
                 // A flood of these must not hold up the tunnels.
                 let _ = self.events.try_send(RelayEvent::Refused { why, grant, peer });
             }
-            Output::Join { pair, initiator, target, limits } => self.join(pair, initiator, target, limits),
+            Output::Join { pair, tenant, initiator, target, limits } => {
+                let sockets = [self.parked.remove(&initiator), self.parked.remove(&target)];
+                self.pairs.insert(pair, self.yard.join(pair, tenant, sockets, limits));
+            }
             Output::Drop { conn } => drop(self.parked.remove(&conn)),
             Output::Cut { pair, reason } => {
-                if let Some(cut) = self.pairs.get_mut(&pair).and_then(|pair| pair.cut.take()) {
+                if let Some(stop) = self.pairs.get_mut(&pair).and_then(|pair| pair.stop.take()) {
                     // An error means that the mover has just ended by itself.
-                    let _ = cut.send(reason);
+                    let _ = stop.send(Stop::Cut(reason));
                 }
             }
         }
@@ -171,27 +178,13 @@ impl Driver {
         conn
     }
 
-    fn join(&mut self, pair: PairId, initiator: ConnId, target: ConnId, limits: PairLimits) {
-        let sockets = (self.parked.remove(&initiator), self.parked.remove(&target));
-        let (cut, wait) = oneshot::channel();
-        let flow = Arc::new(Flow::default());
-        self.pairs.insert(pair, Pair { cut: Some(cut), flow: flow.clone() });
-        let reporter = self.reporter.clone();
-        tokio::spawn(async move {
-            let reason = match sockets {
-                (Some(initiator), Some(target)) => carry(initiator, target, &limits, &flow, wait).await,
-                _ => EndReason::Reset,
-            };
-            let _ = reporter.send(Report::Ended(pair, flow.ended(reason))).await;
-        });
-    }
-
     fn tunnels(&self) -> Vec<LiveTunnel> {
         let moved = |pair: &PairId| {
             let flow = self.pairs.get(pair).map(|pair| &pair.flow);
-            flow.map_or_else(Moved::default, |flow| Moved {
-                to_target: flow.to_target(),
-                to_initiator: flow.to_initiator(),
+            flow.map_or_else(Moved::default, |flow| {
+                let [rtt_initiator, rtt_target] = flow.round_trips();
+                let (to_target, to_initiator) = (flow.to_target(), flow.to_initiator());
+                Moved { to_target, to_initiator, rtt_initiator, rtt_target }
             })
         };
         let live = |view: crate::relay::TunnelView| {
@@ -200,26 +193,4 @@ impl Driver {
         };
         self.core.tunnels().map(live).collect()
     }
-}
-
-/// Takes both sockets from where they wait and moves bytes until they end.
-async fn carry(
-    initiator: Parked,
-    target: Parked,
-    limits: &PairLimits,
-    flow: &Flow,
-    cut: oneshot::Receiver<EndReason>,
-) -> EndReason {
-    let (Some(initiator), Some(target)) = (initiator.take().await, target.take().await) else {
-        return EndReason::Reset;
-    };
-    if let Some(rate) = limits.rate {
-        for socket in [&initiator, &target] {
-            if let Err(error) = socket::pace(socket, rate) {
-                tracing::debug!(%error, "the system does not keep a grant's rate");
-            }
-        }
-    }
-    let cut = async { cut.await.unwrap_or(EndReason::Shutdown) };
-    mover::join(initiator, target, limits, flow, cut).await
 }

@@ -1,5 +1,6 @@
 //! What the tasks of a relay's sockets tell its driver.
 
+use crate::net::mover::Lifted;
 use crate::pair::{ConnId, PairEnd, PairId};
 
 /// What the tasks of sockets tell.
@@ -7,4 +8,5 @@ use crate::pair::{ConnId, PairEnd, PairId};
 pub(super) enum Report {
     Gone(ConnId),
     Ended(PairId, PairEnd),
+    Lifted(PairId, Box<Lifted>),
 }
