@@ -74,7 +74,7 @@ pub async fn works() -> io::Result<()> {
 /// Pages are moved where the kernel can, and nothing waits. Never `SPLICE_F_MORE`: it corks the socket, and the last
 /// bytes of an answer wait for the cork's time-out at each hop.
 #[cfg(target_os = "linux")]
-const FLAGS: rustix::pipe::SpliceFlags =
+pub(super) const FLAGS: rustix::pipe::SpliceFlags =
     rustix::pipe::SpliceFlags::MOVE.union(rustix::pipe::SpliceFlags::NONBLOCK);
 /// Bytes of the trial: several pipes full.
 #[cfg(target_os = "linux")]

@@ -186,6 +186,27 @@ async fn pairs_share_a_rate() {
 }
 
 #[tokio::test]
+async fn a_bulk_stream_does_not_starve_its_neighbours() {
+    let (bulk, mut chat) = (Joined::start(true), Joined::start(true));
+    let (mut from, mut to) = (bulk.near, bulk.far);
+    let writer = tokio::spawn(async move { while from.write_all(&[0; 65536]).await.is_ok() {} });
+    let reader = tokio::spawn(async move { while to.read(&mut [0; 65536]).await.is_ok_and(|n| n > 0) {} });
+    for _ in 0..100 {
+        chat.near.write_all(b"k").await.unwrap();
+        assert_eq!(exactly(&mut chat.far, 1).await, b"k");
+    }
+    assert!(bulk.flow.to_target() > 0);
+    bulk.stop.send(Stop::Cut(EndReason::Revoked)).unwrap();
+    assert_eq!(bulk.task.await.unwrap().unwrap(), EndReason::Revoked);
+    tokio::try_join!(writer, reader).unwrap();
+}
+
+#[test]
+fn no_byte_waits_under_a_cork() {
+    assert!(!splice::FLAGS.contains(rustix::pipe::SpliceFlags::MORE));
+}
+
+#[tokio::test]
 async fn a_pair_that_is_idle_holds_no_pipe() {
     let mut joined = Joined::start(true);
     let bulk = pattern(2_000_000);
