@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::grant::tests::sample;
-use crate::{grant, hello, relay, stream, target};
+use crate::{grant, hello, pair, relay, stream, target};
 
 #[test]
 fn every_limit_in_the_specification_is_the_one_in_the_code() {
@@ -28,6 +28,7 @@ fn every_limit_in_the_specification_is_the_one_in_the_code() {
         ("`relay::SPARE_LIFE`", seconds(relay::SPARE_LIFE)),
         ("`relay::INITIATOR_WAIT`", seconds(relay::INITIATOR_WAIT)),
         ("`relay::VERIFY_WAIT`", seconds(relay::VERIFY_WAIT)),
+        ("`pair::LINGER`", seconds(pair::LINGER)),
         ("`target::HANDSHAKE_WAIT`", seconds(target::HANDSHAKE_WAIT)),
         ("`target::GO_WAIT`", seconds(target::GO_WAIT)),
         ("`target::RESOLVE_WAIT`", seconds(target::RESOLVE_WAIT)),
