@@ -3,6 +3,8 @@
 //! A shared machine is noisy, so a figure alone says little. Ours and the peer's run in alternation, A B B A A B, and
 //! each round gives one ratio; what is reported is the spread of those ratios, and the CPU seconds of each side.
 //!
+//! Rows whose figures come from the same runs are one call of [`compare_each`]; what has no peer, of [`measure_each`].
+//!
 //! To add a benchmark: write `src/bench/NOUN.rs` with a `pub(super) fn run(options: &Options) -> Result<Report>`, and
 //! give it a line in [`ALL`]. A row is one call of [`compare`]:
 //!
@@ -10,7 +12,7 @@
 //! use klnet_tests::bench::{Better, Options, Report, Sample, Subject, compare};
 //!
 //! # fn main() -> anyhow::Result<()> {
-//! let options = Options { full: false, rounds: 3 };
+//! let options = Options { rounds: 3, ..Options::default() };
 //! let row = compare(
 //!     &options,
 //!     Subject { what: "sum of a million numbers", unit: "M/s", better: Better::Higher },
@@ -32,9 +34,9 @@ mod wire;
 
 use anyhow::Result;
 
-pub use compare::{Sample, Subject, compare};
+pub use compare::{Sample, Samples, Subject, compare, compare_each, measure_each};
 pub use machine::machine;
-pub use report::{Better, Report, Row};
+pub use report::{Better, Peer, Report, Row, Side};
 pub use section::replace_section;
 pub use spread::Spread;
 
@@ -50,12 +52,16 @@ pub struct Benchmark {
 }
 
 /// How to run a benchmark.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The whole matrix instead of the headline rows.
     pub full: bool,
     /// Rounds of each row; in each both sides run once.
     pub rounds: usize,
+    /// Tiny sizes, for a test of the benchmark itself; its figures say nothing.
+    pub smoke: bool,
+    /// Only this part of a benchmark that has several.
+    pub only: Option<String>,
 }
 
 /// Every benchmark there is.

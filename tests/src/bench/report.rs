@@ -14,7 +14,7 @@ pub enum Better {
     Lower,
 }
 
-/// One case: ours against one peer.
+/// One case: ours, usually against one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The case.
@@ -23,14 +23,30 @@ pub struct Row {
     pub unit: String,
     /// Which way is better.
     pub better: Better,
-    /// Ours, then the peer.
-    pub names: [String; 2],
-    /// Ours, then the peer's.
-    pub figures: [Spread; 2],
+    /// Ours.
+    pub ours: Side,
+    /// What it is compared with; nothing where there is nothing like it.
+    pub peer: Option<Peer>,
+}
+
+/// What one side did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Side {
+    /// Who.
+    pub name: String,
+    /// Its figures, one of each round.
+    pub figures: Spread,
+    /// CPU time of its processes over all rounds.
+    pub cpu: Duration,
+}
+
+/// The other side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peer {
+    /// What it did.
+    pub side: Side,
     /// Ours / peer's of the same round.
     pub ratio: Spread,
-    /// CPU time over all rounds: ours, then the peer's.
-    pub cpu: [Duration; 2],
 }
 
 /// What a benchmark found.
@@ -48,20 +64,32 @@ impl Report {
     pub fn table(&self) -> String {
         let mut text = String::from(HEAD);
         for row in &self.rows {
-            let better = if row.better == Better::Higher { "higher" } else { "lower" };
-            let [ours, peer] = &row.figures;
-            let [own_name, peer_name] = &row.names;
-            let [own_cpu, peer_cpu] = row.cpu.map(|cpu| figure(cpu.as_secs_f64()));
-            let _ = writeln!(
-                text,
-                "| {} | {}, {better} is better | {own_name}: {ours} | {peer_name}: {peer} | **{}** | {own_cpu} : {peer_cpu} |",
-                row.what, row.unit, row.ratio,
-            );
+            row.write_to(&mut text);
         }
         for note in &self.notes {
             let _ = write!(text, "\n- {note}");
         }
         text.trim_end().to_owned()
+    }
+}
+
+impl Row {
+    fn write_to(&self, text: &mut String) {
+        let better = if self.better == Better::Higher { "higher" } else { "lower" };
+        let Self { what, unit, ours, .. } = self;
+        let _ = write!(text, "| {what} | {unit}, {better} is better | {}: {} | ", ours.name, ours.figures);
+        let cpu = |side: &Side| figure(side.cpu.as_secs_f64());
+        let _ = match &self.peer {
+            Some(Peer { side, ratio }) => writeln!(
+                text,
+                "{}: {} | **{ratio}** | {} : {} |",
+                side.name,
+                side.figures,
+                cpu(ours),
+                cpu(side)
+            ),
+            None => writeln!(text, "- | - | {} |", cpu(ours)),
+        };
     }
 }
 
@@ -76,16 +104,8 @@ mod tests {
 
     #[test]
     fn table_shows_spreads_ratio_and_cpu_of_both_sides() {
-        let spread = |n| Spread { min: n, median: n * 2.0, max: n * 3.0 };
-        let row = Row {
-            what: "decode".to_owned(),
-            unit: "GB/s".to_owned(),
-            better: Better::Higher,
-            names: ["wire".to_owned(), "yamux".to_owned()],
-            figures: [spread(1.0), spread(10.0)],
-            ratio: spread(0.1),
-            cpu: [Duration::from_millis(1500), Duration::from_secs(30)],
-        };
+        let peer = Peer { side: side("yamux", 10.0, 30_000), ratio: spread(0.1) };
+        let row = Row { peer: Some(peer), ..row() };
         let table = Report { rows: vec![row], notes: vec!["One stream.".to_owned()] }.table();
         assert_eq!(
             table.lines().skip(2).collect::<Vec<_>>(),
@@ -96,5 +116,25 @@ mod tests {
                 "- One stream."
             ]
         );
+    }
+
+    #[test]
+    fn row_without_a_peer_says_so() {
+        let table = Report { rows: vec![row()], notes: vec![] }.table();
+        let line = "| decode | GB/s, higher is better | wire: 1.00 / 2.00 / 3.00 | - | - | 1.50 |";
+        assert_eq!(table.lines().nth(2), Some(line));
+    }
+
+    fn row() -> Row {
+        let (what, unit) = ("decode".to_owned(), "GB/s".to_owned());
+        Row { what, unit, better: Better::Higher, ours: side("wire", 1.0, 1500), peer: None }
+    }
+
+    fn side(name: &str, figure: f64, cpu_ms: u64) -> Side {
+        Side { name: name.to_owned(), figures: spread(figure), cpu: Duration::from_millis(cpu_ms) }
+    }
+
+    fn spread(n: f64) -> Spread {
+        Spread { min: n, median: n * 2.0, max: n * 3.0 }
     }
 }

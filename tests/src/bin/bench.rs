@@ -22,6 +22,12 @@ struct Arguments {
     /// Print only; leave BENCHMARKS.md as it is.
     #[arg(long)]
     print: bool,
+    /// Only one part of the benchmark; printed only.
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+    /// Tiny sizes: only whether the benchmark works; printed only.
+    #[arg(long)]
+    smoke: bool,
 }
 
 fn main() -> Result<ExitCode> {
@@ -32,14 +38,15 @@ fn main() -> Result<ExitCode> {
     };
     let text = measure(benchmark, &arguments)?;
     println!("{text}");
-    if !arguments.print {
+    if !(arguments.print || arguments.smoke || arguments.only.is_some()) {
         write(benchmark, &text)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn measure(benchmark: &Benchmark, arguments: &Arguments) -> Result<String> {
-    let options = Options { full: arguments.full, rounds: arguments.rounds.into() };
+    let Arguments { full, rounds, smoke, ref only, .. } = *arguments;
+    let options = Options { full, rounds: rounds.into(), smoke, only: only.clone() };
     let report = (benchmark.run)(&options)?;
     let full = if arguments.full { " --full" } else { "" };
     let command = format!("tests/bench {}{full} --rounds {}", benchmark.name, arguments.rounds);
