@@ -30,6 +30,7 @@ mod report;
 mod section;
 mod simulator;
 mod spread;
+mod tunnel;
 mod wire;
 
 use anyhow::Result;
@@ -71,6 +72,7 @@ pub const ALL: &[Benchmark] = &[
         about: "datagrams a second through the simulated network, against a bare heap of the same arrivals",
         run: simulator::run,
     },
+    Benchmark { name: "tunnel", about: "our tunnel, against haproxy, rathole and OpenSSH", run: tunnel::run },
     Benchmark {
         name: "wire",
         about: "frames and messages of the agent protocol, against LengthDelimitedCodec, prost and yamux",

@@ -13,7 +13,7 @@ use crate::lab::{Host, Process, run};
 /// A running sshd that lets the current user in with one key.
 #[derive(Debug)]
 pub struct Sshd {
-    _process: Process,
+    process: Process,
     folder: TempDir,
     port: u16,
 }
@@ -36,13 +36,19 @@ impl Sshd {
         fs::create_dir_all("/run/sshd")?;
         let process = Process::spawn("sshd", host.command(SSHD).arg("-D").arg("-e").arg("-f").arg(&config))?;
         host.wait_for_listener(port, PATIENCE)?;
-        Ok(Self { _process: process, folder, port })
+        Ok(Self { process, folder, port })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// The options with which ssh, scp and sftp are let in and take this server for what it is.
