@@ -1,0 +1,24 @@
+//! The benchmarks themselves, with tiny sizes: that they run, not what they find.
+
+use anyhow::{Context, Result, ensure};
+use klnet_tests::bench::{ALL, Options};
+use klnet_tests::lab::Lab;
+use klnet_tests::{need_programs, skip};
+
+#[test]
+fn relay_is_measured_beside_haproxy() -> Result<()> {
+    if let Err(reason) = Lab::available() {
+        skip(&reason);
+        return Ok(());
+    }
+    if !need_programs(&["haproxy"]) {
+        return Ok(());
+    }
+    let tunnel = ALL.iter().find(|benchmark| benchmark.name == "tunnel").context("there is one")?;
+    let only = Some("relay".to_owned());
+    let report = (tunnel.run)(&Options { rounds: 1, smoke: true, only, ..Options::default() })?;
+    let throughput = report.rows.first().context("it has rows")?;
+    let peer = throughput.peer.as_ref().context("haproxy is the peer")?;
+    ensure!(throughput.ours.figures.min > 0.0 && peer.side.figures.min > 0.0, "{}", report.table());
+    Ok(())
+}
