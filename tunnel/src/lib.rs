@@ -25,6 +25,8 @@
 //!   (`target::tests::no_packet_leaves_for_the_target_before_go`).
 //! - No forbidden address is dialled in any form (`address::tests`,
 //!   `target::tests::a_forbidden_address_is_never_dialled_however_it_is_named`).
+//! - A connection that is kept ready takes no place from one in use, and none is kept for ever
+//!   (`net::ready::stock::tests`, `tests/loopback/ready.rs`).
 //! - A grant is redeemed once (`target::tests::of_a_thousand_redeemers_with_the_right_key_one_gets_the_session`).
 //! - Nothing counts before the agent has verified the key (`relay::tests::a_copied_label_burns_nothing`,
 //!   `a_pair_counts_only_once_the_agent_has_verified_it`).

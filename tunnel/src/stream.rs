@@ -7,6 +7,7 @@
 //! ```
 
 use std::fmt;
+use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 
@@ -235,6 +236,9 @@ struct RawRefused {
     #[prost(string, tag = "2")]
     detail: String,
 }
+
+/// How long an initiator may keep a connection ready before it says GO on it.
+pub const READY_LIFE: Duration = Duration::from_secs(30);
 
 /// Most bytes of a message.
 pub const LIMIT: usize = 1024;

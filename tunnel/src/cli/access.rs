@@ -20,6 +20,7 @@ use super::target::{PortTarget, Target, TargetError};
 use crate::blob::Blob;
 use crate::grant::Host;
 use crate::net::initiator::{Connection, Initiator};
+use crate::net::ready::{self, Ready};
 use crate::net::request::{GrantReply, GrantRequest, PATH};
 
 /// Opens connections to one target.
@@ -27,9 +28,11 @@ pub(super) struct Access {
     key: SigningKey,
     /// How to get another grant; `None` for a blob, which is all there is.
     source: Option<Source>,
-    current: Mutex<Arc<Initiator>>,
+    /// How many connections are kept ready.
+    keep: ready::Config,
+    current: Mutex<Arc<Ready>>,
     /// The connection that began a blob's session, for whoever comes soon after.
-    ready: Mutex<Option<(Instant, Connection)>>,
+    first: Mutex<Option<(Instant, Connection)>>,
 }
 
 struct Source {
@@ -63,8 +66,9 @@ impl Access {
                 (source.grant().await?, Some(source))
             }
         };
-        let current = Mutex::new(Arc::new(Initiator::new(blob, &key)));
-        Ok(Self { key, source, current, ready: Mutex::new(None) })
+        let keep = options.keep.ready();
+        let current = Mutex::new(Arc::new(Ready::new(Initiator::new(blob, &key), keep)));
+        Ok(Self { key, source, keep, current, first: Mutex::new(None) })
     }
 
     /// Begins the session of a blob: its time to start would be over before a person has opened another program, and
@@ -72,14 +76,14 @@ impl Access {
     pub(super) async fn begin(&self) -> Result<(), Failure> {
         if self.source.is_none() {
             let connection = self.connect().await?;
-            *self.ready.lock().await = Some((Instant::now(), connection));
+            *self.first.lock().await = Some((Instant::now(), connection));
         }
         Ok(())
     }
 
     /// Closes the connection that began the session once nobody came for it soon.
     pub(super) async fn tidy(&self) {
-        let unused = self.ready.lock().await.take_if(|(since, _)| since.elapsed() >= FRESH);
+        let unused = self.first.lock().await.take_if(|(since, _)| since.elapsed() >= FRESH);
         if let Some((_, mut connection)) = unused {
             // The session goes on; how this connection ends is of no interest to anybody.
             let _ = connection.stream.shutdown().await;
@@ -88,8 +92,8 @@ impl Access {
 
     /// Opens a connection, with another grant when the present one is over and another can be had.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
-        let ready = self.ready.lock().await.take();
-        if let Some((_, connection)) = ready.filter(|(since, _)| since.elapsed() < FRESH) {
+        let first = self.first.lock().await.take();
+        if let Some((_, connection)) = first.filter(|(since, _)| since.elapsed() < FRESH) {
             return Ok(connection);
         }
         let used = self.current.lock().await.clone();
@@ -102,22 +106,31 @@ impl Access {
         }
     }
 
+    /// Ends what is kept ready, in order; waits for nobody who is asking for another grant.
+    pub(super) async fn close(&self) {
+        if let Ok(current) = self.current.try_lock() {
+            current.close().await;
+        }
+    }
+
     /// The terms of the present grant.
     pub(super) async fn terms(&self) -> Terms {
         let current = self.current.lock().await;
+        let current = current.initiator();
         Terms { start_by: current.expires(), session: current.grant().session, begun: current.begun() }
     }
 
     /// The longest silence of a connection.
     pub(super) async fn idle(&self) -> Duration {
-        self.current.lock().await.grant().idle
+        self.current.lock().await.initiator().grant().idle
     }
 
     /// Replaces `used`, unless another connection has done so already.
-    async fn replace(&self, used: &Arc<Initiator>, source: &Source) -> Result<Arc<Initiator>, Failure> {
+    async fn replace(&self, used: &Arc<Ready>, source: &Source) -> Result<Arc<Ready>, Failure> {
         let mut current = self.current.lock().await;
         if Arc::ptr_eq(&current, used) {
-            *current = Arc::new(Initiator::new(source.grant().await?, &self.key));
+            let initiator = Initiator::new(source.grant().await?, &self.key);
+            *current = Arc::new(Ready::new(initiator, self.keep));
         }
         Ok(current.clone())
     }

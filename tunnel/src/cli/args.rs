@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::net::ready;
+
 /// Opens a local port that leads to a port of a managed device.
 #[derive(Debug, Parser)]
 #[command(
@@ -30,6 +32,9 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) show: Show,
 
+    #[command(flatten)]
+    pub(super) keep: Keep,
+
     /// The operator's profile [default: ~/.config/klnet/default.profile]
     #[arg(long, global = true, value_name = "FILE", env = "KLNET_PROFILE", hide_env_values = true)]
     pub(super) profile: Option<PathBuf>,
@@ -51,11 +56,38 @@ pub(super) struct Show {
     pub(super) quiet: bool,
 }
 
+/// How the session behind a local port is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
+pub(super) struct Keep {
+    /// How many connections to keep ready while the port is in use [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=8))]
+    pub(super) ready: Option<u8>,
+}
+
 /// What was chosen, wherever on the command line.
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) profile: Option<PathBuf>,
     pub(super) show: Show,
+    pub(super) keep: Keep,
+}
+
+impl Keep {
+    /// For one connection: there is no second to be ready for.
+    pub(super) const fn nothing() -> Self {
+        Self { ready: Some(0) }
+    }
+
+    /// What was said before the subcommand or behind it.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self { ready: self.ready.or(other.ready) }
+    }
+
+    /// How many connections are kept ready.
+    pub(super) fn ready(self) -> ready::Config {
+        let default = ready::Config::default();
+        ready::Config { streams: self.ready.map_or(default.streams, usize::from), ..default }
+    }
 }
 
 impl Show {
@@ -88,6 +120,8 @@ pub(super) enum Command {
         command: Vec<OsString>,
         #[command(flatten)]
         show: Show,
+        #[command(flatten)]
+        keep: Keep,
     },
     /// Join standard input and output to the target, as OpenSSH's ProxyCommand does
     Stdio {
@@ -157,12 +191,12 @@ mod tests {
         command.build();
         let offered = |name: &str| {
             let command = command.find_subcommand(name).unwrap();
-            ["any-user", "json", "quiet", "local"]
+            ["any-user", "json", "quiet", "local", "ready"]
                 .map(|option| command.get_arguments().any(|argument| argument.get_long() == Some(option)))
         };
-        assert_eq!(offered("ssh"), [false; 4]);
-        assert_eq!(offered("stdio"), [false, false, true, false]);
-        assert_eq!(offered("run"), [true, true, true, false]);
+        assert_eq!(offered("ssh"), [false; 5]);
+        assert_eq!(offered("stdio"), [false, false, true, false, false]);
+        assert_eq!(offered("run"), [true, true, true, false, true]);
     }
 
     #[test]

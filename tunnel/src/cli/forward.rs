@@ -71,6 +71,7 @@ impl Forward {
         };
         // Connections that are open hold on to the status: it would not go by itself.
         shared.status.clear();
+        shared.access.close().await;
         result
     }
 

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
-use args::{Args, Command, Options, Show};
+use args::{Args, Command, Keep, Options, Show};
 use failure::Failure;
 
 /// Runs the command: `args` begin with the program's own name.
@@ -44,24 +44,27 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
-    let Args { command, target, local, show, profile } = args;
-    let options = |show| Options { profile, show };
+    let Args { command, target, local, show, keep, profile } = args;
+    let options = |show, keep| Options { profile, show, keep };
     if command.is_some() && local.is_some() {
         return Err(Failure::Usage("--local goes with a TARGET alone".into()));
     }
     match (command, target) {
-        (Some(Command::Run { target, command, show: own }), _) => {
-            on_runtime(run::main(target.parse()?, &command, &options(show.or(own))))
+        (Some(Command::Run { target, command, show: own, keep: its }), _) => {
+            on_runtime(run::main(target.parse()?, &command, &options(show.or(own), keep.or(its))))
+        }
+        (Some(_), _) if keep != Keep::default() => {
+            Err(Failure::Usage("--ready goes with a local port".into()))
         }
         (Some(Command::Stdio { target, quiet }), _) => {
             let own = Show { quiet, ..Show::default() };
-            on_runtime(stdio::main(target.parse()?, &options(show.or(own))))
+            on_runtime(stdio::main(target.parse()?, &options(show.or(own), Keep::nothing())))
         }
         (Some(_), _) if show != Show::default() => {
             Err(Failure::Usage("--any-user, --json and --quiet go with a local port".into()))
         }
         (Some(Command::Ssh { target, args }), _) => {
-            on_runtime(ssh::main(target.parse()?, &args, &options(show), program))
+            on_runtime(ssh::main(target.parse()?, &args, &options(show, keep), program))
         }
         (Some(Command::Completions { shell }), _) => {
             clap_complete::generate(shell, &mut Args::command(), "klsctunnel", &mut std::io::stdout());
@@ -73,7 +76,7 @@ fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
             std::io::stdout().write_all(&page).map_err(Failure::Output)?;
             Ok(ExitCode::SUCCESS)
         }
-        (None, Some(target)) => on_runtime(forward::main(target.parse()?, local, &options(show))),
+        (None, Some(target)) => on_runtime(forward::main(target.parse()?, local, &options(show, keep))),
         (None, None) => Err(Failure::Usage("a TARGET is needed; see --help".into())),
     }
 }

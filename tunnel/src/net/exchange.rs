@@ -50,7 +50,10 @@ pub async fn write(
 /// Why a message was not exchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The stream ended or failed.
+    /// The stream ended in order where a message could have begun.
+    #[error("the inner stream ended")]
+    Ended,
+    /// The stream failed, or ended within a message.
     #[error("the inner stream ended: {0}")]
     Io(#[from] io::Error),
     /// The other end broke the protocol.
@@ -63,7 +66,12 @@ pub enum ExchangeError {
 
 async fn read(stream: &mut (impl AsyncRead + Unpin), within: Duration) -> Result<Vec<u8>, ExchangeError> {
     let reading = async {
-        let length = stream.read_u16().await?;
+        let mut length = [0; 2];
+        match stream.read(&mut length).await? {
+            0 => return Err(ExchangeError::Ended),
+            read => stream.read_exact(&mut length[read..]).await?,
+        };
+        let length = u16::from_be_bytes(length);
         if usize::from(length) > LIMIT {
             return Err(StreamError::TooLong(length.into()).into());
         }
@@ -101,6 +109,11 @@ mod tests {
         let bytes = Go { session: None, connection: 3 }.encode();
         let result = read_go(&mut &bytes[..bytes.len() - 1], SOON).await;
         assert!(matches!(result, Err(ExchangeError::Io(_))));
+    }
+
+    #[tokio::test]
+    async fn an_end_in_place_of_a_message_is_told_apart() {
+        assert!(matches!(read_go(&mut &[][..], SOON).await, Err(ExchangeError::Ended)));
     }
 
     #[tokio::test(start_paused = true)]

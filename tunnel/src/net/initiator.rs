@@ -1,15 +1,18 @@
-//! The initiator: redeems a blob, one connection at a time.
+//! The initiator: redeems a blob, one connection at a time. [`ready`](super::ready) keeps some ahead of need.
+
+mod error;
+mod lease;
+mod numbers;
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use klnet_wire::signing::SigningKey;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,15 +22,21 @@ use super::{inner, socket};
 use crate::blob::Blob;
 use crate::grant::Grant;
 use crate::label::Label;
-use crate::stream::{Answer, Go, Refusal, SessionId};
+use crate::stream::{Answer, Go, SessionId};
+use numbers::Numbers;
+
+pub use error::ConnectError;
+pub(super) use lease::Lease;
 
 /// Opens the connections of one grant's session. The first connection begins the session, the others join it.
 #[derive(Debug)]
 pub struct Initiator {
     blob: Blob,
     tls: Arc<ClientConfig>,
-    next: AtomicU32,
-    session: Mutex<Option<SessionId>>,
+    numbers: Mutex<Numbers>,
+    /// Keeps the labels of handshakes under way within the relay's window.
+    handshakes: Semaphore,
+    session: tokio::sync::Mutex<Option<SessionId>>,
     begun: OnceLock<SystemTime>,
 }
 
@@ -38,67 +47,32 @@ pub struct Connection {
     pub stream: TlsStream<TcpStream>,
     /// The address the target has dialled, as text.
     pub address: String,
-    /// How long it took from the first packet to READY.
+    /// How long it took from when it was asked for to READY.
     pub took: Duration,
+    /// Its place among the grant's connections.
+    #[expect(dead_code, reason = "that it goes is all it is for")]
+    pub(super) lease: Option<Lease>,
 }
 
-/// Why no connection came about.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// No port of the relay could be reached.
-    #[error("cannot reach the relay {relay}: {error}")]
-    Unreachable {
-        /// The relay's name and the last port tried.
-        relay: String,
-        /// What the network says.
-        error: io::Error,
-    },
-    /// The relay closes alike for grants that are unknown, used, expired and revoked, and when the device is away.
-    #[error(
-        "the relay did not join the connection: the grant is used, expired or revoked, or the device is away"
-    )]
-    NotJoined,
-    /// The other end has another key than the blob says.
-    #[error("the other end is not the device of this grant: its key is another one")]
-    WrongAgent,
-    /// The inner handshake failed otherwise.
-    #[error("the inner TLS handshake failed: {0}")]
-    Handshake(rustls::Error),
-    /// The agent ended the connection before it answered: it takes only the key of the grant's own operator.
-    #[error(
-        "the device closed without an answer: the grant is for another operator's key, or has just ended"
-    )]
-    KeyRefused,
-    /// The agent refuses, and says why.
-    #[error("{}", refusal(*reason, detail))]
-    Refused {
-        /// For programs.
-        reason: Refusal,
-        /// For people.
-        detail: String,
-    },
-    /// The agent broke the protocol or took too long.
-    #[error("the device did not answer: {0}")]
-    NoAnswer(ExchangeError),
-}
-
-impl ConnectError {
-    /// Whether another grant for the same target may do better.
-    pub const fn wants_another_grant(&self) -> bool {
-        matches!(
-            self,
-            Self::NotJoined
-                | Self::KeyRefused
-                | Self::Refused { reason: Refusal::InUse | Refusal::WrongSession | Refusal::Over, .. }
-        )
-    }
+/// A connection whose handshake is done and whose GO is not said: it has reached the target's device, and no further.
+#[derive(Debug)]
+pub(super) struct Handshaken {
+    pub(super) stream: TlsStream<TcpStream>,
+    number: u32,
 }
 
 impl Initiator {
     /// An initiator that redeems `blob` with the operator's own key.
     pub fn new(blob: Blob, key: &SigningKey) -> Self {
         let tls = inner::initiator_config(key, &blob.agent);
-        Self { blob, tls, next: AtomicU32::new(0), session: Mutex::new(None), begun: OnceLock::new() }
+        Self {
+            blob,
+            tls,
+            numbers: Mutex::default(),
+            handshakes: Semaphore::new(HANDSHAKES),
+            session: tokio::sync::Mutex::new(None),
+            begun: OnceLock::new(),
+        }
     }
 
     /// The grant it redeems.
@@ -124,34 +98,55 @@ impl Initiator {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<Connection, ConnectError> {
-        let mut session = self.session.lock().await;
-        if let Some(known) = *session {
-            drop(session);
-            return Ok(self.open(Some(known)).await?.0);
-        }
-        // The others wait here: only one GO may begin the session.
-        let (connection, begun) = self.open(None).await?;
-        *session = Some(begun);
-        self.begun.get_or_init(SystemTime::now);
-        Ok(connection)
+        let asked = Instant::now();
+        let handshaken = self.handshake().await?;
+        self.go(handshaken, asked, ANSWER_TIMEOUT).await
     }
 
-    async fn open(&self, session: Option<SessionId>) -> Result<(Connection, SessionId), ConnectError> {
+    /// Shakes hands with the target, and leaves it at that.
+    pub(super) async fn handshake(&self) -> Result<Handshaken, ConnectError> {
+        let _turn = self.handshakes.acquire().await.expect("nobody closes it");
         let begun = Instant::now();
         for _ in 0..TRIES {
             if begun.elapsed() >= PATIENCE {
                 break;
             }
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(mut stream) = self.handshake(number).await? else { continue };
-            let (session, address) = go(&mut stream, Go { session, connection: number }).await?;
-            return Ok((Connection { stream, address, took: begun.elapsed() }, session));
+            let number = self.numbers().take();
+            if let Some(stream) = self.try_handshake(number).await? {
+                self.numbers().used(number);
+                return Ok(Handshaken { stream, number });
+            }
         }
         Err(ConnectError::NotJoined)
     }
 
-    /// Shakes hands with the target; `None` when the connection ended before that was done.
-    async fn handshake(&self, number: u32) -> Result<Option<TlsStream<TcpStream>>, ConnectError> {
+    /// Says GO: the target dials, and the connection is there. `asked` is when somebody wanted it.
+    pub(super) async fn go(
+        &self,
+        Handshaken { mut stream, number }: Handshaken,
+        asked: Instant,
+        within: Duration,
+    ) -> Result<Connection, ConnectError> {
+        let mut session = self.session.lock().await;
+        let address = match *session {
+            Some(known) => {
+                drop(session);
+                go(&mut stream, Go { session: Some(known), connection: number }, within).await?.1
+            }
+            // The others wait here: only one GO may begin the session.
+            None => {
+                let first = Go { session: None, connection: number };
+                let (begun, address) = go(&mut stream, first, within).await?;
+                *session = Some(begun);
+                self.begun.get_or_init(SystemTime::now);
+                address
+            }
+        };
+        Ok(Connection { stream, address, took: asked.elapsed(), lease: None })
+    }
+
+    /// Shakes hands under one label; `None` when the connection ended before that was done.
+    async fn try_handshake(&self, number: u32) -> Result<Option<TlsStream<TcpStream>>, ConnectError> {
         let label = Label::of(&self.blob.secret, self.blob.grant.id, number);
         let name = ServerName::try_from(label.server_name()).expect("a label makes a host name");
         let stream = self.reach(number).await?;
@@ -187,26 +182,27 @@ impl Initiator {
         }
         Err(ConnectError::Unreachable { relay: format!("{relay} port {}", last.0), error: last.1 })
     }
+
+    fn numbers(&self) -> std::sync::MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-async fn go(stream: &mut TlsStream<TcpStream>, go: Go) -> Result<(SessionId, String), ConnectError> {
+async fn go(
+    stream: &mut TlsStream<TcpStream>,
+    go: Go,
+    within: Duration,
+) -> Result<(SessionId, String), ConnectError> {
     let answered = async {
-        exchange::write(stream, &go.encode(), ANSWER_TIMEOUT).await?;
-        exchange::read_answer(stream, ANSWER_TIMEOUT).await
+        exchange::write(stream, &go.encode(), within).await?;
+        exchange::read_answer(stream, within).await
     };
     match answered.await {
         Ok(Answer::Ready { session, address }) => Ok((session, address)),
         Ok(Answer::Refused { reason, detail }) => Err(ConnectError::Refused { reason, detail }),
         // A TLS 1.3 client has finished before the server has judged its key: that judgement comes now.
-        Err(ExchangeError::Io(_)) => Err(ConnectError::KeyRefused),
+        Err(ExchangeError::Ended | ExchangeError::Io(_)) => Err(ConnectError::KeyRefused),
         Err(error) => Err(ConnectError::NoAnswer(error)),
-    }
-}
-
-fn refusal(reason: Refusal, detail: &str) -> String {
-    match detail {
-        "" => reason.to_string(),
-        detail => format!("{reason}: {detail}"),
     }
 }
 
@@ -214,6 +210,8 @@ fn refusal(reason: Refusal, detail: &str) -> String {
 const TRIES: u32 = 3;
 /// No further label is taken after this long: the device is away, and will not come for another label either.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Handshakes at once: well below the labels the relay takes ahead of the highest used one.
+const HANDSHAKES: usize = 16;
 /// How many of the relay's ports are tried for a connection.
 const PORT_TRIES: usize = 3;
 /// How long one address of the relay may take to accept.
@@ -221,4 +219,4 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the inner handshake may take: the relay waits up to ten seconds for a dial-back.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the answer to GO may take: the agent resolves and dials for at most five seconds each.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);

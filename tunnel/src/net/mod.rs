@@ -75,6 +75,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//! Who opens many connections keeps some [`ready`]: `Ready::new(initiator, Config::default()).connect()` says GO on one
+//! whose handshake is done.
 
 pub mod accept;
 mod clock;
@@ -85,6 +87,7 @@ pub mod lanes;
 pub mod lobby;
 pub mod mover;
 pub mod peek;
+pub mod ready;
 pub mod relay;
 pub mod request;
 pub mod socket;

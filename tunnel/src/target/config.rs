@@ -7,6 +7,7 @@ use klnet_wire::id::{DeviceId, TenantId};
 
 pub use crate::pair::SPARE_LIFE;
 use crate::policy::TargetPolicy;
+use crate::stream::READY_LIFE;
 
 /// What a target is made with.
 #[derive(Clone)]
@@ -60,8 +61,11 @@ impl fmt::Debug for Config {
 /// The inner handshake of an initiator joined at the last moment is done within this.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
-/// GO comes within this after the handshake.
-pub const GO_WAIT: Duration = Duration::from_secs(10);
+/// GO comes within this after the handshake: the initiator may keep the connection ready, and GO takes its time.
+pub const GO_WAIT: Duration = READY_LIFE.saturating_add(Duration::from_secs(10));
+
+/// The initiator takes the answer to GO within this.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// A name is resolved within this.
 pub const RESOLVE_WAIT: Duration = Duration::from_secs(5);

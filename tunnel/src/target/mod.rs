@@ -21,7 +21,7 @@ use klnet_wire::message::{Message, Recorded, Tunnels};
 use ring::hmac;
 
 pub use config::{
-    CONFIRM_WAIT, Config, DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, Limits, RESOLVE_WAIT, SPARE_LIFE,
+    ANSWER_WAIT, CONFIRM_WAIT, Config, DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, Limits, RESOLVE_WAIT, SPARE_LIFE,
 };
 pub use grants::RefusedGrant;
 pub use input::Input;

@@ -1,15 +1,19 @@
-//! A wire between initiator and relay that keeps the first flight, and can send it in pieces.
+//! A wire between initiator and relay that keeps the first flight, can send it in pieces, and can break.
 
 use std::sync::{Arc, Mutex};
 
 use klnet_tunnel::hello::{self, Parsed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// Stands in front of a relay's port.
 pub(crate) struct Wiretap {
     pub(crate) port: u16,
     flights: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// How often the connections that were there have been cut, and silenced.
+    cuts: watch::Sender<u32>,
+    silences: watch::Sender<u32>,
 }
 
 impl Wiretap {
@@ -19,9 +23,12 @@ impl Wiretap {
         let port = listener.local_addr().unwrap().port();
         let flights = Arc::new(Mutex::new(Vec::new()));
         let kept = flights.clone();
+        let (cuts, silences) = (watch::Sender::new(0), watch::Sender::new(0));
+        let (each_cut, each_silence) = (cuts.clone(), silences.clone());
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let kept = kept.clone();
+                let (kept, mut cut, mut silenced) =
+                    (kept.clone(), each_cut.subscribe(), each_silence.subscribe());
                 tokio::spawn(async move {
                     let flight = first_flight(&mut client).await;
                     kept.lock().unwrap().push(flight.clone());
@@ -31,11 +38,25 @@ impl Wiretap {
                         server.write_all(piece).await.unwrap();
                         tokio::task::yield_now().await;
                     }
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = cut.changed() => {}
+                        _ = silenced.changed() => std::future::pending().await,
+                    }
                 });
             }
         });
-        Self { port, flights }
+        Self { port, flights, cuts, silences }
+    }
+
+    /// Ends the connections that are there.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Carries nothing more on the connections that are there, as a middlebox does that has forgotten them.
+    pub(crate) fn silence(&self) {
+        self.silences.send_modify(|silences| *silences += 1);
     }
 
     /// The first flights seen so far.

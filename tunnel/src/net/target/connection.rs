@@ -18,11 +18,12 @@ use tokio_rustls::server::TlsStream;
 use crate::address::ForbiddenAddress;
 use crate::hello;
 use crate::label::Cookie;
+use crate::net::exchange::{self, ExchangeError};
 use crate::net::mover::{self, Flow};
-use crate::net::{exchange, inner, socket};
+use crate::net::{inner, socket};
 use crate::pair::{ConnId, EndReason, PairLimits};
 use crate::stream::Answer;
-use crate::target::{DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, Input, RESOLVE_WAIT};
+use crate::target::{ANSWER_WAIT, DIAL_WAIT, GO_WAIT, HANDSHAKE_WAIT, Input, RESOLVE_WAIT};
 
 /// What the core wants done next; the end of the orders means: close.
 #[derive(Debug)]
@@ -122,6 +123,11 @@ impl Connection {
         let mut target = None;
         let mut next = match self.until_ordered(exchange::read_go(&mut stream, GO_WAIT)).await {
             Ok(Ok(go)) => self.ask(Input::Go { conn, go }).await?,
+            // Kept ready, and not needed.
+            Ok(Err(ExchangeError::Ended)) => {
+                let _ = timeout(ANSWER_WAIT, stream.shutdown()).await;
+                return self.ended(&Flow::default(), EndReason::Finished).await;
+            }
             Ok(Err(_)) => return self.ended(&Flow::default(), EndReason::Reset).await,
             Err(order) => order,
         };
@@ -143,12 +149,12 @@ impl Connection {
                     Err(order) => order,
                 },
                 Order::Answer(answer) => {
-                    let written = exchange::write(&mut stream, &answer.encode(), GO_WAIT).await;
+                    let written = exchange::write(&mut stream, &answer.encode(), ANSWER_WAIT).await;
                     match (written, answer) {
                         (Ok(()), Answer::Ready { .. }) => self.orders.recv().await,
                         // The core has forgotten the connection; a clean end says that the refusal is all there is.
                         (_, Answer::Refused { .. }) => {
-                            let _ = timeout(GO_WAIT, stream.shutdown()).await;
+                            let _ = timeout(ANSWER_WAIT, stream.shutdown()).await;
                             return Ok(());
                         }
                         (Err(_), Answer::Ready { .. }) => {

@@ -1,6 +1,7 @@
 //! Who reaches what through a grant that was taken.
 
 use super::*;
+use crate::target::config::SLACK;
 
 #[test]
 fn a_stolen_blob_with_another_key_reaches_no_target() {
@@ -183,6 +184,34 @@ fn connections_over_the_limit_are_bounded_while_they_wait_to_be_told() {
     bench.target.check_counts();
     assert_eq!(bench.refusal(Input::Go { conn: ConnId(20), go: FIRST }), Refusal::TooMany);
     assert!(open(&mut bench, 100), "whoever was told makes room");
+}
+
+#[test]
+fn connections_that_never_say_go_are_no_more_than_the_grant_allows_and_are_given_up() {
+    let mut bench = Bench::new();
+    bench.grant(&Grant { connections: NonZeroU32::new(2).unwrap(), ..sample() });
+    let session = bench.carried(0);
+    bench.verified(1);
+    let conn = bench.verified(2);
+    let go = Go { session: Some(session), connection: 2 };
+    assert_eq!(bench.refusal(Input::Go { conn, go: go.clone() }), Refusal::TooMany);
+    assert_eq!(bench.target.connections(), 2);
+    let outputs = bench.wait(GO_WAIT + SLACK);
+    assert!(matches!(outputs[..], [Output::Answer { .. }, Output::Sign(_)]), "{outputs:?}");
+    let conn = bench.verified(3);
+    assert!(matches!(bench.input(Input::Go { conn, go })[..], [Output::Dial { .. }]), "its place is free");
+    bench.target.check_counts();
+}
+
+#[test]
+fn one_that_was_ready_and_not_needed_is_recorded_as_finished() {
+    let mut bench = Bench::new();
+    bench.grant(&sample());
+    bench.carried(1);
+    let conn = bench.verified(2);
+    let end = PairEnd { to_target: 0, to_initiator: 0, reason: EndReason::Finished };
+    let [Output::Sign(record)] = &bench.input(Input::Ended { conn, end })[..] else { panic!() };
+    assert_eq!((record.reason, record.resolved), (EndReason::Finished, None));
 }
 
 #[test]

@@ -15,6 +15,8 @@ fn every_stage_has_its_time() {
         let refused = Answer::Refused { reason: Refusal::TimedOut, detail: Refusal::TimedOut.to_string() };
         assert!(matches!(&outputs[0], Output::Answer { answer, .. } if *answer == refused), "{outputs:?}");
     };
+    let mut bench = Bench::new();
+    bench.grant(&to("files.lan"));
     bench.verified(2);
     assert_eq!(bench.wait(GO_WAIT), [], "the driver gives up first, and says why");
     late(&mut bench, SLACK);
