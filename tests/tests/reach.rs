@@ -256,9 +256,9 @@ fn devices_and_tunnels_come_back_after_the_server_was_restarted() -> Result<()> 
         let end = open.read(&mut [0]).map_err(|error| error.kind());
         assert_eq!(end, Err(ErrorKind::ConnectionReset));
         assert_eq!(tunnel.wait_for_event("closed", 0, PATIENCE)?["reason"], "cut");
-        let _waits = tunnel.connect()?;
-        let failed = tunnel.wait_for_event("failed", 0, PATIENCE)?;
-        let why = failed["why"].as_str().context("a reason")?;
+        let mut waits = tunnel.connect()?;
+        let waiting = tunnel.wait_for_event("waiting", 0, PATIENCE)?;
+        let why = waiting["why"].as_str().context("a reason")?;
         ensure!(why.contains("cannot reach the relay"), "{why}");
 
         fleet.server_mut().start()?;
@@ -266,7 +266,11 @@ fn devices_and_tunnels_come_back_after_the_server_was_restarted() -> Result<()> 
         fleet.wait_online(&device, true, PATIENCE)?;
         println!("server restarted (kill: {kill}): device back after {:?}", started.elapsed());
         ensure!(started.elapsed() <= RETURN_LIMIT, "the device took {:?}", started.elapsed());
-        // The same klsctunnel goes on: what was granted before is void, so it asks for another grant.
+        // The same klsctunnel goes on: what was granted before is void, so it asks for another grant. Who came while
+        // the server was away has waited.
+        waits.write_all(b"x")?;
+        waits.read_exact(&mut [0])?;
+        tunnel.wait_for_event("reconnected", 0, PATIENCE)?;
         exchange(&tunnel, 7, 1 << 20)?;
     }
     Ok(())
@@ -312,7 +316,7 @@ fn listen(host: &Host) -> Result<TcpListener> {
 }
 
 fn tunnel_to(operator: &Operator, service: &TcpListener) -> Result<Tunnel> {
-    operator.tunnel(&format!("web-7:{}", service.local_addr()?.port()))
+    operator.bare_tunnel(&format!("web-7:{}", service.local_addr()?.port()))
 }
 
 /// Sends so many bytes to an echo port and insists on every one of them.

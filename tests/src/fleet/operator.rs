@@ -85,6 +85,14 @@ impl Operator {
         Tunnel::open(self, &[target])
     }
 
+    /// The same, with no connection kept ready: once its connections are closed it holds nothing anywhere.
+    ///
+    /// # Errors
+    /// What it said instead of opening a port.
+    pub fn bare_tunnel(&self, target: &str) -> Result<Tunnel> {
+        Tunnel::open(self, &["--ready", "0", target])
+    }
+
     /// `klctl tunnel grant`: the blob.
     ///
     /// # Errors

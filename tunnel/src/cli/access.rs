@@ -1,74 +1,61 @@
-//! Access to a target: holds a grant, and asks for another when that one is over.
+//! Access to a target: holds a grant, asks for another when that one is over, and waits while the network is away.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use data_encoding::BASE64URL_NOPAD;
-use klnet_wire::identity::profile::Profile;
-use klnet_wire::net::https::Client;
 use klnet_wire::signing::SigningKey;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{sleep_until, timeout_at};
 
-use super::args::Options;
+use super::args::Keep;
 use super::failure::Failure;
-use super::target::{PortTarget, Target, TargetError};
-use crate::blob::Blob;
-use crate::grant::Host;
+use super::operator::{Operator, Source};
+use super::outage::Outage;
+use super::status::Status;
+use super::target::Target;
+use super::terms::Terms;
 use crate::net::initiator::{Connection, Initiator};
-use crate::net::ready::{self, Ready};
-use crate::net::request::{GrantReply, GrantRequest, PATH};
+use crate::net::ready::Ready;
 
 /// Opens connections to one target.
 pub(super) struct Access {
     key: SigningKey,
     /// How to get another grant; `None` for a blob, which is all there is.
     source: Option<Source>,
-    /// How many connections are kept ready.
-    keep: ready::Config,
-    current: Mutex<Arc<Ready>>,
+    keep: Keep,
+    /// The grant in use; `None` until the first is needed.
+    current: Mutex<Option<Arc<Ready>>>,
     /// The connection that began a blob's session, for whoever comes soon after.
     first: Mutex<Option<(Instant, Connection)>>,
-}
-
-struct Source {
-    client: Client,
-    request: GrantRequest,
-}
-
-/// What is known about the grant in use.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
-    /// The session must have begun by then, Unix seconds.
-    pub(super) start_by: u64,
-    /// How long the session may last.
-    pub(super) session: Duration,
-    /// When it began, if it has.
-    pub(super) begun: Option<SystemTime>,
+    /// Of those who wait for the end of an outage one tries; the others wait for this.
+    outage: Mutex<Outage>,
 }
 
 impl Access {
-    /// Reads the operator's profile and gets the first grant.
-    pub(super) async fn open(target: &Target, options: &Options) -> Result<Self, Failure> {
-        let profile = profile(options)?;
-        let key = profile.identity.key.clone();
-        let (blob, source) = match target {
-            Target::Blob(blob) => ((**blob).clone(), None),
-            Target::StandardInput => {
-                return Err(Failure::Usage("standard input is not a target here".into()));
+    /// Gets the first grant.
+    pub(super) async fn open(target: &Target, operator: &Operator, keep: Keep) -> Result<Self, Failure> {
+        let key = operator.key.clone();
+        match target {
+            Target::Blob(blob) => {
+                let access = Self::new(key, None, keep);
+                *access.current.lock().await =
+                    Some(access.redeemed_by(Initiator::new((**blob).clone(), &access.key)));
+                Ok(access)
             }
+            Target::StandardInput => Err(Failure::Usage("standard input is not a target here".into())),
             Target::Port(target) => {
-                let source = Source { client: Client::new(&profile)?, request: request(target, &key)? };
-                (source.grant().await?, Some(source))
+                let access = Self::new(key, Some(operator.source(target)?), keep);
+                access.current().await?;
+                Ok(access)
             }
-        };
-        let keep = options.keep.ready();
-        let current = Mutex::new(Arc::new(Ready::new(Initiator::new(blob, &key), keep)));
-        Ok(Self { key, source, keep, current, first: Mutex::new(None) })
+        }
+    }
+
+    fn new(key: SigningKey, source: Option<Source>, keep: Keep) -> Self {
+        let (current, first, outage) = Default::default();
+        Self { key, source, keep, current, first, outage }
     }
 
     /// Begins the session of a blob: its time to start would be over before a person has opened another program, and
@@ -90,123 +77,154 @@ impl Access {
         }
     }
 
+    /// Opens a connection; where waiting may help, waits as long as the user has patience.
+    pub(super) async fn wait(&self, status: &Status) -> Result<Connection, Failure> {
+        let patience = self.keep.patience();
+        if patience.is_zero() {
+            return self.connect().await;
+        }
+        let deadline = Instant::now() + patience;
+        let in_time = timeout_at(deadline.into(), self.connect()).await;
+        let failure = match in_time.unwrap_or(Err(Failure::Late(patience))) {
+            Ok(connection) => {
+                if let Ok(mut outage) = self.outage.try_lock() {
+                    came_through(&mut outage, status);
+                }
+                return Ok(connection);
+            }
+            Err(failure) if self.may_heal(&failure).await => failure,
+            Err(failure) => return Err(failure),
+        };
+        self.outlast(failure, deadline, status).await
+    }
+
+    /// Tries until a connection comes about, waiting does not help, or the time is over.
+    async fn outlast(
+        &self,
+        mut failure: Failure,
+        deadline: Instant,
+        status: &Status,
+    ) -> Result<Connection, Failure> {
+        let (mut outage, mut waits) = match self.outage.try_lock() {
+            Ok(outage) => (outage, true),
+            // Whoever has tried until now has an answer that is newer than this failure.
+            Err(_) => match timeout_at(deadline.into(), self.outage.lock()).await {
+                Ok(outage) => (outage, false),
+                Err(_) => return Err(failure),
+            },
+        };
+        loop {
+            if waits && !pause(&mut outage, &failure, deadline, status).await {
+                return Err(failure);
+            }
+            waits = true;
+            failure = match timeout_at(deadline.into(), self.connect()).await {
+                Err(_) => return Err(failure),
+                Ok(Ok(connection)) => {
+                    came_through(&mut outage, status);
+                    return Ok(connection);
+                }
+                Ok(Err(again)) if self.may_heal(&again).await => again,
+                Ok(Err(hopeless)) => return Err(hopeless),
+            };
+        }
+    }
+
     /// Opens a connection, with another grant when the present one is over and another can be had.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         let first = self.first.lock().await.take();
         if let Some((_, connection)) = first.filter(|(since, _)| since.elapsed() < FRESH) {
             return Ok(connection);
         }
-        let used = self.current.lock().await.clone();
-        match (used.connect().await, &self.source) {
-            (Err(error), Some(source)) if error.wants_another_grant() => {
+        let used = self.current().await?;
+        match used.connect().await {
+            Err(error) if error.wants_another_grant() && self.source.is_some() => {
                 tracing::debug!(%error, "the grant is over, asking for another");
-                Ok(self.replace(&used, source).await?.connect().await?)
+                Ok(self.replace(&used).await?.connect().await?)
             }
-            (result, _) => Ok(result?),
+            result => Ok(result?),
         }
     }
 
     /// Ends what is kept ready, in order; waits for nobody who is asking for another grant.
     pub(super) async fn close(&self) {
-        if let Ok(current) = self.current.try_lock() {
-            current.close().await;
+        if let Ok(current) = self.current.try_lock()
+            && let Some(ready) = &*current
+        {
+            ready.close().await;
         }
     }
 
-    /// The terms of the present grant.
-    pub(super) async fn terms(&self) -> Terms {
-        let current = self.current.lock().await;
-        let current = current.initiator();
-        Terms { start_by: current.expires(), session: current.grant().session, begun: current.begun() }
+    /// The terms of the present grant, if there is one.
+    pub(super) async fn terms(&self) -> Option<Terms> {
+        self.current.lock().await.as_ref().map(|ready| Terms::of(ready.initiator()))
     }
 
     /// The longest silence of a connection.
     pub(super) async fn idle(&self) -> Duration {
-        self.current.lock().await.initiator().grant().idle
+        let current = self.current.lock().await;
+        current.as_ref().map_or(Duration::MAX, |ready| ready.initiator().grant().idle)
+    }
+
+    /// Whether waiting may help. A blob that was never redeemed is all there is: nobody gives another.
+    async fn may_heal(&self, failure: &Failure) -> bool {
+        let begun = async { self.terms().await.is_some_and(|terms| terms.begun.is_some()) };
+        failure.may_heal() && (self.source.is_some() || !failure.is_of_the_grant() || begun.await)
+    }
+
+    /// The grant in use, or the first.
+    async fn current(&self) -> Result<Arc<Ready>, Failure> {
+        let mut current = self.current.lock().await;
+        match &*current {
+            Some(ready) => Ok(ready.clone()),
+            None => self.renew(&mut current).await,
+        }
     }
 
     /// Replaces `used`, unless another connection has done so already.
-    async fn replace(&self, used: &Arc<Ready>, source: &Source) -> Result<Arc<Ready>, Failure> {
+    async fn replace(&self, used: &Arc<Ready>) -> Result<Arc<Ready>, Failure> {
         let mut current = self.current.lock().await;
-        if Arc::ptr_eq(&current, used) {
-            let initiator = Initiator::new(source.grant().await?, &self.key);
-            *current = Arc::new(Ready::new(initiator, self.keep));
-        }
-        Ok(current.clone())
-    }
-}
-
-impl Source {
-    async fn grant(&self) -> Result<Blob, Failure> {
-        let reply: GrantReply = self.client.post(PATH, &self.request).await?;
-        reply.blob.parse().map_err(Failure::Reply)
-    }
-}
-
-/// Takes the blob off standard input, if that is where it comes from.
-///
-/// # Errors
-/// When there is none.
-pub(super) fn or_read(target: Target) -> Result<Target, Failure> {
-    if target != Target::StandardInput {
-        return Ok(target);
-    }
-    // Not by `Stdin`, which reads ahead: what follows the blob belongs to the command that is run.
-    let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(Failure::Input)?;
-    let line = read_line(&mut File::from(input)).map_err(Failure::Input)?;
-    Ok(Target::Blob(Box::new(line.parse().map_err(TargetError::Blob)?)))
-}
-
-/// Reads a line and not a byte more.
-fn read_line(input: &mut impl Read) -> io::Result<String> {
-    let mut line = Vec::new();
-    #[allow(clippy::unbuffered_bytes, reason = "a buffer would take what follows the line")]
-    for byte in input.take(LINE_LIMIT).bytes() {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
+        match &*current {
+            Some(newer) if !Arc::ptr_eq(newer, used) => Ok(newer.clone()),
+            _ => self.renew(&mut current).await,
         }
     }
-    // Bytes that are no text are no blob either.
-    Ok(String::from_utf8_lossy(&line).into_owned())
-}
 
-/// Where the operator's profile is.
-pub(super) fn profile_path(options: &Options) -> Result<PathBuf, Failure> {
-    options.profile.clone().or_else(Profile::default_path).ok_or(Failure::NoProfile)
-}
+    async fn renew(&self, current: &mut MutexGuard<'_, Option<Arc<Ready>>>) -> Result<Arc<Ready>, Failure> {
+        let source = self.source.as_ref().expect("a blob is there from the beginning and never renewed");
+        let renewed = self.redeemed_by(Initiator::new(source.grant().await?, &self.key));
+        **current = Some(renewed.clone());
+        Ok(renewed)
+    }
 
-fn profile(options: &Options) -> Result<Profile, Failure> {
-    let path = profile_path(options)?;
-    match options.profile.is_none() && !path.exists() {
-        true => Err(Failure::NoProfile),
-        false => Ok(Profile::load(&path)?),
+    fn redeemed_by(&self, initiator: Initiator) -> Arc<Ready> {
+        Arc::new(Ready::new(initiator, self.keep.ready()))
     }
 }
 
-fn request(target: &PortTarget, key: &SigningKey) -> Result<GrantRequest, Failure> {
-    let port = target.port.ok_or(TargetError::Port)?;
-    let host = (target.host != Host::Device).then(|| target.host.to_string());
-    let cnf = Some(BASE64URL_NOPAD.encode(key.public().as_bytes()));
-    Ok(GrantRequest { device: target.device.clone(), port, host, r#for: None, cnf })
+/// Says why nothing goes on, and waits for the next try; false when that is too late.
+async fn pause(outage: &mut Outage, failure: &Failure, deadline: Instant, status: &Status) -> bool {
+    let now = Instant::now();
+    let due = outage.failed(now, random());
+    if due >= deadline {
+        return false;
+    }
+    status.waiting(failure, due - now);
+    sleep_until(due.into()).await;
+    true
 }
 
-/// Longest line that may hold a blob, in bytes.
-const LINE_LIMIT: u64 = 8192;
+fn came_through(outage: &mut Outage, status: &Status) {
+    if let Some(lasted) = outage.over(Instant::now()) {
+        status.reconnected(lasted);
+    }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).expect("the system gives randomness");
+    u64::from_be_bytes(bytes)
+}
 
 /// A connection that has waited longer may have met a login timeout of its service.
 const FRESH: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_follows_the_blobs_line_is_left_for_the_command() {
-        let mut input = &b"klt1.CpoB\nSELECT 1;\n"[..];
-        assert_eq!(read_line(&mut input).unwrap(), "klt1.CpoB");
-        assert_eq!(input, b"SELECT 1;\n");
-        assert_eq!(read_line(&mut &b"without an end"[..]).unwrap(), "without an end");
-        assert_eq!(read_line(&mut io::repeat(b'x')).unwrap().len(), 8192);
-    }
-}

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -62,6 +63,11 @@ pub(super) struct Keep {
     /// How many connections to keep ready while the port is in use [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=8))]
     pub(super) ready: Option<u8>,
+
+    /// How long a connection waits while server, relay or device cannot be reached, such as 90s or 5m; 0 fails at
+    /// once [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) patience: Option<Duration>,
 }
 
 /// What was chosen, wherever on the command line.
@@ -75,12 +81,17 @@ pub(super) struct Options {
 impl Keep {
     /// For one connection: there is no second to be ready for.
     pub(super) const fn nothing() -> Self {
-        Self { ready: Some(0) }
+        Self { ready: Some(0), patience: Some(Duration::ZERO) }
     }
 
     /// What was said before the subcommand or behind it.
     pub(super) fn or(self, other: Self) -> Self {
-        Self { ready: self.ready.or(other.ready) }
+        Self { ready: self.ready.or(other.ready), patience: self.patience.or(other.patience) }
+    }
+
+    /// How long a connection waits for the end of an outage.
+    pub(super) fn patience(self) -> Duration {
+        self.patience.unwrap_or(DEFAULT_PATIENCE)
     }
 
     /// How many connections are kept ready.
@@ -141,6 +152,22 @@ pub(super) enum Command {
     Man,
 }
 
+/// Reads a number of seconds, or one with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("write seconds as 90 or 90s, minutes as 5m, hours as 1h".into()),
+    };
+    let seconds = digits.parse::<u32>().map_err(|error| error.to_string())?;
+    Ok(Duration::from_secs(u64::from(seconds) * unit))
+}
+
+/// As long as a person waits, and as a server or agent takes to come back.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Hands a target to `klsctunnel stdio` where a blob must not show in the list of processes.
 pub(super) const TARGET_VARIABLE: &str = "KLSCTUNNEL_TARGET";
 
@@ -177,6 +204,16 @@ mod tests {
     }
 
     #[test]
+    fn patience_has_a_unit() {
+        for (text, seconds) in [("0", 0), ("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "s", "1d", "-1", "1.5m", "99999999999s", "5 m"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_follows_the_target_of_ssh_is_passed_on() {
         let args = parse(&["ssh", "root@web-7:22", "-L", "80:x:80", "--", "ls", "-l"]).unwrap();
         let Some(Command::Ssh { target, args }) = args.command else { panic!("not ssh") };
@@ -191,12 +228,12 @@ mod tests {
         command.build();
         let offered = |name: &str| {
             let command = command.find_subcommand(name).unwrap();
-            ["any-user", "json", "quiet", "local", "ready"]
+            ["any-user", "json", "quiet", "local", "ready", "patience"]
                 .map(|option| command.get_arguments().any(|argument| argument.get_long() == Some(option)))
         };
-        assert_eq!(offered("ssh"), [false; 5]);
-        assert_eq!(offered("stdio"), [false, false, true, false, false]);
-        assert_eq!(offered("run"), [true, true, true, false, true]);
+        assert_eq!(offered("ssh"), [false; 6]);
+        assert_eq!(offered("stdio"), [false, false, true, false, false, false]);
+        assert_eq!(offered("run"), [true, true, true, false, true, true]);
     }
 
     #[test]

@@ -9,10 +9,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::access::{self, Access};
+use super::access::Access;
 use super::args::Options;
 use super::failure::Failure;
+use super::operator::Operator;
 use super::owner::Admission;
+use super::pasted::or_read;
 use super::status::Status;
 use super::target::Target;
 use crate::net::accept::Acceptor;
@@ -45,8 +47,8 @@ struct Shared {
 impl Forward {
     /// Gets the grant and opens the port.
     pub(super) async fn open(target: Target, local: Option<u16>, options: &Options) -> Result<Self, Failure> {
-        let target = access::or_read(target)?;
-        let access = Access::open(&target, options).await?;
+        let target = or_read(target)?;
+        let access = Access::open(&target, &Operator::load(options)?, options.keep).await?;
         let (v4, v6, port) = listen(local).await?;
         access.begin().await?;
         let admission = if options.show.any_user { Admission::AnyUser } else { Admission::SameUser };
@@ -119,7 +121,7 @@ impl Shared {
             socket::close_by_reset(&stream);
             return self.status.failed(&format!("connection from {peer} turned away"), &stranger);
         }
-        let connection = match self.access.connect().await {
+        let connection = match self.access.wait(&self.status).await {
             Ok(connection) => connection,
             Err(failure) => {
                 socket::close_by_reset(&stream);

@@ -4,12 +4,16 @@ mod access;
 mod args;
 mod failure;
 mod forward;
+mod operator;
+mod outage;
 mod owner;
+mod pasted;
 mod run;
 mod ssh;
 mod status;
 mod stdio;
 mod target;
+mod terms;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -54,7 +58,7 @@ fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
             on_runtime(run::main(target.parse()?, &command, &options(show.or(own), keep.or(its))))
         }
         (Some(_), _) if keep != Keep::default() => {
-            Err(Failure::Usage("--ready goes with a local port".into()))
+            Err(Failure::Usage("--ready and --patience go with a local port".into()))
         }
         (Some(Command::Stdio { target, quiet }), _) => {
             let own = Show { quiet, ..Show::default() };

@@ -6,9 +6,10 @@ use std::process::{ExitCode, ExitStatus};
 
 use tokio::process::Command;
 
-use super::access::{or_read, profile_path};
 use super::args::{Options, TARGET_VARIABLE};
 use super::failure::{FAILED, Failure};
+use super::operator::profile_path;
+use super::pasted::or_read;
 use super::target::Target;
 use crate::grant::Host;
 

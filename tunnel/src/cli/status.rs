@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::access::Terms;
 use super::args::{Options, Show};
+use super::terms::{Terms, spelled};
 use crate::net::initiator::Connection;
 use crate::net::mover::Flow;
 use crate::pair::{EndReason, PairEnd};
@@ -39,6 +39,14 @@ struct Tally {
     to_initiator: u64,
     latency: Option<Duration>,
     terms: Option<Terms>,
+    waiting: Option<Waiting>,
+}
+
+/// Why nothing goes on.
+struct Waiting {
+    why: String,
+    /// The next try.
+    due: Instant,
 }
 
 impl Status {
@@ -53,14 +61,15 @@ impl Status {
     }
 
     /// The local port is open.
-    pub(super) fn listening(&self, addresses: &[SocketAddr], terms: Terms) {
-        self.tally().terms = Some(terms);
+    pub(super) fn listening(&self, addresses: &[SocketAddr], terms: Option<Terms>) {
+        self.tally().terms = terms;
         let local: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
         match &self.output {
             Output::Quiet => {}
             Output::Json => self.json(json!({
-                "event": "listening", "local": local, "target": self.target, "start_by": terms.start_by,
-                "session_seconds": terms.session.as_secs(),
+                "event": "listening", "local": local, "target": self.target,
+                "start_by": terms.map(|terms| terms.start_by),
+                "session_seconds": terms.map(|terms| terms.session.as_secs()),
             })),
             Output::Plain | Output::Terminal(_) => {
                 say(&format!("{} -> {}", local.join(" and "), self.target))
@@ -70,14 +79,14 @@ impl Status {
     }
 
     /// A connection has reached the target; gives its number.
-    pub(super) fn opened(&self, connection: &Connection, flow: Arc<Flow>, terms: Terms) -> u64 {
+    pub(super) fn opened(&self, connection: &Connection, flow: Arc<Flow>, terms: Option<Terms>) -> u64 {
         let number = {
             let mut tally = self.tally();
             tally.connections += 1;
             let number = tally.connections;
             tally.open.insert(number, flow);
             tally.latency = Some(connection.took);
-            tally.terms = Some(terms);
+            tally.terms = terms;
             number
         };
         match &self.output {
@@ -118,8 +127,38 @@ impl Status {
         self.refresh();
     }
 
+    /// No connection comes about for now; `next` is the time until the next try.
+    pub(super) fn waiting(&self, why: &dyn std::error::Error, next: Duration) {
+        let why = why.to_string();
+        match &self.output {
+            Output::Json => {
+                let seconds = next.as_secs_f64();
+                self.json(json!({ "event": "waiting", "why": why, "retry_in_seconds": seconds }));
+            }
+            Output::Plain => eprintln!("waiting: {why}; next try in {:.1} s", next.as_secs_f64()),
+            Output::Quiet | Output::Terminal(_) => {}
+        }
+        self.tally().waiting = Some(Waiting { why, due: Instant::now() + next });
+        self.refresh();
+    }
+
+    /// What was waited for is there again.
+    pub(super) fn reconnected(&self, after: Duration) {
+        self.tally().waiting = None;
+        match &self.output {
+            Output::Json => {
+                self.json(json!({ "event": "reconnected", "after_seconds": after.as_secs_f64() }))
+            }
+            Output::Plain => eprintln!("reconnected after {}", spelled(after)),
+            Output::Terminal(line) => line.println(format!("reconnected after {}", spelled(after))),
+            Output::Quiet => {}
+        }
+        self.refresh();
+    }
+
     /// Something did not come about; said even when quiet.
     pub(super) fn failed(&self, what: &str, why: &dyn std::error::Error) {
+        self.tally().waiting = None;
         match &self.output {
             Output::Json => self.json(json!({ "event": "failed", "what": what, "why": why.to_string() })),
             Output::Terminal(line) => line.println(format!("{what}: {why}")),
@@ -130,7 +169,7 @@ impl Status {
     /// Brings the live line up to date; once a second is enough.
     pub(super) fn refresh(&self) {
         if let Output::Terminal(line) = &self.output {
-            line.set_message(self.tally().line(&self.target, SystemTime::now()));
+            line.set_message(self.tally().line(&self.target, SystemTime::now(), Instant::now()));
             line.tick();
         }
     }
@@ -152,7 +191,11 @@ impl Status {
 }
 
 impl Tally {
-    fn line(&self, target: &str, now: SystemTime) -> String {
+    fn line(&self, target: &str, now: SystemTime, instant: Instant) -> String {
+        if let Some(Waiting { why, due }) = &self.waiting {
+            let left = spelled(due.saturating_duration_since(instant));
+            return format!("{target} | next try in {left} | {} open | {why}", self.open.len());
+        }
         let sum = |done: u64, of: fn(&Flow) -> u64| self.open.values().fold(done, |sum, flow| sum + of(flow));
         let up = HumanBytes(sum(self.to_target, Flow::to_target));
         let down = HumanBytes(sum(self.to_initiator, Flow::to_initiator));
@@ -162,30 +205,9 @@ impl Tally {
             line += &format!(" | opened in {:.1} ms", latency.as_secs_f64() * 1000.0);
         }
         if let Some(terms) = self.terms {
-            line += &format!(" | {}", expiry(terms, now));
+            line += &format!(" | {}", terms.expiry(now));
         }
         line
-    }
-}
-
-fn expiry(terms: Terms, now: SystemTime) -> String {
-    let left = |until: SystemTime| until.duration_since(now).unwrap_or_default();
-    match terms.begun {
-        Some(begun) => format!("ends in {}", spelled(left(begun + terms.session))),
-        None => match left(UNIX_EPOCH + Duration::from_secs(terms.start_by.min(u32::MAX.into()))) {
-            Duration::ZERO => "start time over".to_owned(),
-            left => format!("start within {}", spelled(left)),
-        },
-    }
-}
-
-/// Hours and minutes, minutes, or seconds: as exact as a person needs it.
-fn spelled(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds / 3600, seconds / 60 % 60) {
-        (0, 0) => format!("{seconds} s"),
-        (0, minutes) => format!("{minutes} min"),
-        (hours, minutes) => format!("{hours} h {minutes} min"),
     }
 }
 
@@ -218,19 +240,17 @@ mod tests {
     #[test]
     fn the_line_shows_target_connections_and_bytes() {
         let tally = Tally { connections: 3, to_target: 2048, latency: Some(MS * 12), ..Tally::default() };
-        let line = tally.line("web-7:22", UNIX_EPOCH);
+        let line = tally.line("web-7:22", SystemTime::UNIX_EPOCH, Instant::now());
         assert_eq!(line, "web-7:22 | 0 open, 3 in all | 2.00 KiB up, 0 B down | opened in 12.0 ms");
     }
 
     #[test]
-    fn expiry_is_the_start_first_and_the_session_once_it_has_begun() {
-        let at = |second| UNIX_EPOCH + Duration::from_secs(second);
-        let fresh = Terms { start_by: 1060, session: Duration::from_secs(8 * 3600), begun: None };
-        assert_eq!(expiry(fresh, at(1000)), "start within 1 min");
-        assert_eq!(expiry(fresh, at(1061)), "start time over");
-        let begun = Terms { begun: Some(at(1000)), ..fresh };
-        assert_eq!(expiry(begun, at(1000 + 60)), "ends in 7 h 59 min");
-        assert_eq!(expiry(begun, at(90_000)), "ends in 0 s");
+    fn the_line_says_why_nothing_goes_on_and_when_the_next_try_is() {
+        let now = Instant::now();
+        let waiting = Waiting { why: "the relay is away".into(), due: now + MS * 3000 };
+        let tally = Tally { waiting: Some(waiting), ..Tally::default() };
+        let line = tally.line("web-7:22", SystemTime::UNIX_EPOCH, now);
+        assert_eq!(line, "web-7:22 | next try in 3 s | 0 open | the relay is away");
     }
 
     const MS: Duration = Duration::from_millis(1);

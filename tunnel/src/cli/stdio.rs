@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::access::Access;
 use super::args::Options;
 use super::failure::{FAILED, Failure};
+use super::operator::Operator;
 use super::target::Target;
 use crate::net::mover::{self, Flow, Stdio};
 use crate::pair::{self, EndReason, PairLimits};
@@ -20,7 +21,7 @@ pub(super) async fn main(target: Target, options: &Options) -> Result<ExitCode, 
             "standard input carries the connection: the blob cannot come on it".into(),
         ));
     }
-    let access = Access::open(&target, options).await?;
+    let access = Access::open(&target, &Operator::load(options)?, options.keep).await?;
     let connection = access.connect().await?;
     let limits = PairLimits { idle: access.idle().await, linger: pair::LINGER, deadline: None, rate: None };
     let (hung_up, gone) = oneshot::channel();

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use klnet_tunnel::grant::Host;
 use klnet_tunnel::net::request::{GrantReply, GrantRequest};
 use klnet_wire::identity::authority::{Authority, Leaf, OPERATOR_LIFE, make_root};
 use klnet_wire::identity::profile::Profile;
@@ -18,7 +19,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::world::{OPERATOR, SERVER, TENANT, World};
 
 pub(crate) struct Api {
-    grants: Arc<AtomicUsize>,
+    state: Arc<State>,
+}
+
+struct State {
+    world: Arc<World>,
+    grants: AtomicUsize,
+    /// The HTTP status with which everything is refused; 0 for none.
+    refusal: AtomicU16,
 }
 
 impl Api {
@@ -33,44 +41,59 @@ impl Api {
         let own = identity_of_server(&authority);
         let clients = Clients::Required(&[Role::Operator]);
         let tls = server_config(&own, authority.trust().clone(), clients, &[ALPN_HTTP]).unwrap();
-        let grants = Arc::new(AtomicUsize::new(0));
-        tokio::spawn(serve(listener, TlsAcceptor::from(tls), world, grants.clone()));
-        Self { grants }
+        let state = Arc::new(State { world, grants: AtomicUsize::new(0), refusal: AtomicU16::new(0) });
+        tokio::spawn(serve(listener, TlsAcceptor::from(tls), state.clone()));
+        Self { state }
+    }
+
+    /// Refuses everything with an HTTP status from now on; nothing with 0.
+    pub(crate) fn refuse_with(&self, status: u16) {
+        self.state.refusal.store(status, Ordering::SeqCst);
     }
 
     /// How many grants were given.
     pub(crate) fn grants(&self) -> usize {
-        self.grants.load(Ordering::SeqCst)
+        self.state.grants.load(Ordering::SeqCst)
     }
 }
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor, world: Arc<World>, grants: Arc<AtomicUsize>) {
+async fn serve(listener: TcpListener, tls: TlsAcceptor, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
-        answer(stream, &tls, &world, &grants).await;
+        answer(stream, &tls, &state).await;
     }
 }
 
-async fn answer(stream: TcpStream, tls: &TlsAcceptor, world: &World, grants: &AtomicUsize) {
+async fn answer(stream: TcpStream, tls: &TlsAcceptor, state: &State) {
     let mut stream = tls.accept(stream).await.unwrap();
     let request: GrantRequest = serde_json::from_slice(&body(&mut stream).await).unwrap();
-    let (status, body) = match request.device.as_str() {
-        "web-7" => {
-            grants.fetch_add(1, Ordering::SeqCst);
-            let blob = world.blob(request.port).await;
-            let reply = GrantReply {
-                grant: blob.grant.id.to_string(),
-                device: blob.grant.device.to_string(),
-                blob: blob.to_string(),
-                expires: blob.expires,
-                session_seconds: blob.grant.session.as_secs(),
-            };
-            ("200 OK", serde_json::to_string(&reply).unwrap())
-        }
-        _ => ("404 Not Found", r#"{"error":"there is no such device"}"#.to_owned()),
+    let (status, body) = match (state.refusal.load(Ordering::SeqCst), request.device.as_str()) {
+        (0, "web-7") => (200, state.grant(&request).await),
+        (0, _) => (404, r#"{"error":"there is no such device"}"#.to_owned()),
+        (refusal, _) => (refusal, format!(r#"{{"error":"refused with {refusal}"}}"#)),
     };
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} So\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let _ = stream.shutdown().await;
+}
+
+impl State {
+    async fn grant(&self, request: &GrantRequest) -> String {
+        self.grants.fetch_add(1, Ordering::SeqCst);
+        let mut grant = self.world.grant(request.port);
+        if let Some(host) = &request.host {
+            grant.host = Host::parse(host).unwrap();
+        }
+        let blob = self.world.mint(grant).await;
+        let reply = GrantReply {
+            grant: blob.grant.id.to_string(),
+            device: blob.grant.device.to_string(),
+            blob: blob.to_string(),
+            expires: blob.expires,
+            session_seconds: blob.grant.session.as_secs(),
+        };
+        serde_json::to_string(&reply).unwrap()
+    }
 }
 
 async fn body(stream: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {

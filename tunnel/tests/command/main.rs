@@ -3,6 +3,7 @@
 
 mod api;
 mod openssh;
+mod outage;
 mod terminal;
 #[allow(dead_code)] // shared with the tests of whole tunnels, which use more of it
 #[path = "../loopback/world.rs"]
@@ -13,10 +14,11 @@ use std::process::{Output, Stdio};
 
 use api::Api;
 use klnet_tunnel::blob::Blob;
+use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use world::{Echo, World, echoes};
 
 #[tokio::test]
@@ -116,17 +118,12 @@ async fn ssh_runs_with_this_program_as_its_proxy() {
 async fn events_are_json_when_asked_for() {
     let (bench, echo) = (Bench::new().await, Echo::start().await);
     let mut command = bench.command(&["--json", &format!("web-7:{}", echo.port)]).spawn().unwrap();
-    let mut lines = BufReader::new(command.stdout.take().unwrap()).lines();
-    let mut next = async || -> serde_json::Value {
-        serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap()
-    };
-    let listening = next().await;
-    assert_eq!(listening["event"], "listening");
-    let mut local = TcpStream::connect(listening["local"][0].as_str().unwrap()).await.unwrap();
+    let mut events = Events::of(&mut command);
+    let mut local = TcpStream::connect(events.listening().await).await.unwrap();
     echoes(&mut local, b"12345").await;
-    assert_eq!(next().await["event"], "opened");
+    assert_eq!(events.next().await["event"], "opened");
     local.shutdown().await.unwrap();
-    let closed = next().await;
+    let closed = events.next().await;
     assert_eq!((&closed["event"], &closed["to_target"]), (&"closed".into(), &5.into()));
     assert_eq!(closed["reason"], "finished");
 }
@@ -184,6 +181,36 @@ impl Bench {
 
     async fn exit_code(&self, args: &[&str]) -> i32 {
         self.command(args).output().await.unwrap().status.code().unwrap()
+    }
+}
+
+/// What `--json` prints.
+struct Events(Lines<BufReader<ChildStdout>>);
+
+impl Events {
+    fn of(command: &mut Child) -> Self {
+        Self(BufReader::new(command.stdout.take().unwrap()).lines())
+    }
+
+    async fn next(&mut self) -> Value {
+        serde_json::from_str(&self.0.next_line().await.unwrap().unwrap()).unwrap()
+    }
+
+    /// The address that the first of them names.
+    async fn listening(&mut self) -> String {
+        let listening = self.next().await;
+        assert_eq!(listening["event"], "listening");
+        listening["local"][0].as_str().unwrap().to_owned()
+    }
+
+    /// The next of a kind.
+    async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.next().await;
+            if event["event"] == kind {
+                return event;
+            }
+        }
     }
 }
 

@@ -46,6 +46,13 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the same connection may come about later, perhaps with another grant: the network, the relay or the
+    /// device is away, or others have all the connections.
+    pub const fn may_heal(&self) -> bool {
+        let again = matches!(self, Self::Refused { reason: Refusal::TooMany, .. });
+        again || self.wants_another_grant() || matches!(self, Self::Unreachable { .. } | Self::NoAnswer(_))
+    }
+
     /// Whether another grant for the same target may do better.
     pub const fn wants_another_grant(&self) -> bool {
         matches!(
