@@ -38,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("blob", tunnel::blob),
     ("names", tunnel::names),
     ("stream", tunnel::stream),
+    ("socks", tunnel::socks),
     ("record", tunnel::record),
     ("address", tunnel::address),
     ("relay", tunnel::relay::relay),

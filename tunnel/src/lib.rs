@@ -2,9 +2,9 @@
 //!
 //! `PROTOCOL.md` beside this crate's manifest is the specification. The lower floor is bytes and time in, decisions
 //! out: [`grant`]s and [`blob`]s, the names in first flights ([`label`], [`hello`]), the messages inside the inner TLS
-//! ([`stream`]), which addresses may be reached ([`address`], [`policy`]), and two cores, [`relay::Relay`] and
-//! [`target::Target`]. Each is a plain struct: tell it what happened, drain `poll_output`, call `handle_timeout` when
-//! `poll_timeout` says. `net` holds the sockets, `cli` the command.
+//! ([`stream`]), what a SOCKS client asks for ([`socks`]), which addresses may be reached ([`address`], [`policy`]),
+//! and two cores, [`relay::Relay`] and [`target::Target`]. Each is a plain struct: tell it what happened, drain
+//! `poll_output`, call `handle_timeout` when `poll_timeout` says. `net` holds the sockets, `cli` the command.
 //!
 //! ```text
 //! initiator ──label──▶ Relay ◀──cookie── Target ──▶ host:port
@@ -45,6 +45,7 @@ pub mod pair;
 pub mod policy;
 pub mod record;
 pub mod relay;
+pub mod socks;
 pub mod stream;
 pub mod target;
 mod timers;

@@ -13,6 +13,7 @@ use klnet_tunnel::hello::{self, Parsed, RECORD_LIMIT};
 use klnet_tunnel::label::{Cookie, Label};
 use klnet_tunnel::policy::TargetPolicy;
 use klnet_tunnel::record::TunnelRecord;
+use klnet_tunnel::socks::{self, Negotiation, Output};
 use klnet_tunnel::stream::{self, Answer, Go};
 use klnet_wire::signed::Context;
 use rustls::server::Acceptor;
@@ -122,6 +123,35 @@ pub fn stream(data: &[u8]) {
     if data.len() >= 2 + stream::LIMIT {
         assert!(!matches!(Go::read(data), Ok(None)) && !matches!(Answer::read(data), Ok(None)));
     }
+}
+
+/// A negotiation is judged the same in whatever pieces it comes, takes no byte that follows it, and ends.
+pub fn socks(data: &[u8]) {
+    let whole = negotiate(data, data.len().max(1));
+    for step in [1, 2, 7] {
+        assert_eq!(negotiate(data, step), whole, "in pieces of {step}");
+    }
+    let (outputs, taken) = whole;
+    assert!(taken <= socks::INPUT_LIMIT);
+    if taken < data.len() {
+        assert!(!matches!(outputs.last(), None | Some(Output::Send(_))), "it is over");
+    }
+    if let Some(Output::Connect(destination)) = outputs.last() {
+        assert_ne!(destination.host, Host::Device, "a client names a host");
+        assert_eq!(Host::parse(&destination.host.to_string()).as_ref(), Ok(&destination.host));
+    }
+}
+
+fn negotiate(data: &[u8], step: usize) -> (Vec<Output>, usize) {
+    let (mut negotiation, mut outputs, mut taken) = (Negotiation::new(), Vec::new(), 0);
+    while negotiation.needs() > 0 && taken < data.len() {
+        let end = (taken + step).min(data.len());
+        let more = negotiation.handle_input(&data[taken..end]);
+        assert!(more > 0, "it needs more, and takes some");
+        taken += more;
+        outputs.extend(negotiation.poll_output());
+    }
+    (outputs, taken)
 }
 
 /// A record survives its bytes, and is believed from its own device only.

@@ -9,8 +9,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::args::Keep;
 use super::failure::Failure;
+use super::keeping::Keeping;
 use super::operator::{Operator, Source};
 use super::outage::Outage;
 use super::status::Status;
@@ -24,7 +24,7 @@ pub(super) struct Access {
     key: SigningKey,
     /// How to get another grant; `None` for a blob, which is all there is.
     source: Option<Source>,
-    keep: Keep,
+    keeping: Keeping,
     /// The grant in use; `None` until the first is needed.
     current: Mutex<Option<Arc<Ready>>>,
     /// The connection that began a blob's session, for whoever comes soon after.
@@ -35,27 +35,36 @@ pub(super) struct Access {
 
 impl Access {
     /// Gets the first grant.
-    pub(super) async fn open(target: &Target, operator: &Operator, keep: Keep) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        target: &Target,
+        operator: &Operator,
+        keeping: Keeping,
+    ) -> Result<Self, Failure> {
         let key = operator.key.clone();
         match target {
             Target::Blob(blob) => {
-                let access = Self::new(key, None, keep);
+                let access = Self::new(key, None, keeping);
                 *access.current.lock().await =
                     Some(access.redeemed_by(Initiator::new((**blob).clone(), &access.key)));
                 Ok(access)
             }
             Target::StandardInput => Err(Failure::Usage("standard input is not a target here".into())),
             Target::Port(target) => {
-                let access = Self::new(key, Some(operator.source(target)?), keep);
+                let access = Self::new(key, Some(operator.source(target)?), keeping);
                 access.current().await?;
                 Ok(access)
             }
         }
     }
 
-    fn new(key: SigningKey, source: Option<Source>, keep: Keep) -> Self {
+    /// Without a grant, which is asked for when the first connection needs it.
+    pub(super) fn from(source: Source, operator: &Operator, keeping: Keeping) -> Self {
+        Self::new(operator.key.clone(), Some(source), keeping)
+    }
+
+    fn new(key: SigningKey, source: Option<Source>, keeping: Keeping) -> Self {
         let (current, first, outage) = Default::default();
-        Self { key, source, keep, current, first, outage }
+        Self { key, source, keeping, current, first, outage }
     }
 
     /// Begins the session of a blob: its time to start would be over before a person has opened another program, and
@@ -79,7 +88,7 @@ impl Access {
 
     /// Opens a connection; where waiting may help, waits as long as the user has patience.
     pub(super) async fn wait(&self, status: &Status) -> Result<Connection, Failure> {
-        let patience = self.keep.patience();
+        let patience = self.keeping.patience;
         if patience.is_zero() {
             return self.connect().await;
         }
@@ -198,7 +207,7 @@ impl Access {
     }
 
     fn redeemed_by(&self, initiator: Initiator) -> Arc<Ready> {
-        Arc::new(Ready::new(initiator, self.keep.ready()))
+        Arc::new(Ready::new(initiator, self.keeping.ready))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::keeping::Keeping;
 use crate::net::ready;
 
 /// Opens a local port that leads to a port of a managed device.
@@ -23,8 +24,12 @@ pub(super) struct Args {
     pub(super) command: Option<Command>,
 
     /// What to reach: klt1.… (a pasted blob), - (a blob on standard input), DEVICE:PORT, or DEVICE:HOST:PORT
-    #[arg(required = true)]
+    #[arg(required_unless_present = "socks")]
     pub(super) target: Option<String>,
+
+    /// Open a SOCKS5 port for whatever DEVICE reaches, such as web pages in its network
+    #[arg(long, value_name = "DEVICE", conflicts_with = "target")]
+    pub(super) socks: Option<String>,
 
     /// Listen on this local port instead of a free one
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -88,16 +93,15 @@ impl Keep {
     pub(super) fn or(self, other: Self) -> Self {
         Self { ready: self.ready.or(other.ready), patience: self.patience.or(other.patience) }
     }
+}
 
-    /// How long a connection waits for the end of an outage.
-    pub(super) fn patience(self) -> Duration {
-        self.patience.unwrap_or(DEFAULT_PATIENCE)
-    }
-
-    /// How many connections are kept ready.
-    pub(super) fn ready(self) -> ready::Config {
+impl From<Keep> for Keeping {
+    fn from(keep: Keep) -> Self {
         let default = ready::Config::default();
-        ready::Config { streams: self.ready.map_or(default.streams, usize::from), ..default }
+        Self {
+            ready: ready::Config { streams: keep.ready.map_or(default.streams, usize::from), ..default },
+            patience: keep.patience.unwrap_or(DEFAULT_PATIENCE),
+        }
     }
 }
 
@@ -177,6 +181,7 @@ Examples:
   klsctunnel ssh root@web-7:22 uptime              one command, its exit code passed through
   klsctunnel web-7:5432 --local 5432               then: psql -h 127.0.0.1
   klsctunnel web-7:10.0.0.5:443                    a host that the device can reach
+  klsctunnel --socks web-7 --local 1080            a browser's SOCKS5 proxy: 127.0.0.1:1080
   klsctunnel run web-7:80 -- curl http://127.0.0.1:{port}/
   klsctunnel klt1.CpoB…                            a blob from: klctl tunnel grant
   ssh -o 'ProxyCommand klsctunnel stdio %h:%p' web-7
@@ -201,6 +206,13 @@ mod tests {
         assert!(args.command.is_none());
         assert!(parse(&[]).is_err(), "nothing to reach");
         assert!(parse(&["web-7:22", "--local", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_socks_port_is_for_a_device_and_needs_no_target() {
+        let args = parse(&["--socks", "web-7", "--local", "1080"]).unwrap();
+        assert_eq!((args.socks.as_deref(), args.target), (Some("web-7"), None));
+        assert!(parse(&["--socks", "web-7", "web-7:22"]).is_err());
     }
 
     #[test]

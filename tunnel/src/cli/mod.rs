@@ -2,13 +2,19 @@
 
 mod access;
 mod args;
+mod carry;
+mod destinations;
 mod failure;
 mod forward;
+mod keeping;
+mod local;
 mod operator;
 mod outage;
 mod owner;
 mod pasted;
+mod recent;
 mod run;
+mod socks;
 mod ssh;
 mod status;
 mod stdio;
@@ -48,10 +54,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
-    let Args { command, target, local, show, keep, profile } = args;
+    let Args { command, target, socks, local, show, keep, profile } = args;
     let options = |show, keep| Options { profile, show, keep };
-    if command.is_some() && local.is_some() {
-        return Err(Failure::Usage("--local goes with a TARGET alone".into()));
+    if command.is_some() && (local.is_some() || socks.is_some()) {
+        return Err(Failure::Usage("--local and --socks go with no command".into()));
+    }
+    if let Some(device) = socks {
+        return on_runtime(socks::main(&device, local, &options(show, keep)));
     }
     match (command, target) {
         (Some(Command::Run { target, command, show: own, keep: its }), _) => {

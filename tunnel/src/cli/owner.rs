@@ -6,6 +6,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::args::Show;
+
 /// Who may connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -27,6 +29,11 @@ pub(super) enum Stranger {
 }
 
 impl Admission {
+    /// As the user wants it.
+    pub(super) const fn of(show: Show) -> Self {
+        if show.any_user { Self::AnyUser } else { Self::SameUser }
+    }
+
     /// Admits a connection from `client` to our own `local` address.
     ///
     /// # Errors

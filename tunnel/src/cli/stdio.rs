@@ -21,7 +21,7 @@ pub(super) async fn main(target: Target, options: &Options) -> Result<ExitCode, 
             "standard input carries the connection: the blob cannot come on it".into(),
         ));
     }
-    let access = Access::open(&target, &Operator::load(options)?, options.keep).await?;
+    let access = Access::open(&target, &Operator::load(options)?, options.keep.into()).await?;
     let connection = access.connect().await?;
     let limits = PairLimits { idle: access.idle().await, linger: pair::LINGER, deadline: None, rate: None };
     let (hung_up, gone) = oneshot::channel();

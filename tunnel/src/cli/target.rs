@@ -37,6 +37,8 @@ pub(super) enum TargetError {
     Blob(#[from] BlobError),
     #[error("TARGET has no device: write DEVICE:PORT or DEVICE:HOST:PORT")]
     Device,
+    #[error("--socks takes a DEVICE alone: its name or id")]
+    NotADevice,
     #[error("TARGET has no port between 1 and 65535: write DEVICE:PORT or DEVICE:HOST:PORT")]
     Port,
     #[error("the host in TARGET is {0}; an IPv6 address stands in brackets")]

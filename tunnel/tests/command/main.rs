@@ -4,6 +4,7 @@
 mod api;
 mod openssh;
 mod outage;
+mod socks;
 mod terminal;
 #[allow(dead_code)] // shared with the tests of whole tunnels, which use more of it
 #[path = "../loopback/world.rs"]

@@ -53,6 +53,15 @@ fn decoders() -> Vec<Seed> {
         ("stream", "go", go.encode()),
         ("stream", "ready", ready.encode()),
         ("stream", "refused", refused.encode()),
+        ("socks", "address", [&SOCKS_GREETING[..], &[5, 1, 0, 1, 192, 0, 2, 7, 0, 80]].concat()),
+        ("socks", "v6", [&SOCKS_GREETING[..], &[5, 1, 0, 4], &[0x20; 16], &[1, 187]].concat()),
+        (
+            "socks",
+            "name",
+            [&SOCKS_GREETING[..], &[5, 1, 0, 3, 11], b"printer.lan", &[0, 80], b"GET /"].concat(),
+        ),
+        ("socks", "bind", [&SOCKS_GREETING[..], &[5, 2, 0, 1, 192, 0, 2, 7, 0, 80]].concat()),
+        ("socks", "authentication", vec![5, 2, 1, 2]),
         ("record", "full", record().encode().to_vec()),
         ("address", "loopback", address([127, 0, 0, 1])),
         ("address", "metadata", address([169, 254, 169, 254])),
@@ -142,3 +151,6 @@ fn record() -> TunnelRecord {
         reason: EndReason::Finished,
     }
 }
+
+/// A client that does without authentication.
+const SOCKS_GREETING: [u8; 3] = [5, 1, 0];
