@@ -48,12 +48,13 @@ struct Shared {
     initiator: Initiator,
     keeps: bool,
     stock: Mutex<Stock<Handshaken, Waiter>>,
-    /// The stock is another than its keeper last saw.
+    /// The keeper has more to watch than when it last looked.
     changed: Notify,
     runtime: Handle,
 }
 
-type Waiter = oneshot::Sender<Result<Handshaken, ConnectError>>;
+/// Who waits gets the place with the connection: whoever goes meanwhile gives back both.
+type Waiter = oneshot::Sender<Result<(Handshaken, Lease), ConnectError>>;
 
 impl Default for Config {
     fn default() -> Self {
@@ -139,8 +140,7 @@ impl Ready {
     async fn open(&self) -> Result<(Handshaken, Lease), ConnectError> {
         let (waiter, handed) = oneshot::channel();
         self.shared.change(|stock, now| stock.wait(now, waiter));
-        let handshaken = handed.await.expect("every handshake ends, and who waits hears of it")?;
-        Ok((handshaken, self.shared.lease()))
+        handed.await.expect("every handshake ends, and who waits hears of it")
     }
 
     fn answered(
@@ -199,10 +199,14 @@ impl Shared {
     /// Changes the stock, and does what follows from it.
     fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Stock<Handshaken, Waiter>, Instant) -> T) -> T {
         let mut stock = self.stock();
+        let before = stock.watched();
         let result = change(&mut stock, Instant::now());
         let outputs: Vec<_> = std::iter::from_fn(|| stock.poll_output()).collect();
+        let after = stock.watched();
         drop(stock);
-        self.changed.notify_one();
+        if after.wants_more_than(before) {
+            self.changed.notify_one();
+        }
         outputs.into_iter().for_each(|output| self.act(output));
         result
     }
@@ -212,7 +216,8 @@ impl Shared {
             Output::Open => drop(self.runtime.spawn(self.clone().open())),
             Output::Close(handshaken) => drop(self.runtime.spawn(close(handshaken))),
             Output::Hand(waiter, handshaken) => {
-                if let Err(Ok(handshaken)) = waiter.send(Ok(handshaken)) {
+                if let Err(Ok((handshaken, lease))) = waiter.send(Ok((handshaken, self.lease()))) {
+                    drop(lease);
                     self.change(|stock, now| stock.unclaimed(now, handshaken));
                 }
             }

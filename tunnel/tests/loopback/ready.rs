@@ -130,6 +130,23 @@ async fn a_session_that_is_over_is_no_stale_connection() {
 }
 
 #[tokio::test]
+async fn who_gives_up_waiting_leaves_the_place_to_others() {
+    let (world, echo) = (World::new().await, Echo::start().await);
+    let ready = ready(&world, limited(&world, echo.port, 2).await);
+    let _first = ready.connect().await.unwrap();
+    for _ in 0..20 {
+        let mut waiting = std::pin::pin!(ready.connect());
+        tokio::select! {
+            biased;
+            connected = &mut waiting => drop(connected),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let mut connection = patiently(&ready).await;
+    echoes(&mut connection.stream, b"hello").await;
+}
+
+#[tokio::test]
 async fn without_any_to_be_kept_none_is() {
     let (world, echo) = (World::new().await, Echo::start().await);
     let initiator = world.initiator(world.blob(echo.port).await);

@@ -55,6 +55,22 @@ pub(super) enum Output<S, W> {
     Close(S),
 }
 
+/// What is there to be watched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched {
+    kept: usize,
+    due: Option<Instant>,
+    ended: bool,
+}
+
+impl Watched {
+    /// Whether who watches `before` would miss something.
+    pub(super) fn wants_more_than(self, before: Self) -> bool {
+        let earlier = self.due.is_some_and(|due| before.due.is_none_or(|before| due < before));
+        self.kept > before.kept || earlier || self.ended
+    }
+}
+
 impl<S, W> Stock<S, W> {
     /// An empty stock of a grant that allows `limit` connections, each ready for at most `life`.
     pub(super) fn new(config: Config, limit: usize, life: Duration) -> Self {
@@ -91,13 +107,7 @@ impl<S, W> Stock<S, W> {
     /// A handshake is done.
     pub(super) fn opened(&mut self, now: Instant, stream: S) {
         self.opening -= 1;
-        match self.waiters.pop_front() {
-            Some(waiter) => {
-                self.in_use += 1;
-                self.outputs.push_back(Output::Hand(waiter, stream));
-            }
-            None => self.keep(now, stream),
-        }
+        self.give(now, stream);
         self.plan(now);
     }
 
@@ -112,10 +122,9 @@ impl<S, W> Stock<S, W> {
         waiter
     }
 
-    /// Who waited has gone: the connection that was handed over is ready for the next.
+    /// Who waited has gone, and gave back the place: the connection is the next one's.
     pub(super) fn unclaimed(&mut self, now: Instant, stream: S) {
-        self.in_use -= 1;
-        self.keep(now, stream);
+        self.give(now, stream);
         self.plan(now);
     }
 
@@ -180,6 +189,22 @@ impl<S, W> Stock<S, W> {
     /// Whether everything was given up for good.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// What its keeper has to watch.
+    pub(super) fn watched(&self) -> Watched {
+        Watched { kept: self.shelf.len(), due: self.poll_timeout(), ended: self.ended }
+    }
+
+    /// Gives a connection to the first who waits, or keeps it.
+    fn give(&mut self, now: Instant, stream: S) {
+        match self.waiters.pop_front() {
+            Some(waiter) => {
+                self.in_use += 1;
+                self.outputs.push_back(Output::Hand(waiter, stream));
+            }
+            None => self.keep(now, stream),
+        }
     }
 
     fn keep(&mut self, now: Instant, stream: S) {

@@ -133,8 +133,12 @@ fn one_that_nobody_claimed_is_ready_for_the_next() {
     let mut bench = Bench::new(16);
     bench.wait("gone");
     let [Output::Hand("gone", stream)] = bench.opened(7)[..] else { panic!() };
+    bench.stock.returned(bench.now);
     bench.stock.unclaimed(bench.now, stream);
     assert_eq!(bench.stock.take(bench.now), Some(7));
+    bench.wait("next");
+    bench.stock.unclaimed(bench.now, 8);
+    assert_eq!(bench.stock.poll_output(), Some(Output::Hand("next", 8)));
 }
 
 #[test]
