@@ -135,7 +135,7 @@ impl Driven {
     }
 
     fn send(&mut self, message: &Message) {
-        match self.session.send(message) {
+        match self.session.send(self.now, message) {
             Ok(()) | Err(SendError::NotNow(_) | SendError::Full(Full::Stalled(_))) => {}
             Err(SendError::Full(Full::TooLong(FrameError::TooLong(_)))) => {}
         }
@@ -151,9 +151,9 @@ impl Driven {
     /// Ends an established session in order, as its side does.
     fn leave(&mut self) {
         let (goodbye, go_away) = (Message::Goodbye(Goodbye::default()), Message::GoAway(GoAway::default()));
-        if self.session.send(&goodbye).is_ok() {
+        if self.session.send(self.now, &goodbye).is_ok() {
             self.session.finish(&goodbye, "done");
-        } else if self.session.send(&go_away).is_ok() {
+        } else if self.session.send(self.now, &go_away).is_ok() {
             self.session.finish(&go_away, "done");
         }
     }

@@ -90,19 +90,22 @@ pub async fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), D
     Err(last)
 }
 
-/// Sets what every long-lived connection of ours has: no Nagle, keepalive, and an end to unacknowledged data.
+/// Sets what every long-lived connection of ours has: no Nagle, and a peer that has vanished is noticed in less than
+/// 30 s whatever the session's heartbeat is.
+///
+/// Keepalive notices it while nothing is under way, and keeps routers on the way from forgetting the connection; it
+/// never fires while data is unacknowledged, which `TCP_USER_TIMEOUT` ends (RFC 5482). On Linux that timeout also ends
+/// the keepalive (tcp(7)): equal to the time of the last probe, so that all of them count.
 ///
 /// # Errors
 /// What the system says.
 pub fn tuned(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
-    socket.set_tcp_keepalive(&keepalive)?;
-    // Keepalive alone never fires while data is unacknowledged (RFC 5482).
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))?;
+    socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
     Ok(stream)
 }
 
@@ -114,9 +117,37 @@ fn tls_failed(address: SocketAddr, error: io::Error) -> DialError {
     }
 }
 
+/// Silence after which the kernel asks whether the peer is there: below the shortest time for which routers are known
+/// to remember an idle connection, 20 s to 30 s.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// Time between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(4);
+/// Questions without an answer: on a line that loses every tenth packet all are lost once in some hours.
+const KEEPALIVE_PROBES: u32 = 3;
+/// When a peer of which nothing came is dead.
+const DEAD_AFTER: Duration =
+    KEEPALIVE_IDLE.saturating_add(KEEPALIVE_INTERVAL.saturating_mul(KEEPALIVE_PROBES));
 /// How long a name or one address may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the TLS handshake may take.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Addresses of one name that are tried.
 const ADDRESS_LIMIT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_vanished_peer_is_noticed_in_less_than_30_seconds() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = tuned(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()).unwrap();
+        let socket = SockRef::from(&stream);
+        let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        let dead_after = socket.tcp_keepalive_time().unwrap() + probes;
+        assert!(dead_after < Duration::from_secs(30), "{dead_after:?}");
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(dead_after));
+    }
+}

@@ -159,7 +159,7 @@ async fn receive<R: AsyncRead + Unpin>(reader: &mut R, session: &mut Session) {
 fn command_in(session: &mut Session, command: Option<Command>) {
     let now = now();
     let done = match command {
-        Some(Command::Send(message)) => session.send(&message),
+        Some(Command::Send(message)) => session.send(now, &message),
         Some(Command::Welcome(welcome)) => session.welcome(now, welcome),
         Some(Command::Ping) => {
             session.ping(now);

@@ -24,6 +24,11 @@ impl Heart {
     pub(super) fn silence(&self) -> Duration {
         self.heartbeat * 5 / 2
     }
+
+    /// Whether a sign of life is worth asking for: none came lately, and none is awaited.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        self.awaiting.is_none() && now.saturating_duration_since(self.last_heard) >= QUIET
+    }
 }
 
 impl Welcome {
@@ -50,3 +55,6 @@ fn splitmix64(number: u64) -> u64 {
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 /// Longest heartbeat that is obeyed.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
+/// Silence after which a message that someone waits for is sent with a PING: in a busy session nothing is added, and
+/// with the PONG's 10 s a peer that is gone is noticed while people still wait.
+pub const QUIET: Duration = Duration::from_secs(5);

@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::frame::Header;
-use crate::message::{End, Hello, Kind, Message, MessageError, ProtocolError, Welcome};
+use crate::message::{End, Hello, Kind, Message, MessageError, ProtocolError, Queueing, Welcome};
 use crate::outbox::{Full, Outbox};
 pub use config::{Config, FEATURES, MINOR_MAX, MINOR_MIN, negotiate};
 pub use event::{CloseReason, Event, Input, Output, SendError};
 use heart::Heart;
-pub use heart::{HEARTBEAT_MAX, HEARTBEAT_MIN};
+pub use heart::{HEARTBEAT_MAX, HEARTBEAT_MIN, QUIET};
 
 /// One end of a session. Drain [`Session::poll_output`] after each `&mut` call.
 #[derive(Debug)]
@@ -124,17 +124,23 @@ impl Session {
         Ok(())
     }
 
-    /// Queues a message.
+    /// Queues a message. What someone waits for must not wait in turn for the heartbeat to find the peer gone: a peer
+    /// that was not heard for [`QUIET`] is asked for a sign of life with it.
     ///
     /// # Errors
     /// [`SendError`] when the session is not established, this end may not send the kind, or the peer is stalled.
-    pub fn send(&mut self, message: &Message) -> Result<(), SendError> {
+    pub fn send(&mut self, now: Instant, message: &Message) -> Result<(), SendError> {
         let kind = message.kind();
-        let opening = matches!(kind, Kind::Hello | Kind::Welcome);
-        if !matches!(self.state, State::Established(_)) || opening || !kind.may_send(self.end) {
+        let State::Established(heart) = &self.state else { return Err(SendError::NotNow(kind)) };
+        if matches!(kind, Kind::Hello | Kind::Welcome) || !kind.may_send(self.end) {
             return Err(SendError::NotNow(kind));
         }
-        Ok(self.outbox.push(message, 0)?)
+        let ask = kind.queueing() == Queueing::Queued && heart.is_quiet(now);
+        self.outbox.push(message, 0)?;
+        if ask {
+            self.ping(now);
+        }
+        Ok(())
     }
 
     /// Asks the peer to show that it is alive: the answer is [`Event::Pong`], or the session ends.

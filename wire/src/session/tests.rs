@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::frame::{Frame, HEADER_LEN};
-use crate::message::{GoAway, Open};
+use crate::message::{GoAway, Open, TunnelState};
 
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -50,14 +50,48 @@ fn a_server_can_ask_whether_an_agent_is_still_there() {
 }
 
 #[test]
+fn a_message_to_a_vanished_peer_ends_the_session_long_before_the_heartbeat() {
+    for end in [End::Server, End::Agent] {
+        let mut pair = Pair::established_with(Duration::from_secs(900));
+        pair.advance(QUIET);
+        pair.cut = true;
+        pair.send(end);
+        pair.advance(Duration::from_secs(10));
+        assert_eq!(pair.closed, [(end, CloseReason::Silent(Duration::from_secs(10)))]);
+    }
+}
+
+#[test]
+fn a_peer_that_answers_keeps_its_session() {
+    let mut pair = Pair::established_with(Duration::from_secs(900));
+    pair.advance(QUIET);
+    pair.send(End::Server);
+    let heard = pair.run();
+    pair.advance(Duration::from_secs(10));
+    assert!(heard.contains(&(End::Server, Event::Pong(Duration::ZERO))), "{heard:?}");
+    assert_eq!(pair.closed, []);
+}
+
+#[test]
+fn a_peer_heard_lately_is_not_asked_for_a_sign_of_life() {
+    let mut pair = Pair::established_with(Duration::from_secs(900));
+    pair.advance(QUIET - Duration::from_millis(1));
+    for end in [End::Server, End::Agent] {
+        pair.send(end);
+    }
+    let heard = pair.run();
+    assert!(!heard.iter().any(|(_, event)| matches!(event, Event::Pong(_) | Event::Heartbeat)), "{heard:?}");
+}
+
+#[test]
 fn a_stalled_peer_holds_at_most_64_kib() {
     let mut pair = Pair::established();
     let open = Message::Open(Open { grant: vec![7; 1000].into(), ..Open::default() });
-    let refused = (0..1000).find_map(|_| pair.server.send(&open).err()).unwrap();
+    let refused = (0..1000).find_map(|_| pair.server.send(pair.now, &open).err()).unwrap();
     assert!(matches!(refused, SendError::Full(Full::Stalled(_))));
     let go_away = Message::GoAway(GoAway::default());
     for _ in 0..1000 {
-        pair.server.send(&go_away).expect("the newest control message replaces the older one");
+        pair.server.send(pair.now, &go_away).expect("the newest control message replaces the older one");
     }
     assert!(pair.server.held() <= 64 * 1024);
 }
@@ -87,7 +121,8 @@ fn no_message_is_taken_from_an_end_that_may_not_send_it() {
                 End::Server => &mut pair.agent,
             };
             assert!(
-                matches!(to.send(&sample(kind)), Err(SendError::NotNow(_))) || kind.may_send(end.other())
+                matches!(to.send(pair.now, &sample(kind)), Err(SendError::NotNow(_)))
+                    || kind.may_send(end.other())
             );
             let mut bytes = BytesMut::new();
             sample(kind).encode(0, &mut bytes).unwrap();
@@ -186,11 +221,25 @@ impl Pair {
     }
 
     fn established() -> Self {
+        Self::established_with(HEARTBEAT)
+    }
+
+    fn established_with(heartbeat: Duration) -> Self {
         let mut pair = Self::new();
         pair.run();
-        pair.server.welcome(pair.now, welcome()).unwrap();
+        let heartbeat_ms = u32::try_from(heartbeat.as_millis()).unwrap();
+        pair.server.welcome(pair.now, Welcome { heartbeat_ms, ..welcome() }).unwrap();
         pair.run();
         pair
+    }
+
+    /// Lets an end say something that the other is to act on.
+    fn send(&mut self, end: End) {
+        let (from, message) = match end {
+            End::Server => (&mut self.server, Message::Open(Open::default())),
+            End::Agent => (&mut self.agent, Message::TunnelState(TunnelState::default())),
+        };
+        from.send(self.now, &message).unwrap();
     }
 
     /// Hands everything over until both ends are quiet.
