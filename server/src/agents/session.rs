@@ -127,11 +127,11 @@ impl Agents {
 
     async fn ended(&self, known: &Known, reason: &CloseReason) {
         let device = known.device.id;
-        if !self.go(device, known.serial).await {
-            return; // a newer session is there already
-        }
         // The reason may be the device's own words.
         let reason = crate::fleet::told(&reason.to_string());
+        if !self.go(device, known.serial, &reason).await {
+            return; // a newer session is there already
+        }
         info!(%device, name = known.device.name, reason, "device offline");
     }
 
@@ -156,12 +156,12 @@ impl Agents {
     }
 
     /// Forgets a session and tells the relay, unless a newer one has taken its place.
-    pub(super) async fn go(&self, device: DeviceId, serial: u64) -> bool {
+    pub(super) async fn go(&self, device: DeviceId, serial: u64, why: &str) -> bool {
         let _turn = self.turn.lock().await;
         if !self.sessions.remove(device, serial) {
             return false;
         }
-        self.fleet.went_offline(device);
+        self.fleet.went_offline(device, why);
         self.count();
         if self.relay.offline(device).await.is_err() {
             debug!("the relay has stopped");

@@ -24,7 +24,7 @@ async fn a_revoked_session_too_busy_to_hear_of_it_is_cut_and_ends_by_itself() {
     agents.deny_device(device).await;
     assert!(live.cut.is_cancelled());
     assert!(agents.sessions.live(device).is_some(), "its own end tells presence and relay");
-    assert!(agents.go(device, 1).await);
+    assert!(agents.go(device, 1, "gone").await);
     assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (0, 0));
 }
 
@@ -34,9 +34,9 @@ async fn a_device_is_online_exactly_while_it_has_a_session() {
     let device = DeviceId::random();
     agents.come(device, live(1).0, peer(), &Hello::default()).await;
     agents.come(device, live(2).0, peer(), &Hello::default()).await;
-    assert!(!agents.go(device, 1).await, "a newer session is there");
+    assert!(!agents.go(device, 1, "gone").await, "a newer session is there");
     assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (1, 1));
-    assert!(agents.go(device, 2).await);
+    assert!(agents.go(device, 2, "gone").await);
     assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (0, 0));
 }
 

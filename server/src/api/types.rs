@@ -71,6 +71,8 @@ pub struct Device {
     pub clock_skew: Option<i64>,
     /// Version of its agent.
     pub build: String,
+    /// Why its last session ended, while it is offline; not known of those before the server started.
+    pub ended: Option<String>,
     /// When it enrolled.
     pub enrolled: u64,
     /// When it was revoked.
@@ -309,6 +311,7 @@ impl Device {
             address: presence.address.map(|address| address.to_string()),
             clock_skew: presence.clock_skew,
             build: presence.build,
+            ended: presence.ended,
             enrolled: seconds(device.enrolled),
             revoked: device.revoked.map(seconds),
         }

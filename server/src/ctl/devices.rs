@@ -65,6 +65,7 @@ fn described(device: &Device) -> String {
         ["Id".to_owned(), device.id.clone()],
         ["State".to_owned(), state(device).to_owned()],
         ["Since".to_owned(), moment(device.since)],
+        ["Ended".to_owned(), device.ended.clone().unwrap_or_else(|| "-".to_owned())],
         ["Last seen".to_owned(), moment(device.last_seen)],
         ["Address".to_owned(), device.address.clone().unwrap_or_else(|| "-".to_owned())],
         ["Group".to_owned(), device.group.clone()],
@@ -104,6 +105,7 @@ mod tests {
             address: Some(hostile.into()),
             clock_skew: Some(-3),
             build: hostile.into(),
+            ended: Some(hostile.into()),
             enrolled: 1,
             revoked: None,
         };

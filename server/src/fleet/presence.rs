@@ -30,6 +30,8 @@ pub struct Presence {
     pub clock_skew: Option<i64>,
     /// Version of its agent.
     pub build: String,
+    /// Why its last session ended, while it has none.
+    pub ended: Option<String>,
 }
 
 /// Presence of every device that was ever seen.
@@ -85,8 +87,9 @@ impl Fleet {
     pub fn came_online(&self, device: DeviceId, address: SocketAddr, clock_skew: Option<i64>, build: &str) {
         let now = Some(SystemTime::now());
         let build = super::names::told(build);
+        let (address, ended) = (Some(address), None);
         let presence =
-            Presence { online: true, since: now, last_seen: now, address: Some(address), clock_skew, build };
+            Presence { online: true, since: now, last_seen: now, address, clock_skew, build, ended };
         self.presence.0.lock().expect("no holder panics").insert(device, presence);
     }
 
@@ -97,11 +100,12 @@ impl Fleet {
         }
     }
 
-    /// A device's session ended.
-    pub fn went_offline(&self, device: DeviceId) {
+    /// A device's session ended, and why; those may be the device's own words.
+    pub fn went_offline(&self, device: DeviceId, why: &str) {
         if let Some(presence) = self.presence.0.lock().expect("no holder panics").get_mut(&device) {
             presence.online = false;
             presence.since = Some(SystemTime::now());
+            presence.ended = Some(super::names::told(why));
         }
     }
 

@@ -229,7 +229,8 @@ fn may(by: &Caller, host: &Host, port: NonZeroU16) -> Result<(), FleetError> {
 fn offline(device: &Device) -> FleetError {
     let seen = device.presence.last_seen.and_then(|seen| seen.elapsed().ok());
     let seen = seen.map_or("never seen".to_owned(), |ago| format!("last seen {} s ago", ago.as_secs()));
-    FleetError::new(Kind::Unavailable, format!("device {} is offline: {seen}", device.name))
+    let why = device.presence.ended.as_ref().map_or(String::new(), |why| format!("; {why}"));
+    FleetError::new(Kind::Unavailable, format!("device {} is offline: {seen}{why}", device.name))
 }
 
 fn not_admitted(failure: AdmitFailure) -> FleetError {
