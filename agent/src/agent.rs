@@ -1,10 +1,12 @@
 //! The agent: one loop that finds a server, keeps a session with it, and serves tunnels.
 
+mod address;
 mod outage;
 mod session;
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use klnet_tunnel::net::target::Stopped;
@@ -47,7 +49,9 @@ pub struct Agent {
     outage: Outage,
     /// Tells a restart from a reconnect.
     boot_id: Bytes,
-    /// The last attempt reached no server: the list may be old.
+    /// When a server was last there.
+    reached: Option<Instant>,
+    /// The last attempt reached no server.
     astray: bool,
 }
 
@@ -85,6 +89,8 @@ enum NoSession {
     Ended(CloseReason),
     #[error("the server asked this agent to leave: {0}")]
     SentAway(String),
+    #[error("this device no longer has the address {0}, from which it was connected")]
+    Moved(IpAddr),
 }
 
 impl Agent {
@@ -109,6 +115,7 @@ impl Agent {
             boot_id: Bytes::from(Id::<()>::random().to_vec()),
             clock: ServerClock::default(),
             outage: Outage::default(),
+            reached: None,
             astray: false,
             _lock: lock,
             folder,
@@ -177,10 +184,18 @@ impl Agent {
         };
         self.astray = dialled.is_err();
         let ended = match dialled {
-            Ok(dialled) => self.session(dialled, shutdown).await?,
+            Ok(dialled) => {
+                let ended = self.session(dialled, shutdown).await?;
+                self.reached = Some(Instant::now());
+                ended
+            }
             Err(error) => Err(error),
         };
-        self.backoff.handle_input(Instant::now(), backoff::Input::Ended);
+        let input = match ended {
+            Err(NoSession::Moved(_)) => backoff::Input::Moved,
+            _ => backoff::Input::Ended,
+        };
+        self.backoff.handle_input(Instant::now(), input);
         if let Err(error) = ended {
             self.failed(&error);
         }
@@ -193,7 +208,7 @@ impl Agent {
             let skew = self.clock.skew(Instant::now(), now);
             NoSession::OwnCertificate(clock::explain("this device's certificate", &error, skew))
         })?;
-        let discovered = match self.astray || !self.directory.is_fresh(now) {
+        let discovered = match self.is_lost() || !self.directory.is_fresh(now) {
             true => self.discover().await,
             false => Ok(()),
         };
@@ -204,6 +219,12 @@ impl Agent {
             Ok(()) => {}
         }
         Ok(control::dial(&candidates, &self.tls).await?)
+    }
+
+    /// Whether the list of servers may be old. A server that was there a moment ago restarts, and a fleet that asks
+    /// where it is would cost it a second handshake each.
+    fn is_lost(&self) -> bool {
+        self.astray && self.reached.is_none_or(|reached| reached.elapsed() >= RESTART)
     }
 
     async fn discover(&mut self) -> Result<(), DiscoveryError> {
@@ -253,6 +274,9 @@ impl Agent {
         }
     }
 }
+
+/// How long the restart of a server may take before it is looked for elsewhere.
+const RESTART: Duration = Duration::from_secs(10);
 
 fn seed() -> u64 {
     let mut bytes = [0; 8];

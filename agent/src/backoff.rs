@@ -6,7 +6,9 @@
 //!                        └──────── Ended ───────────────────────────▲
 //! ```
 //! The first delay after a session is a random part of the window its WELCOME named, or of the time a GOAWAY named.
-//! Every further one is full-jitter exponential, until a session has held for [`STABLE`].
+//! Every further one is a random part of half the time the outage has lasted, and at least of the window: a server that
+//! was away for a few seconds sees its whole fleet again within as many, one that stays away ever less of it. An outage
+//! is over once a session has held for [`STABLE`].
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +22,8 @@ pub struct Backoff {
     window: Duration,
     /// From a GOAWAY, until the session it came in has ended.
     asked: Option<Duration>,
-    /// Ends since the last stable session.
-    failures: u32,
+    /// Since when no session has held.
+    outage: Option<Instant>,
     state: State,
 }
 
@@ -54,6 +56,8 @@ pub enum Input {
     },
     /// The session ended, or none came about.
     Ended,
+    /// The session ended because the device's own address changed: it comes back alone, so nothing is to be spread.
+    Moved,
 }
 
 /// What to do.
@@ -72,7 +76,7 @@ pub enum Output {
 impl Backoff {
     /// Starts with a dial at once.
     pub const fn new(random: Random) -> Self {
-        Self { random, window: Duration::ZERO, asked: None, failures: 0, state: State::Due }
+        Self { random, window: Duration::ZERO, asked: None, outage: None, state: State::Due }
     }
 
     /// Takes in what happened.
@@ -87,7 +91,8 @@ impl Backoff {
             }
             Input::GoAway { within } => self.asked = Some(within.min(WINDOW_LIMIT)),
             Input::Banned { reason } => self.state = State::Stopped { reason, reported: false },
-            Input::Ended => self.ended(now),
+            Input::Ended => self.ended(now, self.window),
+            Input::Moved => self.ended(now, Duration::ZERO),
         }
     }
 
@@ -121,34 +126,34 @@ impl Backoff {
         }
     }
 
-    fn ended(&mut self, now: Instant) {
+    /// `spread`: over how long agents return whose sessions have ended like this one.
+    fn ended(&mut self, now: Instant, spread: Duration) {
         let session = match self.state {
             State::Connected { since } => Some(now.saturating_duration_since(since)),
             _ => None,
         };
         if session.is_some_and(|length| length >= STABLE) {
-            self.failures = 0;
+            self.outage = None;
         }
-        self.failures = self.failures.saturating_add(1);
-        let spread = match (self.asked.take(), session) {
-            (asked, _) if self.failures > 1 => asked.unwrap_or_default().max(self.ceiling()),
-            (Some(asked), _) => asked,
-            (None, Some(_)) => self.window,
-            (None, None) => self.ceiling(),
+        let spread = match (self.outage, self.asked.take()) {
+            (Some(since), asked) => asked.unwrap_or_default().max(self.ceiling(now - since)),
+            (None, Some(asked)) => asked,
+            (None, None) if session.is_some() => spread,
+            (None, None) => FIRST_CEILING,
         };
+        self.outage.get_or_insert(now);
         self.state = State::Waiting { until: now + self.random.part_of(spread) };
     }
 
-    /// The longest next delay: doubles with each failure.
-    fn ceiling(&self) -> Duration {
-        let doubled = 1_u32.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        FIRST_CEILING.saturating_mul(doubled).min(LAST_CEILING)
+    /// The longest next delay in an outage of this age.
+    fn ceiling(&self, age: Duration) -> Duration {
+        (age / 2).clamp(self.window.clamp(FIRST_CEILING, LAST_CEILING), LAST_CEILING)
     }
 }
 
-/// The longest delay after one failure.
+/// The longest delay after the first failure, unless the server's window is wider.
 pub const FIRST_CEILING: Duration = Duration::from_millis(500);
-/// The longest delay after many: a server that comes back sees its whole fleet within a minute.
+/// The longest delay of all: a server that comes back sees its whole fleet within a minute.
 pub const LAST_CEILING: Duration = Duration::from_secs(60);
 /// A session that held so long was worth having: failures before it are forgotten.
 pub const STABLE: Duration = Duration::from_secs(30);

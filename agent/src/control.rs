@@ -26,6 +26,8 @@ pub struct Dialled {
     pub candidate: Candidate,
     /// The address they led to.
     pub address: SocketAddr,
+    /// The device's own end.
+    pub own: SocketAddr,
     /// The server, as its certificate names it.
     pub server: Option<ServerId>,
     stream: TlsStream<TcpStream>,
@@ -52,10 +54,13 @@ pub async fn dial(candidates: &[Candidate], tls: &Arc<ClientConfig>) -> Result<D
     let mut errors = Vec::new();
     for candidate in candidates {
         match dial::dial(&candidate.host, candidate.port, tls.clone()).await {
-            Ok((stream, address)) => {
-                let server = server_of(&stream);
-                return Ok(Dialled { candidate: candidate.clone(), address, server, stream });
-            }
+            Ok((stream, address)) => match stream.get_ref().0.local_addr() {
+                Ok(own) => {
+                    let (candidate, server) = (candidate.clone(), server_of(&stream));
+                    return Ok(Dialled { candidate, address, own, server, stream });
+                }
+                Err(error) => errors.push(DialError::Tcp { address, error }),
+            },
             Err(error) => errors.push(error),
         }
     }

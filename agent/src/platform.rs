@@ -1,6 +1,7 @@
 //! What the agent asks of the operating system about the device it runs on.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// The device's host name; `unnamed` when the system does not tell.
 pub fn host_name() -> String {
@@ -22,6 +23,14 @@ pub fn own_addresses() -> Vec<IpAddr> {
     let v4 = read("/proc/self/net/fib_trie").map(|text| local_v4(&text)).unwrap_or_default();
     let v6 = read("/proc/self/net/if_inet6").map(|text| local_v6(&text)).unwrap_or_default();
     v4.into_iter().map(IpAddr::from).chain(v6.into_iter().map(IpAddr::from)).collect()
+}
+
+/// Whether the device still has this address, asked at the price of one system call: only to its own can a socket be
+/// bound (bind(2), EADDRNOTAVAIL). True whenever the system does not tell, such as with `ip_nonlocal_bind`.
+pub fn owns(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    let bound = UdpSocket::bind(address);
+    !bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 fn read(path: &str) -> Option<String> {
@@ -71,6 +80,12 @@ mod tests {
     #[test]
     fn this_machine_has_at_least_its_loopback() {
         assert!(own_addresses().contains(&Ipv4Addr::LOCALHOST.into()), "{:?}", own_addresses());
+    }
+
+    #[test]
+    fn an_address_is_the_devices_own_or_is_not() {
+        assert!(owns(([127, 0, 0, 1], 443).into()));
+        assert!(!owns(([192, 0, 2, 1], 443).into()), "an address for documentation (RFC 5737)");
     }
 
     #[test]

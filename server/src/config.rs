@@ -158,6 +158,13 @@ impl Config {
         let spread = Duration::from_secs(u64::try_from(devices).unwrap_or(u64::MAX) / HEARTBEATS_PER_SECOND);
         spread.clamp(self.heartbeat.0, self.heartbeat.1)
     }
+
+    /// The reconnect window for a fleet of this size: as configured, and wider when more than about 500 devices a
+    /// second would come back in it.
+    pub fn reconnect_window_for(&self, devices: usize) -> Duration {
+        let spread = Duration::from_secs(u64::try_from(devices).unwrap_or(u64::MAX) / RETURNS_PER_SECOND);
+        spread.clamp(self.reconnect_window, self.reconnect_window.max(RECONNECT_WINDOW_LIMIT))
+    }
 }
 
 /// Collects what is wrong, so that one run of the server tells it all.
@@ -217,6 +224,10 @@ const TUNNEL_SESSION: &str = "8h";
 const TUNNEL_IDLE: &str = "30m";
 /// Heartbeats that cost a server about one hundredth of a core.
 const HEARTBEATS_PER_SECOND: u64 = 600;
+/// Handshakes of returning devices that cost a server about half a core.
+const RETURNS_PER_SECOND: u64 = 500;
+/// The longest that a fleet's size makes its devices wait.
+const RECONNECT_WINDOW_LIMIT: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
@@ -261,5 +272,14 @@ mod tests {
         assert_eq!(config.heartbeat_for(10), Duration::from_secs(30));
         assert_eq!(config.heartbeat_for(60_000), Duration::from_secs(100));
         assert_eq!(config.heartbeat_for(10_000_000), Duration::from_secs(900));
+    }
+
+    #[test]
+    fn a_large_fleet_comes_back_over_a_wider_window() {
+        let config = Config::parse("").unwrap();
+        let window = |devices| config.reconnect_window_for(devices).as_secs();
+        assert_eq!([0, 1000, 10_000, 10_000_000].map(window), [2, 2, 20, 300]);
+        let config = Config::parse("reconnect_window = '1h'").unwrap();
+        assert_eq!(config.reconnect_window_for(10_000_000), Duration::from_secs(3600));
     }
 }

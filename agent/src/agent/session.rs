@@ -10,6 +10,7 @@ use klnet_wire::session::{CloseReason, Event, FEATURES, MINOR_MAX, MINOR_MIN};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::address::OwnAddress;
 use super::{Agent, AgentError, NoSession};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
@@ -36,6 +37,7 @@ impl Agent {
         shutdown: &CancellationToken,
     ) -> Result<Result<(), NoSession>, AgentError> {
         let mut course = Course::new(&dialled);
+        let mut own = OwnAddress::new(dialled.own);
         let mut control = match dialled.greet(self.hello(), self.random.bits()) {
             Ok(control) => control,
             Err(error) => return Ok(Err(NoSession::Greeting(error))),
@@ -49,6 +51,10 @@ impl Agent {
                 message = self.tunnels.message() => {
                     control.send(message?).await;
                     self.status.tunnel_connections(self.tunnels.connections());
+                }
+                address = own.lost() => {
+                    self.tunnels.disconnected().await?;
+                    return Ok(Err(NoSession::Moved(address.ip())));
                 }
                 () = shutdown.cancelled() => {
                     control.leave("the agent shuts down").await;

@@ -40,40 +40,70 @@ fn a_thousand_agents_keep_apart_while_nothing_answers() {
 }
 
 #[test]
-fn delays_grow_to_a_minute_and_no_further() {
+fn delays_grow_with_the_outage_to_a_minute_and_no_further() {
     let start = Instant::now();
-    let mut backoff = Backoff::new(Random::new(3));
     let mut longest = Duration::ZERO;
-    for failures in 1..200_u32 {
-        backoff.handle_input(start, Input::Ended);
-        let delay = backoff.poll_timeout().unwrap() - start;
-        let doubled = FIRST_CEILING.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        assert!(delay <= doubled.min(LAST_CEILING), "{failures}: {delay:?}");
-        longest = longest.max(delay);
+    for seed in 0..50 {
+        let mut backoff = Backoff::new(Random::new(seed));
+        let mut now = start;
+        while now < start + Duration::from_secs(600) {
+            let delay = fail(&mut backoff, now);
+            assert!(delay <= ((now - start) / 2).clamp(FIRST_CEILING, LAST_CEILING), "{delay:?}");
+            longest = longest.max(delay);
+            now += delay;
+        }
     }
     assert!(longest > LAST_CEILING / 2);
 }
 
 #[test]
+fn a_fleet_is_back_soon_after_its_server_however_long_that_took() {
+    let (start, window) = (Instant::now(), Duration::from_secs(2));
+    for away in [0, 1, 3, 5, 9].map(Duration::from_secs) {
+        let latest = (0..1000).map(|seed| back_after(seed, start, window, away)).max().unwrap();
+        assert!(latest < Duration::from_secs(5), "away for {away:?}: the last is back after {latest:?}");
+    }
+}
+
+#[test]
 fn a_session_that_never_holds_does_not_reset_the_delays() {
-    let start = Instant::now();
+    let mut now = Instant::now();
     let mut backoff = Backoff::new(Random::new(4));
     let mut longest = Duration::ZERO;
     for _ in 0..50 {
-        backoff.handle_input(start, Input::Connected { window: Duration::ZERO });
-        backoff.handle_input(start + Duration::from_secs(1), Input::Ended);
-        longest = longest.max(backoff.poll_timeout().unwrap() - start);
+        backoff.handle_input(now, Input::Connected { window: Duration::ZERO });
+        now += Duration::from_secs(1);
+        let delay = fail(&mut backoff, now);
+        longest = longest.max(delay);
+        now += delay;
     }
     assert!(longest > Duration::from_secs(10), "{longest:?}");
+}
+
+#[test]
+fn a_device_whose_address_changed_comes_back_at_once_but_not_over_and_over() {
+    let mut now = Instant::now();
+    let mut backoff = connected(8, now);
+    now += STABLE;
+    backoff.handle_input(now, Input::Moved);
+    assert_eq!(backoff.poll_timeout(), Some(now));
+    let start = now;
+    for _ in 0..30 {
+        backoff.handle_input(now, Input::Connected { window: Duration::ZERO });
+        backoff.handle_input(now, Input::Moved);
+        now = backoff.poll_timeout().unwrap();
+    }
+    assert!(now - start > LAST_CEILING / 2, "{:?}", now - start);
 }
 
 #[test]
 fn a_stable_session_makes_the_next_return_quick_again() {
     let start = Instant::now();
     let mut backoff = Backoff::new(Random::new(5));
-    for _ in 0..10 {
-        backoff.handle_input(start, Input::Ended);
+    for second in 0..600 {
+        backoff.handle_input(start + Duration::from_secs(second), Input::Ended);
     }
+    let start = start + Duration::from_secs(600);
     backoff.handle_input(start, Input::Connected { window: Duration::from_millis(100) });
     backoff.handle_input(start + STABLE, Input::Ended);
     assert!(backoff.poll_timeout().unwrap() <= start + STABLE + Duration::from_millis(100));
@@ -95,14 +125,12 @@ fn goaway_says_when_to_come_back() {
 #[test]
 fn a_goaway_over_and_over_does_not_make_a_tight_loop() {
     let start = Instant::now();
-    let mut backoff = Backoff::new(Random::new(6));
-    let mut total = Duration::ZERO;
-    for _ in 0..20 {
-        backoff.handle_input(start, Input::GoAway { within: Duration::ZERO });
-        backoff.handle_input(start, Input::Ended);
-        total += backoff.poll_timeout().unwrap() - start;
+    let (mut backoff, mut now) = (Backoff::new(Random::new(6)), start);
+    for _ in 0..30 {
+        backoff.handle_input(now, Input::GoAway { within: Duration::ZERO });
+        now += fail(&mut backoff, now);
     }
-    assert!(total > LAST_CEILING, "{total:?}");
+    assert!(now - start > LAST_CEILING, "{:?}", now - start);
 }
 
 #[test]
@@ -131,6 +159,25 @@ fn connected(seed: u64, now: Instant) -> Backoff {
     let _ = backoff.poll_output();
     backoff.handle_input(now, Input::Connected { window: WINDOW });
     backoff
+}
+
+/// Ends a session or an attempt, and says for how long the next one waits.
+fn fail(backoff: &mut Backoff, now: Instant) -> Duration {
+    backoff.handle_input(now, Input::Ended);
+    backoff.poll_timeout().unwrap() - now
+}
+
+/// How long after its server an agent is back that lost it at `start` and was refused for as long as it was `away`.
+fn back_after(seed: u64, start: Instant, window: Duration, away: Duration) -> Duration {
+    let mut backoff = Backoff::new(Random::new(seed));
+    backoff.handle_input(start - STABLE, Input::Connected { window });
+    let mut now = start;
+    loop {
+        now += fail(&mut backoff, now);
+        if let Some(after) = now.checked_duration_since(start + away) {
+            return after;
+        }
+    }
 }
 
 /// When an agent dials within `span` after it lost its server and nothing answers, counted from then.

@@ -181,7 +181,7 @@ impl Agents {
     }
 
     fn window_ms(&self) -> u32 {
-        millis(self.config.reconnect_window)
+        millis(self.config.reconnect_window_for(self.fleet.enrolled()))
     }
 }
 

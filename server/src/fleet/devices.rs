@@ -34,6 +34,11 @@ pub struct Device {
 }
 
 impl Fleet {
+    /// How many devices there are, also offline and revoked ones.
+    pub fn enrolled(&self) -> usize {
+        self.model().devices.len()
+    }
+
     /// Every device of a tenant, also revoked ones, by name.
     pub fn devices(&self, tenant: TenantId) -> Vec<Device> {
         let model = self.model();
