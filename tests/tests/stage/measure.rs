@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use klnet_tests::lab::cpu_time;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::Stage;
 
 /// How many descriptors a process has open.
 pub(crate) fn descriptors(process: u32) -> Result<usize> {
@@ -26,6 +30,17 @@ pub(crate) fn memory(process: u32) -> Result<u64> {
 /// The most resident memory it ever had, in KiB.
 pub(crate) fn memory_peak(process: u32) -> Result<u64> {
     status(process, "VmHWM:")
+}
+
+/// The server's metric of this name, summed over its labels; 0 before the first.
+pub(crate) async fn metric(stage: &Stage, name: &str) -> Result<f64> {
+    let mut scrape = TcpStream::connect(("127.0.0.1", stage.ports.metrics)).await?;
+    scrape.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await?;
+    let mut text = String::new();
+    scrape.read_to_string(&mut text).await?;
+    let ours = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+    let values = ours.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
+    Ok(values.sum::<Result<f64, _>>()?)
 }
 
 /// CPU time it has used.

@@ -31,7 +31,7 @@ pub(crate) use clock::{accelerate, has_shifted_clocks};
 pub(crate) use device::Device;
 pub(crate) use hostile::{HostileServer, HostileSession};
 pub(crate) use https::{post_from, source};
-pub(crate) use measure::{cpu, descriptors, held, memory, memory_peak, percentile};
+pub(crate) use measure::{cpu, descriptors, held, memory, memory_peak, metric, percentile};
 pub(crate) use names::{Names, Resolver};
 pub(crate) use neighbour::{Felt, Neighbour};
 pub(crate) use redeem::{Redeemed, redeem};
@@ -96,6 +96,15 @@ impl Stage {
         self.server = Some(Process::spawn("klserver", &mut run)?);
         let serves = eventually(PATIENCE, async || self.client.get::<Value>("/api/v1/health").await.is_ok());
         serves.await.map(drop).with_context(|| format!("the server does not serve: {}", self.server_log()))
+    }
+
+    /// Gives a key of the server's configuration another value, for its next start.
+    pub(crate) fn configure(&self, key: &str, value: &str) -> Result<()> {
+        let text = std::fs::read_to_string(self.path(CONFIG))?;
+        let others = text.lines().filter(|line| !line.starts_with(&format!("{key} =")));
+        let lines: Vec<_> =
+            std::iter::once(format!("{key} = {value:?}")).chain(others.map(str::to_owned)).collect();
+        Ok(std::fs::write(self.path(CONFIG), lines.join("\n"))?)
     }
 
     /// `kill -9`.

@@ -14,9 +14,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Room for an office behind one address that opens its browsers at once; bounded memory and descriptors.
+    /// Room for a fleet behind one address that comes back at once; bounded memory and descriptors.
     fn default() -> Self {
-        Self { total: 2048, per_source: 256 }
+        Self { total: 4096, per_source: 1024 }
     }
 }
 
