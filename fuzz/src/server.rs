@@ -4,7 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use klnet_server::config::Config;
 use klnet_server::invitation::Invitation;
 use klnet_server::store::{Key, Limits, Prefix};
-use klnet_server::units::{duration, ports};
+use klnet_server::units::{duration, ports, print_rate, rate};
 
 /// An invitation survives its text, and prints no secret.
 pub fn invitation(data: &[u8]) {
@@ -36,6 +36,9 @@ pub fn config(data: &[u8]) {
 /// Durations and ports are read or refused, and never more of them than a range may have.
 pub fn units(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(bytes) = rate(text) {
+        assert_eq!(rate(&print_rate(bytes)), Ok(bytes));
+    }
     if let Ok(duration) = duration(text) {
         assert!(std::time::Instant::now().checked_add(duration).is_some());
     }

@@ -1,5 +1,7 @@
 //! The server's configuration: `server.toml`, every mistake in it reported at once.
 
+mod limits;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use klnet_tunnel::grant::Host;
 use serde::Deserialize;
 
 use crate::units::{duration, ports, print_duration};
+pub use limits::Limits;
 
 /// What a server runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,12 @@ pub struct Config {
     pub tunnel_session: Duration,
     /// How long a tunnel connection may be silent.
     pub tunnel_idle: Duration,
+    /// How long live tunnels may go on after a stop was asked for.
+    pub drain_timeout: Duration,
+    /// Whether the relay moves bytes inside the kernel where it can (splice(2)).
+    pub splice: bool,
+    /// How much one device, operator or tenant may have at once.
+    pub limits: Limits,
 }
 
 /// The file as it is written.
@@ -52,6 +61,9 @@ struct Raw {
     reconnect_window: Option<String>,
     tunnel_session: Option<String>,
     tunnel_idle: Option<String>,
+    drain_timeout: Option<String>,
+    splice: Option<bool>,
+    limits: Option<limits::Raw>,
 }
 
 /// Everything wrong with a configuration.
@@ -106,6 +118,9 @@ impl Config {
             ),
             tunnel_session: mistakes.or("tunnel_session", raw.tunnel_session, TUNNEL_SESSION, duration),
             tunnel_idle: mistakes.or("tunnel_idle", raw.tunnel_idle, TUNNEL_IDLE, duration),
+            drain_timeout: mistakes.or("drain_timeout", raw.drain_timeout, DRAIN_TIMEOUT, duration),
+            splice: raw.splice.unwrap_or(true),
+            limits: Limits::new(raw.limits.unwrap_or_default(), &mut mistakes),
         };
         mistakes.expect("hosts", !config.hosts.is_empty(), "names no host");
         for host in config.hosts.iter().filter(|host| Host::parse(host).is_err()) {
@@ -120,6 +135,8 @@ impl Config {
             "is not between 1s and 7d",
         );
         mistakes.expect("tunnel_idle", session.contains(&config.tunnel_idle), "is not between 1s and 7d");
+        let drain = Duration::ZERO..=DRAIN_LIMIT;
+        mistakes.expect("drain_timeout", drain.contains(&config.drain_timeout), "is longer than 1h");
         match mistakes.0.is_empty() {
             true => Ok(config),
             false => Err(ConfigError(mistakes.0)),
@@ -138,7 +155,7 @@ impl Config {
         format!(
             "state = {:?}\nhosts = {:?}\nbind = \"{}\"\nhttps_port = {}\nagent_ports = \"{}\"\ntunnel_ports = \"{}\"\n\
              {metrics}\nheartbeat_min = \"{}\"\nheartbeat_max = \"{}\"\nreconnect_window = \"{}\"\n\
-             tunnel_session = \"{}\"\ntunnel_idle = \"{}\"\n",
+             tunnel_session = \"{}\"\ntunnel_idle = \"{}\"\ndrain_timeout = \"{}\"\nsplice = {}\n{}",
             self.state,
             self.hosts,
             self.bind,
@@ -150,6 +167,9 @@ impl Config {
             print_duration(self.reconnect_window),
             print_duration(self.tunnel_session),
             print_duration(self.tunnel_idle),
+            print_duration(self.drain_timeout),
+            self.splice,
+            self.limits.to_toml(),
         )
     }
 
@@ -222,6 +242,9 @@ const RECONNECT_WINDOW: &str = "2s";
 /// A working day.
 const TUNNEL_SESSION: &str = "8h";
 const TUNNEL_IDLE: &str = "30m";
+/// Who stops a server waits for it; systemd gives up after 90 s.
+const DRAIN_TIMEOUT: &str = "30s";
+const DRAIN_LIMIT: Duration = Duration::from_secs(3600);
 /// Heartbeats that cost a server about one hundredth of a core.
 const HEARTBEATS_PER_SECOND: u64 = 600;
 /// Handshakes of returning devices that cost a server about half a core.
@@ -244,10 +267,12 @@ mod tests {
 
     #[test]
     fn every_mistake_is_told_at_once() {
-        let wrong =
-            "bind = 'x'\nagent_ports = '9-1'\nheartbeat_min = '5'\ntunnel_idle = '0s'\nhosts = ['[::1]']";
+        let wrong = "bind = 'x'\nagent_ports = '9-1'\nheartbeat_min = '5'\ntunnel_idle = '0s'\nhosts = ['[::1]']\ndrain_timeout = '2h'\n\
+             [limits]\ngrants_per_device = 65\nconnections_per_tenant = 0\ntenant_rate = 'fast'";
         let error = Config::parse(wrong).unwrap_err().to_string();
-        for key in ["bind", "agent_ports", "heartbeat_min", "tunnel_idle", "hosts"] {
+        let keys = ["bind", "agent_ports", "heartbeat_min", "tunnel_idle", "hosts", "drain_timeout"];
+        let limits = ["limits.grants_per_device", "limits.connections_per_tenant", "limits.tenant_rate"];
+        for key in keys.into_iter().chain(limits) {
             assert!(error.contains(key), "{key} in {error}");
         }
     }
@@ -255,7 +280,8 @@ mod tests {
     #[test]
     fn what_is_printed_is_the_same_configuration() {
         let text = "agent_ports = '23100-23107'\nheartbeat_min = '1500ms'\nmetrics = '127.0.0.1:9464'\ntunnel_session = '2h'";
-        for text in ["", text] {
+        let limits = "splice = false\n[limits]\ngrants_per_operator = 7\ntenant_rate = '1Gbit/s'";
+        for text in ["", text, limits] {
             let config = Config::parse(text).unwrap();
             assert_eq!(Config::parse(&config.to_toml()), Ok(config));
         }

@@ -1,11 +1,11 @@
 //! Metrics in the Prometheus text format.
 
-use std::sync::atomic::AtomicU64;
-
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use klnet_tunnel::net::accept::Acceptor;
+use klnet_tunnel::relay::Whose;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
@@ -19,6 +19,22 @@ use tokio_util::sync::CancellationToken;
 pub struct Why {
     /// Why it was refused, from a closed set.
     pub why: &'static str,
+}
+
+/// What a label of a limit says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Limited {
+    /// Of what there were too many.
+    pub what: &'static str,
+    /// Whose limit it is.
+    pub whose: &'static str,
+}
+
+/// How bytes were moved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Moved {
+    /// `copy` through this process or `splice` inside the kernel.
+    pub by: &'static str,
 }
 
 /// Every metric of a server.
@@ -41,8 +57,24 @@ pub struct Metrics {
     pub hellos_refused: Family<Why, Counter>,
     /// Tunnel connections that ended.
     pub tunnels_ended: Family<Why, Counter>,
-    /// Bytes relayed by connections that ended, both directions.
-    pub relayed_bytes: Counter<u64, AtomicU64>,
+    /// Bytes relayed, both directions; see [`Metrics::relayed`].
+    relayed_bytes: Family<Moved, Counter<u64, AtomicU64>>,
+    /// Of these, what connections moved that have ended.
+    relayed_by_ended: AtomicU64,
+    /// Live grants.
+    pub tunnels: Gauge,
+    /// Live connections that were verified.
+    pub tunnel_connections: Gauge,
+    /// Initiators that wait for a dial-back.
+    pub initiators_waiting: Gauge,
+    /// Dial-backs that wait for an initiator.
+    pub dial_backs_waiting: Gauge,
+    /// Handshakes of agents under way.
+    pub handshakes: Gauge,
+    /// Commits that wait for the store's writer.
+    pub commits_waiting: Gauge,
+    /// Grants and connections refused because a limit was reached.
+    limits_refused: Family<Limited, Counter>,
     /// Records of tunnel connections that never reached the audit log.
     pub records_lost: Counter,
 }
@@ -51,7 +83,74 @@ impl Metrics {
     /// Registers every metric.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("klserver");
-        let metrics = Self {
+        let metrics = Self::unregistered();
+        metrics.register_requests(&mut registry);
+        metrics.register_tunnels(&mut registry);
+        Self { registry, ..metrics }
+    }
+
+    /// Counts a refusal because of a limit.
+    pub fn limited(&self, what: &'static str, whose: Whose) {
+        let whose = match whose {
+            Whose::Device => "device",
+            Whose::Operator => "operator",
+            Whose::Tenant => "tenant",
+            Whose::Relay => "relay",
+        };
+        self.limits_refused.get_or_create(&Limited { what, whose }).inc();
+    }
+
+    /// Says how many bytes the relay has moved since it started, by one way of moving them.
+    pub fn relayed(&self, by: &'static str, total: u64) {
+        // A look that raced with the end of a connection may have counted it twice: a counter never falls.
+        self.relayed_bytes.get_or_create(&Moved { by }).inner().fetch_max(total, Ordering::Relaxed);
+    }
+
+    /// Counts what a connection moved that has ended.
+    pub fn relayed_by_ended(&self, bytes: u64) {
+        self.relayed_by_ended.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Says what live connections have moved so far.
+    pub fn relayed_by_live(&self, bytes: u64) {
+        self.relayed("copy", self.relayed_by_ended.load(Ordering::Relaxed) + bytes);
+    }
+
+    fn register_requests(&self, registry: &mut Registry) {
+        registry.register("sessions", "Devices with a session", self.sessions.clone());
+        registry.register("sessions_opened", "Sessions established", self.sessions_opened.clone());
+        let about = "Connections to the agents' port that came to nothing";
+        registry.register("agents_refused", about, self.agents_refused.clone());
+        let about = "TLS handshakes of agents under way";
+        registry.register("agent_handshakes", about, self.handshakes.clone());
+        registry.register("requests", "Requests to the API", self.requests.clone());
+        let about = "Commits that wait for the store's writer";
+        registry.register("store_commits_waiting", about, self.commits_waiting.clone());
+    }
+
+    fn register_tunnels(&self, registry: &mut Registry) {
+        registry.register("grants", "Tunnel grants minted", self.grants.clone());
+        registry.register("grants_refused", "Tunnel grants refused", self.grants_refused.clone());
+        let about = "Grants and connections refused because a limit was reached";
+        registry.register("limits_refused", about, self.limits_refused.clone());
+        let about = "First flights at a tunnel port that led to nothing";
+        registry.register("hellos_refused", about, self.hellos_refused.clone());
+        registry.register("tunnels", "Grants that are open or in use", self.tunnels.clone());
+        let about = "Tunnel connections that were verified and are open";
+        registry.register("tunnel_connections", about, self.tunnel_connections.clone());
+        let about = "Initiators that wait for a dial-back";
+        registry.register("tunnel_initiators_waiting", about, self.initiators_waiting.clone());
+        let about = "Dial-backs that wait for an initiator";
+        registry.register("tunnel_dial_backs_waiting", about, self.dial_backs_waiting.clone());
+        registry.register("tunnels_ended", "Tunnel connections that ended", self.tunnels_ended.clone());
+        let about = "Bytes relayed by tunnel connections in both directions, live ones up to two seconds ago";
+        registry.register("relayed_bytes", about, self.relayed_bytes.clone());
+        let about = "Records of tunnel connections that never reached the audit log";
+        registry.register("records_lost", about, self.records_lost.clone());
+    }
+
+    fn unregistered() -> Self {
+        Self {
             registry: Registry::default(),
             sessions: Gauge::default(),
             sessions_opened: Counter::default(),
@@ -61,26 +160,18 @@ impl Metrics {
             grants_refused: Family::default(),
             hellos_refused: Family::default(),
             tunnels_ended: Family::default(),
-            relayed_bytes: Counter::default(),
+            relayed_bytes: Family::default(),
+            relayed_by_ended: AtomicU64::default(),
+            tunnels: Gauge::default(),
+            tunnel_connections: Gauge::default(),
+            initiators_waiting: Gauge::default(),
+            dial_backs_waiting: Gauge::default(),
+            handshakes: Gauge::default(),
+            commits_waiting: Gauge::default(),
+            limits_refused: Family::default(),
             records_lost: Counter::default(),
-        };
-        registry.register("sessions", "Devices with a session", metrics.sessions.clone());
-        registry.register("sessions_opened", "Sessions established", metrics.sessions_opened.clone());
-        let about = "Connections to the agents' port that came to nothing";
-        registry.register("agents_refused", about, metrics.agents_refused.clone());
-        registry.register("requests", "Requests to the API", metrics.requests.clone());
-        registry.register("grants", "Tunnel grants minted", metrics.grants.clone());
-        registry.register("grants_refused", "Tunnel grants refused", metrics.grants_refused.clone());
-        let about = "First flights at a tunnel port that led to nothing";
-        registry.register("hellos_refused", about, metrics.hellos_refused.clone());
-        registry.register("tunnels_ended", "Tunnel connections that ended", metrics.tunnels_ended.clone());
-        let about = "Bytes relayed by tunnel connections that ended";
-        registry.register("relayed_bytes", about, metrics.relayed_bytes.clone());
-        let about = "Records of tunnel connections that never reached the audit log";
-        registry.register("records_lost", about, metrics.records_lost.clone());
-        Self { registry, ..metrics }
+        }
     }
-
     /// The metrics as text (OpenMetrics 1.0).
     pub fn text(&self) -> String {
         let mut text = String::new();

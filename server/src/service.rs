@@ -146,7 +146,7 @@ impl Service {
         let core = klnet_tunnel::relay::Config {
             secret: relay_secret(),
             audience: self.fabric.server(),
-            limits: klnet_tunnel::relay::Limits::default(),
+            limits: self.config.limits.relay(),
         };
         let splice = splice_works().await;
         if let Err(error) = &splice {

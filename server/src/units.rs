@@ -1,5 +1,6 @@
-//! Human units: `30s`, `15m`, `24h`, `7d`, and ranges of ports.
+//! Human units: `30s`, `15m`, `24h`, `7d`, `1Gbit/s`, and ranges of ports.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// Text that is no duration.
@@ -37,6 +38,44 @@ pub fn print_duration(duration: Duration) -> String {
         None => format!("{millis}ms"),
     }
 }
+
+/// Text that is no rate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a rate: a number and a unit of kbit/s, Mbit/s, Gbit/s, B/s, kB/s, MB/s or GB/s, such as 100Mbit/s"
+)]
+pub struct NotARate(String);
+
+/// Reads a rate such as `1Gbit/s` as bytes a second; prefixes are decimal, as everywhere on lines.
+///
+/// # Errors
+/// [`NotARate`] when it is none, or nothing.
+pub fn rate(text: &str) -> Result<NonZeroU64, NotARate> {
+    let bad = || NotARate(text.to_owned());
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let unit = RATES.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes).ok_or_else(bad)?;
+    unit.checked_mul(number).and_then(NonZeroU64::new).ok_or_else(bad)
+}
+
+/// Writes a rate in the largest unit that has it whole, bits before bytes.
+pub fn print_rate(rate: NonZeroU64) -> String {
+    let whole = |(_, bytes): &&(&str, u64)| rate.get().is_multiple_of(*bytes);
+    let (name, bytes) = RATES.iter().find(whole).expect("every rate is whole in bytes");
+    format!("{}{name}", rate.get() / bytes)
+}
+
+/// Units of rates and their bytes a second, the order in which they are tried.
+const RATES: [(&str, u64); 7] = [
+    ("Gbit/s", 125_000_000),
+    ("Mbit/s", 125_000),
+    ("kbit/s", 125),
+    ("GB/s", 1_000_000_000),
+    ("MB/s", 1_000_000),
+    ("kB/s", 1000),
+    ("B/s", 1),
+];
 
 /// Text that is no list of ports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +118,18 @@ mod tests {
         }
         for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "5w", "99999999999999999999s", "99999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_have_a_number_and_a_unit() {
+        assert_eq!(rate("1Gbit/s").map(NonZeroU64::get), Ok(125_000_000));
+        for text in ["1Gbit/s", "100Mbit/s", "9kbit/s", "7B/s"] {
+            assert_eq!(print_rate(rate(text).unwrap()), text);
+        }
+        assert_eq!(print_rate(rate("50MB/s").unwrap()), "400Mbit/s");
+        for bad in ["", "1", "Gbit/s", "0Mbit/s", "1.5Gbit/s", "1 Gbit/s", "1gbit/s", "99999999999GB/s"] {
+            assert!(rate(bad).is_err(), "{bad}");
         }
     }
 

@@ -11,6 +11,7 @@ fn every_limit_in_the_specification_is_the_one_in_the_code() {
     let (at_relay, at_agent) = (relay::Limits::default(), target::Limits::default());
     let spares = [at_relay.spares_per_grant, at_relay.spares_per_device, at_relay.spares_per_operator];
     let grants = [at_relay.grants_per_device, at_relay.grants_per_operator, at_relay.grants_per_tenant];
+    let connections = [at_relay.connections_per_device, at_relay.connections_per_operator];
     let list = |first: &[usize], last: usize| {
         let all = first.iter().chain([&last]).map(usize::to_string);
         all.collect::<Vec<_>>().join(", ")
@@ -38,6 +39,7 @@ fn every_limit_in_the_specification_is_the_one_in_the_code() {
         ("`target::CONFIRM_WAIT`", seconds(target::CONFIRM_WAIT)),
         ("dial-backs per grant, device, operator, relay", list(&spares, at_relay.spares)),
         ("grants per device, operator, tenant, relay", list(&grants, at_relay.grants)),
+        ("connections per device, operator, tenant", list(&connections, at_relay.connections_per_tenant)),
         ("initiators waiting at a relay", at_relay.initiators.to_string()),
         (
             "grants, pending dial-backs, connections at an agent",

@@ -114,7 +114,9 @@ impl Agents {
             let spoken = stream.get_ref().1.alpn_protocol().is_some();
             spoken.then_some(stream).ok_or_else(|| std::io::Error::other("no application protocol offered"))
         };
+        self.metrics.handshakes.inc();
         let shaken = timeout(HANDSHAKE_TIMEOUT, handshake).await;
+        self.metrics.handshakes.dec();
         drop(seat);
         match shaken {
             Ok(Ok(stream)) => self.run(stream, peer, tunnels, shutdown).await,

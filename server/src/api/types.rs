@@ -234,6 +234,14 @@ pub struct Connection {
     pub to_target: u64,
     /// Bytes from the target to the operator, encrypted as they pass.
     pub to_operator: u64,
+    /// Bytes a second from the operator to the target, over the last two seconds.
+    pub to_target_rate: u64,
+    /// Bytes a second from the target to the operator, over the last two seconds.
+    pub to_operator_rate: u64,
+    /// Microseconds of a round trip from the relay to the operator, when its system tells.
+    pub rtt_operator_us: Option<u64>,
+    /// Microseconds of a round trip from the relay to the device, when its system tells.
+    pub rtt_device_us: Option<u64>,
 }
 
 /// Which audit entries to show.
@@ -285,6 +293,10 @@ impl From<tunnels::Connection> for Connection {
             since: seconds(connection.since),
             to_target: connection.to_target,
             to_operator: connection.to_operator,
+            to_target_rate: connection.rate.to_target,
+            to_operator_rate: connection.rate.to_operator,
+            rtt_operator_us: connection.rtt_operator.map(micros),
+            rtt_device_us: connection.rtt_device.map(micros),
         }
     }
 }
@@ -363,6 +375,10 @@ impl From<fleet::Caller> for Whoami {
 
 fn names(roles: &fleet::Roles) -> Vec<String> {
     roles.iter().map(|role| role.name().to_owned()).collect()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A time from Unix seconds, for the client.

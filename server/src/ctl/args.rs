@@ -186,6 +186,11 @@ pub(super) struct ListTunnels {
 pub(super) enum Tunnel {
     /// List tunnels (also without `list`)
     List(ListTunnels),
+    /// Show a tunnel and each of its connections
+    Show {
+        /// The id of its grant, or the start of it
+        grant: String,
+    },
     /// Grant a tunnel and print the blob that klsctunnel takes
     Grant {
         /// The device: its name or its id
@@ -241,6 +246,7 @@ Examples:
   klctl operator add anna --role tunnel            prints the line Anna logs in with
   klctl tunnel grant web-7 22 | klsctunnel -       a tunnel to the device's port 22
   klctl tunnel grant web-7 5432 --host 10.0.0.5 --for anna
+  klctl tunnels --watch                            who moves what, how fast, over which distance
   klctl revoke device web-7 --reason stolen        cuts its sessions at once
   klctl audit --follow
 
@@ -284,6 +290,7 @@ mod tests {
             assert!(parse(&line).is_ok(), "{line:?}");
         }
         assert!(parse(&["tunnels", "--watch", "--json"]).is_ok());
+        assert!(parse(&["tunnel", "show", "1f"]).is_ok());
         assert!(parse(&["tunnel", "grant", "web-7", "0"]).is_err());
     }
 

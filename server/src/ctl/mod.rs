@@ -92,6 +92,7 @@ async fn administer(command: Command, console: &Console) -> Result<(), Failure> 
         Command::Tunnel { list, action } => match action.unwrap_or(Tunnel::List(list)) {
             Tunnel::List(ListTunnels { watch: false }) => tunnels::list(console).await,
             Tunnel::List(ListTunnels { watch: true }) => tunnels::watch(console).await,
+            Tunnel::Show { grant } => tunnels::show(console, &grant).await,
             Tunnel::Grant { device, port, host, operator } => {
                 tunnels::grant(console, device, port, host, operator).await
             }

@@ -76,6 +76,15 @@ pub(super) fn bytes(count: u64) -> String {
     format!("{} {unit}", count / scale)
 }
 
+/// A round trip in milliseconds, with a tenth where that says more; `-` when it is not known.
+pub(super) fn round_trip(micros: Option<u64>) -> String {
+    match micros {
+        None => "-".to_owned(),
+        Some(micros @ 0..10_000) => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
+        Some(micros) => format!("{} ms", micros / 1000),
+    }
+}
+
 /// A moment as `2026-11-23 15:04:05Z`.
 pub(super) fn moment(seconds: u64) -> String {
     let at = i64::try_from(seconds).ok().and_then(|at| ::time::OffsetDateTime::from_unix_timestamp(at).ok());

@@ -112,6 +112,11 @@ pub trait Store: Send + Sync + 'static {
     /// Names the history that this store's revisions belong to; a restore from backup makes a new one.
     fn incarnation(&self) -> Incarnation;
 
+    /// Commits that wait to be judged; for whoever watches how busy the store is.
+    fn waiting(&self) -> usize {
+        0
+    }
+
     /// The limits of a commit, the same for every backend.
     fn limits(&self) -> Limits {
         Limits::COMMON

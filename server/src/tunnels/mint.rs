@@ -9,7 +9,7 @@ use klnet_tunnel::grant::{DEFAULT_CONNECTIONS, Grant, Host, ORPHAN_LIMIT, START_
 use klnet_tunnel::label::LabelSecret;
 use klnet_tunnel::net::relay::{AdmitFailure, Stopped};
 use klnet_tunnel::net::request::{GrantReply, GrantRequest};
-use klnet_tunnel::relay::Scope;
+use klnet_tunnel::relay::{AdmitError, Scope, Whose};
 use klnet_wire::id::{GrantId, OperatorId};
 use klnet_wire::message::Message;
 use klnet_wire::signed::{PublicKey, Signed};
@@ -70,7 +70,7 @@ impl Tunnels {
         self.commit_intent(by, &device, &grant).await?;
         let signed = self.fabric.sign_grant(grant.encode());
         let secret = fresh_secret();
-        self.admit(&grant, &signed, &secret).await?;
+        self.admit(&device, &grant, &signed, &secret).await?;
         if let Err(revoked) = self.still_may(by, &grant) {
             return Err(self.forget(&grant, revoked).await);
         }
@@ -79,12 +79,13 @@ impl Tunnels {
 
     /// The intent is stored before anyone hears of the grant, and only while device and operators are not revoked.
     async fn commit_intent(&self, by: &Caller, device: &Device, grant: &Grant) -> Result<(), FleetError> {
+        let record = GrantRecord { device: grant.device.to_vec() };
         let change = Change::new(by.tenant, &by.name, "tunnel.grant", &device.name)
             .detail("grant", grant.id)
             .detail("device", grant.device)
             .detail("target", target_of(grant))
             .detail("for", self.fleet.operator(by.tenant, &grant.operator.to_string())?.name)
-            .put(keys::grant(grant.tenant, grant.id), &GrantRecord { device: grant.device.to_vec() })
+            .put(keys::grant(grant.tenant, grant.id), &record)
             .guard(self.fleet.device_unchanged(by.tenant, grant.device)?)
             .guard(self.fleet.operator_unchanged(by.tenant, by.operator)?);
         let change = match grant.operator == by.operator {
@@ -95,7 +96,13 @@ impl Tunnels {
     }
 
     /// Gives the same signed bytes to the relay and to the device, and waits for the device's word.
-    async fn admit(&self, grant: &Grant, signed: &Signed, secret: &LabelSecret) -> Result<(), FleetError> {
+    async fn admit(
+        &self,
+        device: &Device,
+        grant: &Grant,
+        signed: &Signed,
+        secret: &LabelSecret,
+    ) -> Result<(), FleetError> {
         let now = seconds(SystemTime::now());
         let mut asked = self.answers.ask(grant.id, grant.device);
         // GRANT goes first, so that the OPEN which admission asks for finds it at the device.
@@ -104,7 +111,8 @@ impl Tunnels {
             .map_err(|error| FleetError::new(Kind::Unavailable, error.to_string()))?;
         let admitted = self.relay.admit(now, Arc::new(grant.clone()), secret.clone()).await;
         if let Err(error) = admitted {
-            return Err(self.forget(grant, not_admitted(error)).await);
+            let refused = self.not_admitted(device, grant, error);
+            return Err(self.forget(grant, refused).await);
         }
         let refused = match timeout(ANSWER_TIMEOUT, asked.answer()).await {
             Ok(Some(Ok(()))) => return Ok(()),
@@ -112,6 +120,29 @@ impl Tunnels {
             Ok(None) | Err(_) => FleetError::new(Kind::Unavailable, SILENT),
         };
         Err(self.forget(grant, refused).await)
+    }
+
+    /// Says which limit it was, and whose, so that the operator knows what to close or whom to ask.
+    fn not_admitted(&self, device: &Device, grant: &Grant, failure: AdmitFailure) -> FleetError {
+        let limits = self.config.limits.relay();
+        let (what, whose, limit) = match failure {
+            AdmitFailure::Stopped(error) => return stopped(error),
+            AdmitFailure::Refused(AdmitError::TooMany(whose)) => ("grants", whose, limits.grants_of(whose)),
+            AdmitFailure::Refused(AdmitError::Crowded(whose)) => {
+                ("connections", whose, limits.connections_of(whose))
+            }
+            AdmitFailure::Refused(refused) => {
+                return FleetError::new(Kind::Unavailable, format!("the relay refuses: {refused}"));
+            }
+        };
+        self.metrics.limited(what, whose);
+        let name = match whose {
+            Whose::Device => format!("device {}", device.name),
+            Whose::Operator => format!("operator {}", self.operator_name(grant.tenant, grant.operator)),
+            Whose::Tenant => "the tenant".to_owned(),
+            Whose::Relay => "the relay".to_owned(),
+        };
+        FleetError::new(Kind::Limit, format!("{name} has reached the limit of live {what}: {limit}"))
     }
 
     /// A revocation after the intent was stored may have reached the relay before the grant did. One that the model
@@ -231,15 +262,6 @@ fn offline(device: &Device) -> FleetError {
     let seen = seen.map_or("never seen".to_owned(), |ago| format!("last seen {} s ago", ago.as_secs()));
     let why = device.presence.ended.as_ref().map_or(String::new(), |why| format!("; {why}"));
     FleetError::new(Kind::Unavailable, format!("device {} is offline: {seen}{why}", device.name))
-}
-
-fn not_admitted(failure: AdmitFailure) -> FleetError {
-    match failure {
-        AdmitFailure::Refused(refused) => {
-            FleetError::new(Kind::Limit, format!("the relay refuses: {refused}"))
-        }
-        AdmitFailure::Stopped(error) => stopped(error),
-    }
 }
 
 pub(super) fn stopped(error: Stopped) -> FleetError {

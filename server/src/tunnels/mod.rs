@@ -9,6 +9,7 @@ mod answers;
 mod budget;
 mod mint;
 mod records;
+mod sight;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use klnet_tunnel::grant::{Grant, Host};
 use klnet_tunnel::net::relay::{LiveTunnel, RelayEvent, RelayHandle};
 use klnet_tunnel::relay::{RefusedHello, Scope};
-use klnet_wire::id::{DeviceId, GrantId, TenantId};
+use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 use klnet_wire::message::tunnel::{REVOKE_LIMIT, State};
 use klnet_wire::message::{Message, Recorded, Revoke, TunnelState};
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ use crate::sessions::Sessions;
 use answers::Answers;
 use budget::Budget;
 use records::{Ended, Outage, UNCONFIRMED_LIMIT, canonical};
+pub use sight::Rate;
+use sight::Rates;
 
 /// Everything about tunnels.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub struct Tunnels {
     /// What agents recorded, on its way to the store.
     agent_ends: mpsc::Sender<Ended>,
     outage: Outage,
+    rates: Rates,
     /// Stores the ends of connections until the relay has stopped.
     recorder: Mutex<Option<JoinHandle<()>>>,
 }
@@ -104,6 +108,12 @@ pub struct Connection {
     pub to_target: u64,
     /// Bytes from the target to the operator, encrypted as they pass.
     pub to_operator: u64,
+    /// How fast both pass now.
+    pub rate: Rate,
+    /// Round trip from the relay to the operator, when the system tells.
+    pub rtt_operator: Option<Duration>,
+    /// Round trip from the relay to the device.
+    pub rtt_device: Option<Duration>,
 }
 
 impl Tunnels {
@@ -125,9 +135,11 @@ impl Tunnels {
             unconfirmed: Budget::new(UNCONFIRMED_LIMIT),
             agent_ends,
             outage: Outage::default(),
+            rates: Rates::default(),
             recorder: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&tunnels).follow(events, relay_ends));
+        tokio::spawn(Arc::clone(&tunnels).look());
         let recorder = tokio::spawn(Arc::clone(&tunnels).record(relay_queue, agent_queue));
         *tunnels.recorder.lock().expect("no holder panics") = Some(recorder);
         tunnels
@@ -241,6 +253,10 @@ impl Tunnels {
             RefusedHello::Used => "used",
             RefusedHello::Pairing => "pairing",
             RefusedHello::TooMany => "too many",
+            RefusedHello::Crowded(whose) => {
+                self.metrics.limited("connections", whose);
+                "limit"
+            }
             RefusedHello::Full => "full",
             RefusedHello::NoTarget => "no target",
             RefusedHello::Rejected => "rejected",
@@ -259,19 +275,27 @@ impl Tunnels {
         self.fleet.device(tenant, &id).map_or(id, |device| device.name)
     }
 
+    fn operator_name(&self, tenant: TenantId, operator: OperatorId) -> String {
+        let id = operator.to_string();
+        self.fleet.operator(tenant, &id).map_or(id, |operator| operator.name)
+    }
+
     fn shown(&self, tenant: TenantId, live: &LiveTunnel) -> Tunnel {
         let LiveTunnel { view, moved } = live;
         let grant = &view.grant;
-        let operator = grant.operator.to_string();
         let device_name = self.device_name(tenant, grant.device);
-        let operator = self.fleet.operator(tenant, &operator).map_or(operator, |operator| operator.name);
-        let connections =
-            view.pairs.iter().zip(moved).filter(|(pair, _)| pair.verified).map(|(pair, moved)| Connection {
-                peer: canonical(pair.initiator),
-                since: SystemTime::now() - pair.opened.elapsed(),
-                to_target: moved.to_target,
-                to_operator: moved.to_initiator,
-            });
+        let operator = self.operator_name(tenant, grant.operator);
+        let now = Instant::now();
+        let connections = view.pairs.iter().zip(moved).filter(|(pair, _)| pair.verified);
+        let connections = connections.map(|(pair, moved)| Connection {
+            peer: canonical(pair.initiator),
+            since: SystemTime::now() - pair.opened.elapsed(),
+            to_target: moved.to_target,
+            to_operator: moved.to_initiator,
+            rate: self.rates.of(now, pair, moved),
+            rtt_operator: moved.rtt_initiator,
+            rtt_device: moved.rtt_target,
+        });
         Tunnel {
             grant: grant.id,
             device: grant.device,
@@ -279,7 +303,7 @@ impl Tunnels {
             operator,
             target: target_of(grant),
             begun: view.begun,
-            until: SystemTime::now() + view.deadline.saturating_duration_since(Instant::now()),
+            until: SystemTime::now() + view.deadline.saturating_duration_since(now),
             connections: connections.collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! Grants under revocation, and what becomes of records.
 
-mod bench;
+pub(super) mod bench;
 
 use std::sync::atomic::Ordering;
 
@@ -190,6 +190,20 @@ async fn a_rejection_is_audited_under_the_devices_name() {
     let entries = bench.fleet.audit(bench.admin.tenant, None, 1).await.unwrap();
     assert_eq!((&*entries[0].action, &*entries[0].subject), ("tunnel.rejected", "web-7"));
 }
+
+#[tokio::test]
+async fn an_operator_reads_whose_limit_refused_a_grant() {
+    let limits = "[limits]\ngrants_per_operator = 1";
+    let bench = Bench::configured(limits).await;
+    let mut device = bench.device("web-7").await;
+    bench.grant(&bench.admin, &mut device).await;
+    let refused = bench.tunnels.grant(&bench.admin, &request(&device)).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.to_string()), (Kind::Limit, LIMIT_TOLD.to_owned()));
+    let metrics = bench.tunnels.metrics.text();
+    assert!(metrics.contains(r#"limits_refused_total{what="grants",whose="operator"} 1"#), "{metrics}");
+}
+
+const LIMIT_TOLD: &str = "operator root has reached the limit of live grants: 1";
 
 fn told(actor: &str, confirmed: &str) -> (String, String) {
     (actor.into(), confirmed.into())

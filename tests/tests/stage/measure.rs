@@ -33,14 +33,14 @@ pub(crate) fn memory_peak(process: u32) -> Result<u64> {
 }
 
 /// The server's metric of this name, summed over its labels; 0 before the first.
-pub(crate) async fn metric(stage: &Stage, name: &str) -> Result<f64> {
+pub(crate) async fn metric(stage: &Stage, name: &str) -> Result<u64> {
     let mut scrape = TcpStream::connect(("127.0.0.1", stage.ports.metrics)).await?;
     scrape.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await?;
     let mut text = String::new();
     scrape.read_to_string(&mut text).await?;
     let ours = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-    let values = ours.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
-    Ok(values.sum::<Result<f64, _>>()?)
+    let values = ours.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
+    Ok(values.sum::<Result<u64, _>>()?)
 }
 
 /// CPU time it has used.

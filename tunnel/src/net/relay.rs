@@ -109,16 +109,16 @@ pub struct LiveTunnel {
     pub moved: Vec<Moved>,
 }
 
-/// Bytes moved so far.
+/// Bytes moved so far, and how far the two ends are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moved {
     /// From the initiator to the target.
     pub to_target: u64,
     /// From the target to the initiator.
     pub to_initiator: u64,
-    /// How far the initiator is, when bytes moved last.
+    /// Round trip to the initiator as its socket measures it; `None` when the system does not tell.
     pub rtt_initiator: Option<Duration>,
-    /// How far the device is, when bytes moved last.
+    /// Round trip to the target's agent, likewise.
     pub rtt_target: Option<Duration>,
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Accounts {
 #[derive(Debug, Default)]
 struct Account {
     grants: BTreeSet<GrantId>,
+    /// Verified connections.
+    connections: usize,
     /// Dial-backs asked for or waiting.
     spares: usize,
     /// Those that wait and that nobody waits for, by age.
@@ -57,6 +59,42 @@ impl Accounts {
         self.each(grant, |account| {
             account.grants.remove(&grant.id);
         });
+        self.forget_empty(grant);
+    }
+
+    /// Whose account has as many verified connections as its limit.
+    pub(super) fn crowded(&self, grant: &Grant, limits: &Limits) -> Option<Whose> {
+        self.with_connections(grant, limits, |has, limit| has >= limit)
+    }
+
+    /// Whose account has more verified connections than its limit.
+    pub(super) fn over(&self, grant: &Grant, limits: &Limits) -> Option<Whose> {
+        self.with_connections(grant, limits, |has, limit| has > limit)
+    }
+
+    fn with_connections(
+        &self,
+        grant: &Grant,
+        limits: &Limits,
+        reached: impl Fn(usize, usize) -> bool,
+    ) -> Option<Whose> {
+        let reached =
+            |account: Option<&Account>, limit| account.is_some_and(|it| reached(it.connections, limit));
+        if reached(self.devices.get(&grant.device), limits.connections_per_device) {
+            return Some(Whose::Device);
+        }
+        if reached(self.operators.get(&grant.operator), limits.connections_per_operator) {
+            return Some(Whose::Operator);
+        }
+        reached(self.tenants.get(&grant.tenant), limits.connections_per_tenant).then_some(Whose::Tenant)
+    }
+
+    pub(super) fn add_connection(&mut self, grant: &Grant) {
+        self.each(grant, |account| account.connections += 1);
+    }
+
+    pub(super) fn remove_connection(&mut self, grant: &Grant) {
+        self.each(grant, |account| account.connections -= 1);
         self.forget_empty(grant);
     }
 
@@ -116,7 +154,7 @@ impl Accounts {
     }
 
     fn forget_empty(&mut self, grant: &Grant) {
-        let empty = |account: &Account| account.grants.is_empty() && account.spares == 0;
+        let empty = |it: &Account| it.grants.is_empty() && it.connections == 0 && it.spares == 0;
         if self.devices.get(&grant.device).is_some_and(empty) {
             self.devices.remove(&grant.device);
         }
@@ -129,11 +167,16 @@ impl Accounts {
     }
 
     #[cfg(test)]
+    pub(super) const fn connections(&self) -> usize {
+        self.relay.connections
+    }
+
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.devices.is_empty()
             && self.operators.is_empty()
             && self.tenants.is_empty()
-            && self.relay.spares == 0
+            && (self.relay.connections, self.relay.spares) == (0, 0)
     }
 }
 

@@ -109,6 +109,9 @@ impl Relay {
         if self.grants.len() >= limits.grants || self.spent.len() >= limits.spent {
             return Err(AdmitError::TooMany(Whose::Relay));
         }
+        if let Some(whose) = self.accounts.crowded(grant, limits) {
+            return Err(AdmitError::Crowded(whose));
+        }
         let evicted = match self.accounts.full(grant, limits, None) {
             Some(Whose::Device) => self.longest_resting(grant.device),
             _ => None,

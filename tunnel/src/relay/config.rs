@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use klnet_wire::id::ServerId;
 
+use super::Whose;
 pub use crate::pair::SPARE_LIFE;
 
 /// What a relay is made with.
@@ -29,6 +30,12 @@ pub struct Limits {
     pub grants_per_tenant: usize,
     /// Live grants, all in all.
     pub grants: usize,
+    /// Verified connections at once to one device.
+    pub connections_per_device: usize,
+    /// Verified connections at once of one operator.
+    pub connections_per_operator: usize,
+    /// Verified connections at once of one tenant.
+    pub connections_per_tenant: usize,
     /// Grants that ended but whose bytes would still be in time: kept so that none is admitted twice.
     pub spent: usize,
     /// Dial-backs asked for or waiting, for one grant.
@@ -50,12 +57,37 @@ impl Default for Limits {
             grants_per_operator: 1024,
             grants_per_tenant: 8192,
             grants: 16_384,
+            connections_per_device: 1024,
+            connections_per_operator: 4096,
+            connections_per_tenant: 8192,
             spent: 65_536,
             spares_per_grant: 2,
             spares_per_device: 8,
             spares_per_operator: 64,
             spares: 1024,
             initiators: 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// Live grants that one of these may have.
+    pub const fn grants_of(&self, whose: Whose) -> usize {
+        match whose {
+            Whose::Device => self.grants_per_device,
+            Whose::Operator => self.grants_per_operator,
+            Whose::Tenant => self.grants_per_tenant,
+            Whose::Relay => self.grants,
+        }
+    }
+
+    /// Verified connections at once that one of these may have; a relay's own are bounded by theirs.
+    pub const fn connections_of(&self, whose: Whose) -> usize {
+        match whose {
+            Whose::Device => self.connections_per_device,
+            Whose::Operator => self.connections_per_operator,
+            Whose::Tenant => self.connections_per_tenant,
+            Whose::Relay => usize::MAX,
         }
     }
 }

@@ -97,12 +97,15 @@ impl Relay {
         let rejected = |joined: &&mut Joined| joined.cut == Some(EndReason::Rejected);
         let Some(joined) = self.pairs.get_mut(&pair).filter(|joined| !rejected(joined)) else { return };
         joined.verified = true;
-        let (id, n) = (joined.grant.id, joined.n);
+        let (grant, n) = (joined.grant.clone(), joined.n);
         self.timers.clear(Timer::Verify(pair));
+        self.accounts.add_connection(&grant);
+        let id = grant.id;
         let Some(admitted) = self.grants.get_mut(&id) else { return };
         admitted.verified += 1;
-        let most = usize::try_from(admitted.grant.connections.get()).unwrap_or(usize::MAX);
-        let over = admitted.verified > most;
+        let most = usize::try_from(grant.connections.get()).unwrap_or(usize::MAX);
+        // Several may have been joined when there was room for one.
+        let over = admitted.verified > most || self.accounts.over(&grant, &self.config.limits).is_some();
         self.count(now, id, n);
         if over {
             self.cut(pair, EndReason::OverLimit);
@@ -142,6 +145,9 @@ impl Relay {
         let Some(joined) = self.pairs.remove(&pair) else { return };
         self.timers.clear(Timer::Verify(pair));
         self.joined.remove(&joined.cookie);
+        if joined.verified {
+            self.accounts.remove_connection(&joined.grant);
+        }
         let id = joined.grant.id;
         if let Some(admitted) = self.grants.get_mut(&id) {
             admitted.pairs.remove(&pair);

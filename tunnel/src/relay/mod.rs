@@ -109,9 +109,12 @@ pub enum AdmitError {
     /// As many as may be are live.
     #[error("as many grants are live as one {0} may have")]
     TooMany(Whose),
+    /// As many connections as may be are open: it could not be used.
+    #[error("as many connections are open as one {0} may have")]
+    Crowded(Whose),
 }
 
-/// Whose limit of live grants is reached.
+/// Whose limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Whose {
     /// The device's.
@@ -212,6 +215,7 @@ impl Relay {
             deadline: admitted.deadline,
             begun: admitted.begun,
             waiting: admitted.waiters.len(),
+            ready: admitted.ready.len(),
             pairs: admitted.pairs.iter().filter_map(|pair| self.view(*pair)).collect(),
         })
     }

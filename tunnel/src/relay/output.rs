@@ -7,6 +7,7 @@ use std::time::Instant;
 use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 use klnet_wire::message::Open;
 
+use super::Whose;
 use crate::grant::Grant;
 use crate::label::Cookie;
 use crate::pair::{ConnId, EndReason, PairEnd, PairId, PairLimits};
@@ -80,6 +81,8 @@ pub enum RefusedHello {
     Pairing,
     /// The grant has as many connections as it allows.
     TooMany,
+    /// The device, operator or tenant has as many connections as it may.
+    Crowded(Whose),
     /// As many initiators wait as the relay keeps.
     Full,
     /// No dial-back came in time.
@@ -124,6 +127,8 @@ pub struct TunnelView {
     pub begun: bool,
     /// Initiators that wait for a dial-back.
     pub waiting: usize,
+    /// Dial-backs that wait for an initiator.
+    pub ready: usize,
     /// Its connections.
     pub pairs: Vec<PairView>,
 }

@@ -62,6 +62,9 @@ impl Relay {
         if admitted.verified >= most {
             return Err(RefusedHello::TooMany);
         }
+        if let Some(whose) = self.accounts.crowded(&admitted.grant, &self.config.limits) {
+            return Err(RefusedHello::Crowded(whose));
+        }
         if !self.online.contains_key(&admitted.grant.device) {
             return Err(RefusedHello::NoTarget);
         }

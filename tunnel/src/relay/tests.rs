@@ -187,6 +187,8 @@ impl Relay {
             assert!(admitted.ready.iter().all(|cookie| admitted.spares.contains(cookie)));
         }
         assert_eq!((labels, spares, waiters), (self.labels.len(), self.spares.len(), self.initiators));
+        let verified = self.pairs.values().filter(|joined| joined.verified).count();
+        assert_eq!(self.accounts.connections(), verified);
         assert!(spares <= self.config.limits.spares && self.initiators <= self.config.limits.initiators);
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn seeds() -> Vec<Seed> {
         ("config", "full", CONFIG.as_bytes().to_vec()),
         ("config", "mistakes", b"bind = 'x'\nagent_ports = '9-1'\nheartbeat_min = '5'\nhosts = []".to_vec()),
         ("units", "duration", b"1500ms".to_vec()),
+        ("units", "rate", b"100Mbit/s".to_vec()),
         ("units", "ports", b"23100-23107".to_vec()),
         ("key", "join", b"devices\n42\nname".to_vec()),
         ("key", "longest", vec![b'k'; 512]),
@@ -33,4 +34,10 @@ heartbeat_max = "15m"
 reconnect_window = "2s"
 tunnel_session = "8h"
 tunnel_idle = "30m"
+drain_timeout = "30s"
+splice = true
+[limits]
+grants_per_device = 8
+connections_per_tenant = 100
+tenant_rate = "1Gbit/s"
 "#;

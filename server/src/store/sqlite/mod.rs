@@ -97,6 +97,10 @@ impl Store for SqliteStore {
     fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
+
+    fn waiting(&self) -> usize {
+        self.writer.waiting()
+    }
 }
 
 /// What an error of the engine means for a caller whose transaction was certainly not committed.

@@ -80,6 +80,11 @@ impl Writer {
         verdict.await.unwrap_or_else(|_| Err(CommitError::Unknown { reason: "store writer died".into() }))
     }
 
+    /// Commits in the queue.
+    pub(super) fn waiting(&self) -> usize {
+        self.jobs.as_ref().map_or(0, |jobs| jobs.max_capacity() - jobs.capacity())
+    }
+
     /// What is changed from now on; `None` once the writer is gone.
     pub(super) fn notices(&self) -> Option<broadcast::Receiver<Notice>> {
         Some(self.notices.upgrade()?.subscribe())

@@ -1,14 +1,16 @@
 //! A fleet, a relay and devices without sockets: a device is the queue of what its session is told.
 
+use std::num::NonZeroU16;
 use std::sync::atomic::AtomicBool;
 
+use klnet_tunnel::grant::{DEFAULT_CONNECTIONS, ORPHAN_LIMIT, START_LIMIT};
 use klnet_tunnel::label::Cookie;
 use klnet_tunnel::net::relay;
 use klnet_tunnel::net::request::{GrantReply, GrantRequest};
 use klnet_tunnel::pair::{EndReason, PairEnd};
 use klnet_tunnel::record::TunnelRecord;
-use klnet_tunnel::relay::{Limits, RelayRecord};
-use klnet_wire::id::OperatorId;
+use klnet_tunnel::relay::RelayRecord;
+use klnet_wire::id::{OperatorId, ServerId};
 use klnet_wire::net::link::Command;
 use klnet_wire::signed::{Context, Signed};
 use klnet_wire::signing::SigningKey;
@@ -43,6 +45,12 @@ pub(super) struct Device {
 
 impl Bench {
     pub(super) async fn new() -> Self {
+        Self::configured("").await
+    }
+
+    /// With this `server.toml`.
+    pub(super) async fn configured(settings: &str) -> Self {
+        let config = Arc::new(Config::parse(settings).unwrap());
         let folder = tempfile::tempdir().unwrap();
         let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
         let store = SqliteStore::open(&folder.path().join("state.db")).unwrap();
@@ -60,7 +68,7 @@ impl Bench {
         let core = klnet_tunnel::relay::Config {
             secret: [5; 32],
             audience: fabric.server(),
-            limits: Limits::default(),
+            limits: config.limits.relay(),
         };
         let (relay, events) = relay::start(relay::Config::new(core));
         let tenant = fabric.tenant();
@@ -71,7 +79,7 @@ impl Bench {
             sessions: Arc::default(),
             relay: relay.clone(),
             metrics: Arc::default(),
-            config: Arc::new(Config::parse("").unwrap()),
+            config,
         };
         let tunnels = Tunnels::start(parts, events);
         let admin = operator(&fleet, tenant, "root", OperatorRole::Administrator).await;
@@ -249,6 +257,29 @@ impl Store for Disk {
 
 pub(super) fn request(device: &Device) -> GrantRequest {
     GrantRequest { device: device.id.to_string(), port: 22, host: None, r#for: None, cnf: None }
+}
+
+/// A grant of nobody in particular.
+pub(in crate::tunnels) fn sample_grant() -> Grant {
+    Grant {
+        id: GrantId::random(),
+        tenant: TenantId::random(),
+        device: DeviceId::random(),
+        host: Host::Device,
+        port: NonZeroU16::new(22).unwrap(),
+        cnf: SigningKey::generate_p256().public().clone(),
+        operator: OperatorId::random(),
+        audience: ServerId::random(),
+        route: Vec::new(),
+        epoch: EPOCH,
+        start: START_LIMIT,
+        session: Duration::from_secs(60),
+        idle: Duration::from_secs(60),
+        orphan: ORPHAN_LIMIT,
+        rate: None,
+        connections: DEFAULT_CONNECTIONS,
+        issued: 1,
+    }
 }
 
 pub(super) fn cookie(n: u32) -> Cookie {

@@ -80,3 +80,51 @@ fn a_resting_grant_makes_room_at_its_device_and_not_at_an_operator_that_is_full(
     assert_eq!(bench.try_admit(&Grant { id: id(4), operator: busy, ..sample() }), Ok(()));
     assert!(!bench.relay.tunnels().any(|tunnel| tunnel.grant.id == resting.id), "its own place is enough");
 }
+
+#[test]
+fn connections_are_bounded_for_each_device_operator_and_tenant() {
+    let unlimited = Limits::default();
+    let cases = [
+        (Limits { connections_per_device: 2, ..unlimited }, Whose::Device),
+        (Limits { connections_per_operator: 2, ..unlimited }, Whose::Operator),
+        (Limits { connections_per_tenant: 2, ..unlimited }, Whose::Tenant),
+    ];
+    for (limits, whose) in cases {
+        let mut bench = Bench::new();
+        bench.relay.config.limits = limits;
+        bench.admit(&sample());
+        bench.used(0);
+        bench.used(1);
+        let (_, outputs) = bench.initiator(2);
+        let crowded = Output::Refused {
+            why: RefusedHello::Crowded(whose),
+            grant: Some(sample().id),
+            peer: Some(PEER.parse().unwrap()),
+        };
+        assert!(outputs.contains(&crowded), "{whose}: {outputs:?}");
+        let another = Grant { id: id(2), ..sample() };
+        assert_eq!(bench.try_admit(&another), Err(AdmitError::Crowded(whose)), "its operator reads why");
+        bench.input(Input::Ended { pair: PairId(0), end: END });
+        assert_eq!(bench.try_admit(&another), Ok(()), "there is room again");
+        bench.used(2);
+        bench.relay.check_counts();
+    }
+}
+
+#[test]
+fn of_connections_that_were_joined_together_only_as_many_stay_as_there_is_room_for() {
+    let mut bench = Bench::new();
+    bench.relay.config.limits.connections_per_operator = 1;
+    bench.admit(&sample());
+    let [(_, first), (late, second)] = [bench.joined(0), bench.joined(1)];
+    bench.state(first, State::Verified);
+    let outputs = bench.state(second, State::Verified);
+    assert!(outputs.contains(&Output::Cut { pair: late, reason: EndReason::OverLimit }), "{outputs:?}");
+    bench.relay.check_counts();
+    bench.input(Input::Revoke(Scope::All));
+    for pair in [PairId(0), PairId(1)] {
+        bench.input(Input::Ended { pair, end: END });
+    }
+    bench.wait(START_LIMIT + 2 * CLOCK_SKEW);
+    assert!(bench.relay.is_idle());
+}
