@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use klnet_wire::id::{GrantId, TenantId};
 use prost::Message;
 
-use crate::fleet::record::{AuditRecord, TunnelEnd};
+use crate::fleet::record::{AuditRecord, GrantRecord, TunnelEnd};
 use crate::fleet::{Change, Fleet, FleetError, keys};
 use crate::store::Read;
 use crate::unix::time;
@@ -85,13 +85,25 @@ impl Fleet {
         Ok(match (end.relay && agrees, end.agent && agrees) {
             (true, true) => "yes",
             (true, false) => "unconfirmed: no record by the agent",
+            _ if self.was_killed(tenant, grant).await? => {
+                "unconfirmed: the server was killed before it could record it"
+            }
             _ => "unconfirmed: no record by the relay",
         })
+    }
+
+    /// Whether the server was killed while the grant was open.
+    async fn was_killed(&self, tenant: TenantId, grant: GrantId) -> Result<bool, FleetError> {
+        let (granted, _) = self.store().get(&keys::grant(tenant, grant), Read::Linearizable).await?;
+        let granted = granted.and_then(|entry| GrantRecord::decode(entry.value).ok());
+        Ok(granted.is_some_and(|granted| granted.killed))
     }
 }
 
 /// The action of a tunnel connection's end, recorded by relay and agent each.
 pub const CLOSED: &str = "tunnel.closed";
+/// The action that closes the books on a grant that was open when the server was killed.
+pub const UNCONFIRMED: &str = "tunnel.unconfirmed";
 /// The details that name the connection: its grant, the device that carried it, and its cookie in hexadecimal.
 pub const GRANT: &str = "grant";
 /// See [`GRANT`].

@@ -113,6 +113,7 @@ impl Service {
         let (relay, events) = relay::start(self.relay().await);
         let sessions = Arc::new(Sessions::default());
         let tunnels = Tunnels::start(self.tunnel_parts(&sessions, &relay), events);
+        tunnels.close_books().await;
         let Self { config, directory, fleet, metrics, lanes, listeners, .. } = self;
         let agents = Agents::new(Arc::clone(&fleet), sessions, relay.clone(), Arc::clone(&metrics), config);
         tokio::spawn(Arc::clone(&agents).follow_denials(fleet.denials()));

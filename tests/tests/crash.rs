@@ -122,6 +122,42 @@ async fn a_killed_klsctunnel_leaves_nothing_at_server_and_agent() -> Result<()> 
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_under_live_tunnels_leaves_no_gap_in_the_audit_log() -> Result<()> {
+    let mut stage = Stage::set().await?;
+    let (survivor, mut doomed) = (stage.device("web-7").await?, stage.device("web-8").await?);
+    let target = Target::start().await?;
+    let (mut open, mut grants) = (Vec::new(), BTreeSet::new());
+    for device in [&survivor, &doomed, &survivor, &doomed, &survivor] {
+        let blob = stage.grant(device, target.port).await?;
+        let Redeemed::Ready(mut stream) = redeem(&blob, &stage.profile.identity.key, 0).await else {
+            panic!("no tunnel")
+        };
+        echoes(&mut stream, b"before").await?;
+        open.push(stream);
+        grants.insert(blob.grant.id.to_string());
+    }
+    stage.kill_server()?;
+    doomed.kill()?;
+    stage.start_server().await?;
+    // What nobody can tell of is visible at once, what the device tells once it is back.
+    let noted = eventually(PATIENCE, async || noted(&stage).await.is_ok_and(|noted| noted == grants));
+    noted.await.context("every grant that was open is noted")?;
+    let told = eventually(PATIENCE, async || {
+        let closed = stage.audit("tunnel.closed").await.unwrap_or_default();
+        closed.len() == 3 && closed.iter().all(|entry| told(entry).contains("the server was killed"))
+    });
+    if let Err(error) = told.await {
+        return Err(error.context(format!("{:#?}", stage.audit("tunnel.closed").await?)));
+    }
+    // The control: an orderly end leaves nothing to note.
+    stage.stop_server()?;
+    stage.start_server().await?;
+    stage.online(&survivor).await?;
+    assert_eq!(stage.audit("tunnel.unconfirmed").await?.len(), grants.len());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_server_that_is_asked_to_stop_leaves_no_tunnel_unconfirmed() -> Result<()> {
     let mut stage = Stage::set().await?;
@@ -147,6 +183,12 @@ async fn a_server_that_is_asked_to_stop_leaves_no_tunnel_unconfirmed() -> Result
         closed.len() == 2 * tunnels && closed.iter().all(|entry| told(entry) == "yes")
     });
     confirmed.await.map(drop)
+}
+
+/// The grants on which the books were closed.
+async fn noted(stage: &Stage) -> Result<BTreeSet<String>> {
+    let noted = stage.audit("tunnel.unconfirmed").await?;
+    Ok(noted.iter().map(|entry| text(&entry["detail"]["grant"])).collect())
 }
 
 /// What the server has acknowledged.

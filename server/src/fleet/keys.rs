@@ -50,6 +50,16 @@ pub fn grant(tenant: TenantId, id: GrantId) -> Key {
     of(tenant, "grant", &id.to_string())
 }
 
+/// A grant that is open: what is stored under [`grant`] too.
+pub fn open(tenant: TenantId, id: GrantId) -> Key {
+    of(tenant, "open", &id.to_string())
+}
+
+/// Every grant of a tenant that is open.
+pub fn opens(tenant: TenantId) -> Prefix {
+    Prefix::below(&["t", &tenant.to_string(), "open"]).expect("identifiers make sound prefixes")
+}
+
 /// What is known of the end of one tunnel connection. The device is part of it: no other has a say in it.
 pub fn tunnel(tenant: TenantId, device: DeviceId, cookie: &str) -> Key {
     Key::join(&["t", &tenant.to_string(), "tunnel", &device.to_string(), cookie])

@@ -106,12 +106,16 @@ pub struct AuditRecord {
     pub detail: std::collections::BTreeMap<String, String>,
 }
 
-/// Under `t/TENANT/grant/ID`: a device records the connections of its own grants only.
+/// Under `t/TENANT/grant/ID`: a device records the connections of its own grants only. Also under `t/TENANT/open/ID` while
+/// the grant is open.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct GrantRecord {
     /// The device it was minted for, 16 bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub device: Vec<u8>,
+    /// The server was killed while it was open, so there are no records of the relay.
+    #[prost(bool, tag = "2")]
+    pub killed: bool,
 }
 
 /// Under `t/TENANT/tunnel/DEVICE/COOKIE`: which records of a finished tunnel connection have arrived.

@@ -68,6 +68,7 @@ impl Tunnels {
             issued: seconds(SystemTime::now()),
         };
         self.commit_intent(by, &device, &grant).await?;
+        let _opening = self.books.opening(grant.tenant, grant.id);
         let signed = self.fabric.sign_grant(grant.encode());
         let secret = fresh_secret();
         self.admit(&device, &grant, &signed, &secret).await?;
@@ -79,13 +80,14 @@ impl Tunnels {
 
     /// The intent is stored before anyone hears of the grant, and only while device and operators are not revoked.
     async fn commit_intent(&self, by: &Caller, device: &Device, grant: &Grant) -> Result<(), FleetError> {
-        let record = GrantRecord { device: grant.device.to_vec() };
+        let record = GrantRecord { device: grant.device.to_vec(), killed: false };
         let change = Change::new(by.tenant, &by.name, "tunnel.grant", &device.name)
             .detail("grant", grant.id)
             .detail("device", grant.device)
             .detail("target", target_of(grant))
             .detail("for", self.fleet.operator(by.tenant, &grant.operator.to_string())?.name)
             .put(keys::grant(grant.tenant, grant.id), &record)
+            .put(keys::open(grant.tenant, grant.id), &record)
             .guard(self.fleet.device_unchanged(by.tenant, grant.device)?)
             .guard(self.fleet.operator_unchanged(by.tenant, by.operator)?);
         let change = match grant.operator == by.operator {

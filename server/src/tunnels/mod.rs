@@ -6,6 +6,7 @@
 //! ```
 
 mod answers;
+mod books;
 mod budget;
 mod mint;
 mod records;
@@ -34,6 +35,7 @@ use crate::fleet::{Caller, Change, Fleet, FleetError, Kind, told};
 use crate::metrics::{Metrics, Why};
 use crate::sessions::Sessions;
 use answers::Answers;
+use books::Books;
 use budget::Budget;
 use records::{Ended, Outage, UNCONFIRMED_LIMIT, canonical};
 pub use sight::Rate;
@@ -59,6 +61,7 @@ pub struct Tunnels {
     agent_ends: mpsc::Sender<Ended>,
     outage: Outage,
     rates: Rates,
+    books: Books,
     /// Stores the ends of connections until the relay has stopped.
     recorder: Mutex<Option<JoinHandle<()>>>,
 }
@@ -136,6 +139,7 @@ impl Tunnels {
             agent_ends,
             outage: Outage::default(),
             rates: Rates::default(),
+            books: Books::default(),
             recorder: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&tunnels).follow(events, relay_ends));
@@ -153,6 +157,7 @@ impl Tunnels {
             if let Some(recorder) = recorder {
                 let _ = recorder.await;
             }
+            self.close_ended(self.books.open(), &[]).await;
         };
         if timeout(limit, stored).await.is_err() {
             warn!("the ends of some tunnel connections were not recorded in time");

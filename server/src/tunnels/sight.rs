@@ -59,9 +59,11 @@ impl Tunnels {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let open = self.books.open();
             let Ok(tunnels) = self.relay.tunnels().await else { return };
             self.rates.look(Instant::now(), &tunnels);
             self.show(&tunnels);
+            self.close_ended(open, &tunnels).await;
         }
     }
 

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use klnet_tunnel::net::request::GrantReply;
 
 use super::*;
-use crate::fleet::OperatorRole;
+use crate::fleet::record::GrantRecord;
+use crate::fleet::{OperatorRole, keys};
 use bench::{Bench, cookie, request};
 use records::Verdict;
 
@@ -189,6 +190,42 @@ async fn a_rejection_is_audited_under_the_devices_name() {
     bench.tunnels.state(bench.admin.tenant, device.id, state).await;
     let entries = bench.fleet.audit(bench.admin.tenant, None, 1).await.unwrap();
     assert_eq!((&*entries[0].action, &*entries[0].subject), ("tunnel.rejected", "web-7"));
+}
+
+#[tokio::test]
+async fn the_books_are_closed_on_what_was_open_when_the_server_was_killed() {
+    let bench = Bench::new().await;
+    let (mut device, tenant) = (bench.device("web-7").await, bench.admin.tenant);
+    let grant = bench.granted(&device).await;
+    let record = GrantRecord { device: device.id.to_vec(), killed: false };
+    let left = Change::new(tenant, "a test", "test.put", "a grant").put(keys::open(tenant, grant), &record);
+    bench.fleet.note(left).await.unwrap();
+    bench.tunnels.close_books().await;
+    let entry = bench.audited("tunnel.unconfirmed").await;
+    assert_eq!((&*entry.actor, &*entry.subject), ("server", "web-7"));
+    assert_eq!(entry.detail["grant"], grant.to_string());
+    bench.agent_tells(&device, grant, cookie(1)).await;
+    device.acknowledged().await;
+    let killed = "unconfirmed: the server was killed before it could record it";
+    assert_eq!(bench.ends(&device).await, [told("agent", killed)]);
+    assert_eq!(bench.open().await, 0, "and it is not told again");
+}
+
+#[tokio::test]
+async fn a_grant_that_ends_leaves_the_books_and_one_that_is_open_does_not() {
+    let bench = Bench::new().await;
+    let mut device = bench.device("web-7").await;
+    let GrantReply { grant, .. } = bench.grant(&bench.admin, &mut device).await;
+    bench.grant(&bench.admin, &mut device).await;
+    assert_eq!(bench.open().await, 2);
+    bench.tunnels.close_books().await;
+    assert_eq!(bench.open().await, 2, "the relay has both");
+    bench.tunnels.revoke(&bench.admin, grant.parse().unwrap(), "").await.unwrap();
+    let live = bench.relay.tunnels().await.unwrap();
+    bench.tunnels.close_ended(bench.tunnels.books.open(), &live).await;
+    assert_eq!(bench.open().await, 1);
+    bench.tunnels.stop(Duration::from_secs(60)).await;
+    assert_eq!(bench.open().await, 0, "a server that stops in order leaves nothing open");
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ impl Bench {
     pub(super) async fn granted(&self, device: &Device) -> GrantId {
         let (grant, tenant) = (GrantId::random(), self.admin.tenant);
         let change = Change::new(tenant, "root", "tunnel.grant", "a device")
-            .put(keys::grant(tenant, grant), &GrantRecord { device: device.id.to_vec() });
+            .put(keys::grant(tenant, grant), &GrantRecord { device: device.id.to_vec(), killed: false });
         self.fleet.note(change).await.unwrap();
         grant
     }
@@ -153,6 +153,23 @@ impl Bench {
     pub(super) async fn agent_tells(&self, device: &Device, grant: GrantId, cookie: Cookie) {
         let signed = device.record(grant, cookie);
         self.tunnels.agent_record(self.admin.tenant, device.id, signed).await;
+    }
+
+    /// Waits for an entry of this action.
+    pub(super) async fn audited(&self, action: &str) -> crate::audit::AuditEntry {
+        loop {
+            let entries = self.fleet.audit(self.admin.tenant, None, 1000).await.unwrap();
+            if let Some(entry) = entries.into_iter().find(|entry| entry.action == action) {
+                return entry;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// How many grants are open in the store.
+    pub(super) async fn open(&self) -> usize {
+        let prefix = keys::opens(self.admin.tenant);
+        self.fleet.store().scan(&prefix, None, 1000, None).await.unwrap().entries.len()
     }
 
     /// Who told of an ended connection of a device, with what became of it, in the order in which they told.
