@@ -1,7 +1,6 @@
 //! `[limits]`: how much one device, operator or tenant may have at once.
 
 use std::num::NonZeroU64;
-use std::ops::RangeInclusive;
 
 use klnet_tunnel::{relay, target};
 use serde::Deserialize;
@@ -42,55 +41,38 @@ pub(super) struct Raw {
 }
 
 impl Limits {
+    /// What is left out has the relay's default. A device itself takes no more than its own limits.
     pub(super) fn new(raw: Raw, mistakes: &mut Mistakes) -> Self {
-        let (relay, device) = (relay::Limits::default(), target::Limits::default());
-        let (grants, connections) = (1..=relay.grants, 1..=CONNECTIONS_LIMIT);
-        let mut count = |key, given: Option<usize>, default, range: &RangeInclusive<usize>| {
-            let value = given.unwrap_or(default);
-            let otherwise = format!("is not between {} and {}", range.start(), range.end());
-            mistakes.expect(key, range.contains(&value), &otherwise);
-            value
+        let (usual, device) = (relay::Limits::default(), target::Limits::default());
+        let tenant_rate = raw.tenant_rate.and_then(|text| mistakes.take("limits.tenant_rate", &text, rate));
+        let limits = Self {
+            grants_per_device: raw.grants_per_device.unwrap_or(usual.grants_per_device),
+            grants_per_operator: raw.grants_per_operator.unwrap_or(usual.grants_per_operator),
+            grants_per_tenant: raw.grants_per_tenant.unwrap_or(usual.grants_per_tenant),
+            connections_per_device: raw.connections_per_device.unwrap_or(usual.connections_per_device),
+            connections_per_operator: raw.connections_per_operator.unwrap_or(usual.connections_per_operator),
+            connections_per_tenant: raw.connections_per_tenant.unwrap_or(usual.connections_per_tenant),
+            tenant_rate,
         };
-        Self {
-            // A device itself takes no more.
-            grants_per_device: count(
-                "limits.grants_per_device",
-                raw.grants_per_device,
-                relay.grants_per_device,
-                &(1..=device.grants),
-            ),
-            grants_per_operator: count(
-                "limits.grants_per_operator",
-                raw.grants_per_operator,
-                relay.grants_per_operator,
-                &grants,
-            ),
-            grants_per_tenant: count(
-                "limits.grants_per_tenant",
-                raw.grants_per_tenant,
-                relay.grants_per_tenant,
-                &grants,
-            ),
-            connections_per_device: count(
-                "limits.connections_per_device",
-                raw.connections_per_device,
-                relay.connections_per_device,
-                &(1..=device.connections),
-            ),
-            connections_per_operator: count(
-                "limits.connections_per_operator",
-                raw.connections_per_operator,
-                relay.connections_per_operator,
-                &connections,
-            ),
-            connections_per_tenant: count(
-                "limits.connections_per_tenant",
-                raw.connections_per_tenant,
-                relay.connections_per_tenant,
-                &connections,
-            ),
-            tenant_rate: raw.tenant_rate.and_then(|text| mistakes.take("limits.tenant_rate", &text, rate)),
+        let most = [device.grants, usual.grants, usual.grants];
+        let most = most.into_iter().chain([device.connections, CONNECTIONS_LIMIT, CONNECTIONS_LIMIT]);
+        for ((key, value), most) in limits.counts().into_iter().zip(most) {
+            let holds = (1..=most).contains(&value);
+            mistakes.expect(&format!("limits.{key}"), holds, &format!("is not between 1 and {most}"));
         }
+        limits
+    }
+
+    /// Every count by its key, in the order of the file.
+    fn counts(&self) -> [(&'static str, usize); 6] {
+        [
+            ("grants_per_device", self.grants_per_device),
+            ("grants_per_operator", self.grants_per_operator),
+            ("grants_per_tenant", self.grants_per_tenant),
+            ("connections_per_device", self.connections_per_device),
+            ("connections_per_operator", self.connections_per_operator),
+            ("connections_per_tenant", self.connections_per_tenant),
+        ]
     }
 
     /// As the relay keeps to them.
@@ -110,16 +92,8 @@ impl Limits {
         let rate = self.tenant_rate.map_or("# tenant_rate = \"1Gbit/s\"".to_owned(), |rate| {
             format!("tenant_rate = \"{}\"", print_rate(rate))
         });
-        format!(
-            "\n[limits]\ngrants_per_device = {}\ngrants_per_operator = {}\ngrants_per_tenant = {}\n\
-             connections_per_device = {}\nconnections_per_operator = {}\nconnections_per_tenant = {}\n{rate}\n",
-            self.grants_per_device,
-            self.grants_per_operator,
-            self.grants_per_tenant,
-            self.connections_per_device,
-            self.connections_per_operator,
-            self.connections_per_tenant,
-        )
+        let counts = self.counts().map(|(key, value)| format!("{key} = {value}\n"));
+        format!("\n[limits]\n{}{rate}\n", counts.concat())
     }
 }
 
