@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use klnet_tunnel::net::accept::Acceptor;
+use klnet_tunnel::net::mover::Means;
 use klnet_tunnel::relay::Whose;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
@@ -59,8 +60,6 @@ pub struct Metrics {
     pub tunnels_ended: Family<Why, Counter>,
     /// Bytes relayed, both directions; see [`Metrics::relayed`].
     relayed_bytes: Family<Moved, Counter<u64, AtomicU64>>,
-    /// Of these, what connections moved that have ended.
-    relayed_by_ended: AtomicU64,
     /// Live grants.
     pub tunnels: Gauge,
     /// Live connections that were verified.
@@ -100,20 +99,11 @@ impl Metrics {
         self.limits_refused.get_or_create(&Limited { what, whose }).inc();
     }
 
-    /// Says how many bytes the relay has moved since it started, by one way of moving them.
-    pub fn relayed(&self, by: &'static str, total: u64) {
-        // A look that raced with the end of a connection may have counted it twice: a counter never falls.
-        self.relayed_bytes.get_or_create(&Moved { by }).inner().fetch_max(total, Ordering::Relaxed);
-    }
-
-    /// Counts what a connection moved that has ended.
-    pub fn relayed_by_ended(&self, bytes: u64) {
-        self.relayed_by_ended.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Says what live connections have moved so far.
-    pub fn relayed_by_live(&self, bytes: u64) {
-        self.relayed("copy", self.relayed_by_ended.load(Ordering::Relaxed) + bytes);
+    /// Says how many bytes the relay has moved since it started, each way of moving them for itself.
+    pub fn relayed(&self, means: &Means) {
+        for (by, total) in [("splice", means.spliced()), ("copy", means.copied())] {
+            self.relayed_bytes.get_or_create(&Moved { by }).inner().fetch_max(total, Ordering::Relaxed);
+        }
     }
 
     fn register_requests(&self, registry: &mut Registry) {
@@ -161,7 +151,6 @@ impl Metrics {
             hellos_refused: Family::default(),
             tunnels_ended: Family::default(),
             relayed_bytes: Family::default(),
-            relayed_by_ended: AtomicU64::default(),
             tunnels: Gauge::default(),
             tunnel_connections: Gauge::default(),
             initiators_waiting: Gauge::default(),

@@ -149,11 +149,12 @@ impl Service {
             audience: self.fabric.server(),
             limits: self.config.limits.relay(),
         };
-        let splice = splice_works().await;
-        if let Err(error) = &splice {
-            warn!(%error, "splice(2) does not work here, tunnels are copied");
+        relay::Config {
+            lanes: self.lanes.clone(),
+            splice: self.config.splice && splices().await,
+            tenant_rate: self.config.limits.tenant_rate,
+            ..relay::Config::new(core)
         }
-        relay::Config { lanes: self.lanes.clone(), splice: splice.is_ok(), ..relay::Config::new(core) }
     }
 
     fn tunnel_parts(&self, sessions: &Arc<Sessions>, relay: &RelayHandle) -> tunnels::Parts {
@@ -221,6 +222,14 @@ async fn serve_tunnels(listener: std::net::TcpListener, relay: RelayHandle, shut
             () = shutdown.cancelled() => return,
         }
     }
+}
+
+/// Whether splice(2) can be trusted here.
+async fn splices() -> bool {
+    splice_works()
+        .await
+        .inspect_err(|error| warn!(%error, "splice(2) does not work, tunnels are copied"))
+        .is_ok()
 }
 
 fn relay_secret() -> [u8; 32] {

@@ -113,7 +113,7 @@ fn pipes() -> usize {
 const BOUND: usize = 512 + 4;
 /// More pairs than there may be pipes.
 const PAIRS: usize = 600;
-const BLOCK: [u8; 64 * 1024] = [0x5a; 64 * 1024];
+static BLOCK: [u8; 64 * 1024] = [0x5a; 64 * 1024];
 const LONG: Duration = Duration::from_secs(600);
 /// The user that owns nothing, on every Unix.
 const NOBODY: Uid = Uid::from_raw_unchecked(65534);

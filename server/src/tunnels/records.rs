@@ -94,7 +94,6 @@ impl Tunnels {
     /// Counts the relay's record and sends it on its way.
     pub(super) fn relay_record(&self, record: RelayRecord, ends: &mpsc::Sender<Ended>) {
         self.metrics.tunnels_ended.get_or_create(&Why { why: record.end.reason.name() }).inc();
-        self.metrics.relayed_by_ended(record.end.to_target + record.end.to_initiator);
         if ends.try_send(Ended::Relay(record)).is_err() {
             self.lost("too many ends of tunnel connections wait for the store");
         }

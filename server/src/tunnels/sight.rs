@@ -76,8 +76,7 @@ impl Tunnels {
         self.metrics.initiators_waiting.set(sum(|live| live.view.waiting));
         self.metrics.dial_backs_waiting.set(sum(|live| live.view.ready));
         self.metrics.commits_waiting.set(gauge(self.fleet.store().waiting()));
-        let live = tunnels.iter().flat_map(|live| &live.moved);
-        self.metrics.relayed_by_live(live.map(|moved| moved.to_target + moved.to_initiator).sum());
+        self.metrics.relayed(self.relay.means());
     }
 }
 
