@@ -43,12 +43,12 @@ async fn a_fleet_is_back_within_five_seconds_after_its_server() -> Result<()> {
         let serving = started.elapsed();
         eventually(PATIENCE, async || online(&stage).await == devices).await?;
         let (back, used) = (started.elapsed(), cpu(stage.server_id())?);
+        let refused = metric(&stage, "klserver_agents_refused_total").await?;
         println!(
             "counted: {devices} agents behind one address, server (kill: {kill}) away for {away:.1?}, serving after \
-             {serving:.1?}: all back {back:.1?} after its start, {used:.2?} of CPU"
+             {serving:.1?}: all back {back:.1?} after its start, {used:.2?} of CPU, {refused} turned away"
         );
         ensure!(back - serving < Duration::from_secs(5), "the last came back after {back:?}");
-        let refused = metric(&stage, "klserver_agents_refused_total").await?;
         ensure!(refused == 0, "{refused} connections of agents were turned away");
     }
     fleet.stop().await
