@@ -83,6 +83,41 @@ fn host_beside_the_device_is_reached_through_it_and_forbidden_ones_are_not() -> 
 }
 
 #[test]
+fn socks_port_leads_where_the_operators_roles_do() -> Result<()> {
+    let Some(lab) = Lab::or_skip("socks") else { return Ok(()) };
+    let fleet = Fleet::new(&lab)?;
+    let device = fleet.device("web-7")?;
+    let printer = device.neighbour("printer")?;
+    let beside = Echo::at(&printer, (Ipv4Addr::UNSPECIFIED, 0).into())?;
+    let own = Echo::start(device.host())?;
+    let (anna, ben) = (fleet.operator("anna", &["tunnel-hosts"])?, fleet.operator("ben", &["tunnel"])?);
+    let (hosts, device_only) = (anna.socks("web-7")?, ben.socks("web-7")?);
+    let (loopback, printer) = (Ipv4Addr::LOCALHOST, printer.address());
+    for (tunnel, host, port, reply) in [
+        (&hosts, printer, beside.port(), 0),
+        (&hosts, loopback, own.port(), 2),
+        (&hosts, fleet.server().host().address(), beside.port(), 2),
+        (&device_only, printer, beside.port(), 2),
+        (&device_only, loopback, own.port(), 0),
+    ] {
+        let mut stream = tunnel.connect()?;
+        let [a, b, c, d] = host.octets();
+        stream.write_all(&[5, 1, 0])?;
+        stream.read_exact(&mut [0; 2])?;
+        stream.write_all(&[&[5, 1, 0, 1, a, b, c, d][..], &port.to_be_bytes()].concat())?;
+        let mut said = [0; 10];
+        stream.read_exact(&mut said)?;
+        assert_eq!(said[1], reply, "{host}:{port}");
+        if reply == 0 {
+            stream.write_all(b"x")?;
+            stream.read_exact(&mut [0])?;
+        }
+    }
+    assert_eq!((beside.accepted(), own.accepted()), (1, 1));
+    Ok(())
+}
+
+#[test]
 fn grant_for_somebody_else_is_good_on_their_machine_only() -> Result<()> {
     let Some(lab) = Lab::or_skip("for") else { return Ok(()) };
     let fleet = Fleet::new(&lab)?;

@@ -85,7 +85,15 @@ impl Operator {
         Tunnel::open(self, &[target])
     }
 
-    /// The same, with no connection kept ready: once its connections are closed it holds nothing anywhere.
+    /// Opens a SOCKS5 port: `klsctunnel --socks DEVICE`, ready once this returns.
+    ///
+    /// # Errors
+    /// What it said instead of opening a port.
+    pub fn socks(&self, device: &str) -> Result<Tunnel> {
+        Tunnel::open(self, &["--socks", device])
+    }
+
+    /// The same as [`Operator::tunnel`], with no connection kept ready: once its connections are closed it holds nothing anywhere.
     ///
     /// # Errors
     /// What it said instead of opening a port.
