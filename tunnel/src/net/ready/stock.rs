@@ -134,10 +134,12 @@ impl<S, W> Stock<S, W> {
         self.plan(now);
     }
 
-    /// The target answered a connection's GO: there is use for more.
+    /// The target answered a connection's GO: there is use for more, once its first bytes have been exchanged.
     pub(super) fn answered(&mut self, now: Instant) {
         self.used = Some(now);
-        (self.failures, self.rest) = (0, None);
+        self.failures = 0;
+        let settled = now + SETTLE;
+        self.rest = Some(self.rest.map_or(settled, |rest| rest.min(settled)));
         self.plan(now);
     }
 
@@ -255,6 +257,9 @@ impl<S, W> Stock<S, W> {
     }
 }
 
+/// How long nothing is opened ahead of need after GO was answered: handshakes in the same moment would take from the
+/// first exchange what GO alone has saved it, where both ends share a machine.
+const SETTLE: Duration = Duration::from_millis(5);
 /// How long nothing is opened ahead of need after one failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The same after many.

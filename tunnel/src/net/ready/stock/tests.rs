@@ -13,8 +13,11 @@ fn nothing_is_kept_before_the_first_use() {
 fn one_that_is_taken_is_replaced_once_the_target_answered() {
     let mut bench = Bench::warm(16);
     assert_eq!(bench.stock.take(bench.now), Some(1), "the oldest");
-    assert_eq!(bench.opens(), 0, "the GO under way has the machine to itself");
-    assert_eq!(bench.answered(), 1);
+    bench.stock.answered(bench.now);
+    assert_eq!(bench.opens(), 0, "its first exchange has the machine to itself");
+    bench.wait_until_due();
+    assert_eq!(bench.opens(), 1);
+    assert!(bench.now - bench.start < Duration::from_millis(20));
 }
 
 #[test]
@@ -98,6 +101,21 @@ fn one_that_ends_makes_room() {
 }
 
 #[test]
+fn one_use_after_another_does_not_put_off_what_is_missing() {
+    let mut bench = Bench::warm(16);
+    let begun = bench.now;
+    let mut opened = 0;
+    while opened == 0 {
+        bench.stock.take(bench.now);
+        bench.stock.answered(bench.now);
+        bench.now += SETTLE / 4;
+        bench.stock.handle_timeout(bench.now);
+        opened = bench.opens();
+    }
+    assert!(bench.now - begun <= 2 * SETTLE);
+}
+
+#[test]
 fn those_that_end_by_themselves_are_replaced_ever_more_patiently() {
     let mut bench = Bench::warm(16);
     let mut pauses = Vec::new();
@@ -167,11 +185,11 @@ impl Bench {
         let mut bench = Self::new(limit);
         bench.wait("first");
         let _ = bench.opened(0);
-        bench.stock.answered(bench.now);
         bench.stock.returned(bench.now);
-        for stream in 1..=bench.opens() {
+        for stream in 1..=bench.answered() {
             assert_eq!(bench.opened(stream), []);
         }
+        bench.start = bench.now;
         bench
     }
 
@@ -186,8 +204,11 @@ impl Bench {
         self.opens()
     }
 
+    /// GO was answered, and the first exchange is over.
     fn answered(&mut self) -> usize {
         self.stock.answered(self.now);
+        self.now += SETTLE;
+        self.stock.handle_timeout(self.now);
         self.opens()
     }
 
