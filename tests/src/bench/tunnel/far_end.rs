@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use klnet_agent::control::{Control, dial};
 use klnet_agent::directory::Candidate;
 use klnet_agent::state::Folder;
@@ -17,7 +18,7 @@ use klnet_tunnel::label::Cookie;
 use klnet_wire::id::GrantId;
 use klnet_wire::identity::tls::{ALPN_AGENT, client_config};
 use klnet_wire::message::tunnel::State;
-use klnet_wire::message::{Hello, Message, TunnelState};
+use klnet_wire::message::{Hello, Message, Open, TunnelState};
 use klnet_wire::session::{Event, FEATURES, MINOR_MAX, MINOR_MIN};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -77,7 +78,7 @@ async fn serve(
                 Event::Message(message) => obey(message, server, &control, &joined, &verified).await?,
                 _ => {}
             },
-            Some(cookie) = verifications.recv() => control.send(state(Vec::new(), cookie, State::Verified)).await,
+            Some(open) = verifications.recv() => control.send(state(open.grant, open.cookie, State::Verified)).await,
         }
     }
 }
@@ -98,12 +99,12 @@ async fn obey(
     server: SocketAddr,
     control: &Control,
     joined: &Sender<std::net::TcpStream>,
-    verified: &UnboundedSender<Vec<u8>>,
+    verified: &UnboundedSender<Open>,
 ) -> Result<()> {
     match message {
         Message::Grant(signed) => {
             let id = Grant::read(&signed.bytes)?.id;
-            control.send(state(id.to_vec(), Vec::new(), State::GrantAccepted)).await;
+            control.send(state(id.to_vec().into(), Bytes::new(), State::GrantAccepted)).await;
         }
         Message::Open(open) => {
             let cookie = Cookie::try_from(&open.cookie[..])?;
@@ -111,7 +112,7 @@ async fn obey(
             tokio::spawn(async move {
                 // One that was not needed is closed by the relay.
                 if let Ok(stream) = dial_back(server, &cookie).await {
-                    let _ = verified.send(cookie.as_bytes().to_vec());
+                    let _ = verified.send(open);
                     let _ = joined.send(stream);
                 }
             });
@@ -136,7 +137,6 @@ async fn dial_back(server: SocketAddr, cookie: &Cookie) -> Result<std::net::TcpS
     Ok(stream)
 }
 
-fn state(grant: Vec<u8>, cookie: Vec<u8>, state: State) -> Message {
-    let (grant, cookie) = (grant.into(), cookie.into());
+fn state(grant: Bytes, cookie: Bytes, state: State) -> Message {
     Message::TunnelState(TunnelState { grant, cookie, state: state.into(), reason: String::new() })
 }

@@ -38,7 +38,9 @@ fn measure(site: &Site, product: &mut dyn Product, tunnels: usize) -> Result<Sam
     let idle = open(product, &site.operator, tunnels)?;
     let grown = [self::memory(process)? - memory, descriptors(process)? as f64 - files as f64];
     let cpu = product.cpu()?.saturating_sub(cpu);
-    drop((warm, idle));
+    for pair in warm.into_iter().chain(idle) {
+        pair.carries().context("a tunnel did not live through the measurement")?;
+    }
     Ok(Samples { figures: grown.map(|grown| grown / tunnels as f64), cpu })
 }
 

@@ -61,7 +61,7 @@ pub(super) fn run(options: &Options) -> Result<Report> {
         report.rows.extend(part.rows);
         report.notes.extend(part.notes);
     }
-    report.notes.push(bench.quiet.note());
+    report.notes.extend(bench.quiet.note());
     Ok(report)
 }
 

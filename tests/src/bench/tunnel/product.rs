@@ -1,5 +1,6 @@
 //! What is compared: a way from a near end to a far end through somebody's programs.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -44,6 +45,15 @@ pub(super) struct Pair {
 pub(super) fn open(product: &mut dyn Product, operator: &Host, connections: usize) -> Result<Vec<Pair>> {
     product.reserve(connections)?;
     operator.inside(|| (0..connections).map(|_| product.open()).collect())?
+}
+
+impl Pair {
+    /// Sends a byte through, and ends the connection.
+    pub(super) fn carries(mut self) -> Result<()> {
+        self.far.set_read_timeout(Some(PATIENCE))?;
+        self.near.write_all(&[1])?;
+        Ok(self.far.read_exact(&mut [0])?)
+    }
 }
 
 /// A product that shows a port, behind which a listener of the device is reached.

@@ -42,16 +42,16 @@ impl Quiet {
         Ok(best.0)
     }
 
-    /// How quiet it was.
-    pub(super) fn note(&self) -> String {
-        format!(
+    /// How quiet it was; `None` where it made no difference.
+    pub(super) fn note(&self) -> Option<String> {
+        (self.runs.get() > 0).then(|| format!(
             "Other programs took more than {:.0} % of the machine in {} of {} runs, although each was repeated up to \
              {} times.",
             FOREIGN * 100.0,
             self.disturbed.get(),
             self.runs.get(),
             self.repeats
-        )
+        ))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Bulk through a relay alone, and through a whole product.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Bench;
 use super::klsctunnel::Readiness;
@@ -12,6 +12,8 @@ use super::rathole::Transport;
 use super::site::{LOAD_CORE, Site, Wires};
 use super::{direct, haproxy, klsctunnel, rathole, relay, ssh};
 use crate::bench::{Better, Report, Row, Samples, Subject, compare_each};
+use crate::fleet::PATIENCE;
+use crate::lab::wait_until;
 
 /// One way to load a product.
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +108,12 @@ impl Case {
         std::thread::sleep(bench.effort.warm_up);
         let (begun, cpu, moved) = (Instant::now(), product.cpu()?, load.moved());
         std::thread::sleep(bench.effort.measured);
-        let (took, cpu, moved) = (begun.elapsed(), product.cpu()?.saturating_sub(cpu), load.moved() - moved);
+        // A machine that is busy otherwise may need longer to move anything at all.
+        let arrived = || Ok((load.moved() > moved).then_some(load.moved() - moved));
+        let moved = wait_until(PATIENCE, arrived)?.context("nothing arrives")?;
+        let (took, cpu) = (begun.elapsed(), product.cpu()?.saturating_sub(cpu));
         let gigabytes = moved as f64 / 1e9;
-        let figures = [gigabytes * 8.0 / took.as_secs_f64(), cpu.as_secs_f64() / gigabytes];
+        let figures = [gigabytes * 8.0 / took.as_secs_f64(), cpu.max(TICK).as_secs_f64() / gigabytes];
         Ok(Samples { figures, cpu })
     }
 
@@ -123,6 +128,8 @@ impl Case {
     }
 }
 
+/// CPU time is counted in these (proc(5), `USER_HZ`); less than one is not to be told from none.
+const TICK: Duration = Duration::from_millis(10);
 const RELAYS: &str = "\
 Relay alone: klserver and haproxy (forced splice, pipes of 256 KiB, one thread) each on core 0, generators and sinks on \
 core 1. Nobody encrypts the bytes, which klserver cannot know. Sinks discard without copying (MSG_TRUNC).";
