@@ -33,6 +33,8 @@
 //! - Every refused first flight looks the same from outside (`relay::tests::every_refused_hello_looks_the_same`).
 //! - Each verified connection leaves exactly one record at its target, none but those leave one at the relay, and every
 //!   table is bounded and returns to empty (`simulation`).
+//! - A relay that takes another's place has each of its live pairs with every limit and record, and nothing else of it
+//!   (`relay::tests::handover`, `simulation`).
 //! - The specification and the code name the same limits (`protocol`).
 //! - Secrets never print themselves (`label::tests::secrets_never_print_themselves`).
 

@@ -23,7 +23,7 @@ use crate::target::{self, Target};
 #[test]
 fn whatever_happens_the_tables_return_to_empty_and_the_counts_agree() {
     let mut reached = Tally::default();
-    for seed in 0..200 {
+    for seed in 0..250 {
         let mut world = World::new(seed);
         for _ in 0..300 {
             world.step();
@@ -45,6 +45,7 @@ fn whatever_happens_the_tables_return_to_empty_and_the_counts_agree() {
     }
     // The world must reach what it is about, or the test shows nothing.
     assert!(reached.joined > 1000 && reached.ready > 300, "{} {}", reached.joined, reached.ready);
+    assert!(reached.handed_over > 50, "{} pairs were handed over", reached.handed_over);
     assert!(reached.relay_records.len() > 300 && reached.refused > 50, "{}", reached.refused);
 }
 
@@ -78,6 +79,8 @@ struct World {
     connections: BTreeMap<ConnId, Link>,
     sessions: BTreeMap<GrantId, SessionId>,
     redeemed: BTreeSet<GrantId>,
+    /// The present relay's.
+    secret: [u8; 32],
     tally: Tally,
 }
 
@@ -102,6 +105,7 @@ enum Next {
 struct Tally {
     joined: usize,
     ended: usize,
+    handed_over: usize,
     ready: usize,
     refused: usize,
     verified: BTreeSet<Cookie>,
@@ -112,6 +116,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, other: Self) {
         self.joined += other.joined;
+        self.handed_over += other.handed_over;
         self.ready += other.ready;
         self.refused += other.refused;
         self.relay_records.extend(other.relay_records);
@@ -124,8 +129,7 @@ impl World {
         // Cookies differ between seeds, so that their tallies can be joined.
         let mut secret = [7; 32];
         secret[..8].copy_from_slice(&seed.to_be_bytes());
-        let limits = relay::Limits { spares_per_device: 4, initiators: 6, ..relay::Limits::default() };
-        let relay = Relay::new(relay::Config { secret, audience: sample().audience, limits });
+        let relay = Relay::new(relay_config(secret));
         let limits = target::Limits { grants: 8, pending: 5, connections: 12, ..target::Limits::default() };
         let (device, tenant, policy) = (sample().device, sample().tenant, TargetPolicy::default());
         let target = Target::new(target::Config { device, tenant, policy, limits, secret });
@@ -146,6 +150,7 @@ impl World {
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
             redeemed: BTreeSet::new(),
+            secret,
             tally: Tally::default(),
         };
         let keys = Arc::new(target::tests::key_set(world.key.public()));
@@ -171,6 +176,7 @@ impl World {
                 self.wait(Duration::from_millis(millis));
             }
             97 => self.wait(Duration::from_secs(35)),
+            98 if self.random.below(3) == 0 => self.hand_over(),
             98 if self.online => self.disconnect(),
             _ => self.revoke(),
         }
@@ -373,6 +379,27 @@ impl World {
         self.at_relay(relay::Input::Revoke(Scope::Grant(grant)));
     }
 
+    /// Another relay takes the place of this one, with every pair that counts.
+    fn hand_over(&mut self) {
+        if self.online {
+            self.disconnect();
+        }
+        self.at_relay(relay::Input::Retire);
+        assert!(self.waiting.is_empty(), "no socket waits for the old relay: {:?}", self.waiting);
+        let live = self.relay.live_pairs(self.now);
+        let kept: BTreeSet<_> = live.iter().map(|live| live.pair).collect();
+        let cut: Vec<_> = self.pairs.difference(&kept).copied().collect();
+        cut.into_iter().for_each(|pair| self.end_pair(pair));
+        self.secret[31] += 1;
+        let mut next = Relay::new(relay_config(self.secret));
+        for live in live.clone() {
+            assert!(next.adopt(self.now, live).is_some());
+        }
+        assert_eq!(next.live_pairs(self.now), live, "nothing of them is lost");
+        self.tally.handed_over += live.len();
+        self.relay = next;
+    }
+
     /// Loses the control connection with everything under way on it.
     fn disconnect(&mut self) {
         self.online = false;
@@ -520,6 +547,11 @@ impl Random {
         }
         map.iter().nth(self.index(map.len()))
     }
+}
+
+fn relay_config(secret: [u8; 32]) -> relay::Config {
+    let limits = relay::Limits { spares_per_device: 4, initiators: 6, ..relay::Limits::default() };
+    relay::Config { secret, audience: sample().audience, limits }
 }
 
 fn secret() -> LabelSecret {

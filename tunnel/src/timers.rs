@@ -34,6 +34,10 @@ impl<Key: Copy + Ord + Hash> Timers<Key> {
         self.deadlines.contains_key(&key)
     }
 
+    pub(crate) fn deadline(&self, key: Key) -> Option<Instant> {
+        self.deadlines.get(&key).copied()
+    }
+
     /// Takes one key whose deadline is `now` or earlier.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Key> {
         let (deadline, key) = *self.order.first()?;

@@ -31,6 +31,8 @@ pub fn relay(data: &[u8]) {
 
 struct World {
     relay: Relay,
+    /// How often another relay took the place of one.
+    generation: u8,
     begun: Instant,
     now: Instant,
     next_conn: u64,
@@ -66,9 +68,10 @@ struct Pair {
 
 impl World {
     fn new() -> Self {
-        let (now, config) = (Instant::now(), Config { secret: [1; 32], audience: SERVER, limits: LIMITS });
+        let now = Instant::now();
         Self {
-            relay: Relay::new(config),
+            relay: Relay::new(config(0)),
+            generation: 0,
             begun: now,
             now,
             next_conn: 0,
@@ -84,6 +87,9 @@ impl World {
     }
 
     fn step(&mut self, decision: u8, script: &mut Script<'_>) {
+        if decision >= HAND_OVER {
+            return self.hand_over();
+        }
         match decision % 16 {
             0 => self.mint(script),
             1 => self.admit_again(script),
@@ -227,7 +233,9 @@ impl World {
 
     fn online(&mut self, script: &mut Script<'_>) {
         let device = device(script);
-        let epoch = self.online.get(&device).copied().unwrap_or_default() + u64::from(script.byte() % 2);
+        // An agent draws its epochs: none comes back in the life of a later relay.
+        let first = u64::from(self.generation) << 32;
+        let epoch = self.online.get(&device).copied().unwrap_or(first) + u64::from(script.byte() % 2);
         self.online.insert(device, epoch);
         self.input(Input::Online { device, epoch });
     }
@@ -258,6 +266,26 @@ impl World {
             assert_eq!(self.relay.tunnels().count(), 0);
             assert!(self.pairs.values().all(|pair| pair.cut), "every pair is cut");
         }
+    }
+
+    /// Another relay takes the place of this one: it has the pairs that count, and nothing else.
+    fn hand_over(&mut self) {
+        self.input(Input::Retire);
+        assert!(self.waiting.is_empty(), "no socket waits for a relay that has retired");
+        let cut: Vec<_> = self.pairs.iter().filter(|(_, pair)| pair.cut).map(|(id, _)| *id).collect();
+        cut.into_iter().for_each(|pair| self.ended(pair));
+        let live = self.relay.live_pairs(self.now);
+        let named = live.iter().map(|live| (live.pair, live.cookie));
+        let ours = self.pairs.iter().filter(|(_, pair)| pair.verified);
+        assert!(named.eq(ours.map(|(id, pair)| (*id, pair.cookie))), "{live:?}");
+        assert_eq!(live.len(), self.pairs.len(), "an unverified pair was cut");
+        self.generation = self.generation.saturating_add(1);
+        self.relay = Relay::new(config(self.generation));
+        self.online.clear();
+        for live in live.clone() {
+            assert!(self.relay.adopt(self.now, live).is_some());
+        }
+        self.drain();
     }
 
     fn pass(&mut self, duration: Duration) {
@@ -367,6 +395,10 @@ impl World {
     }
 }
 
+fn config(generation: u8) -> Config {
+    Config { secret: [generation; 32], audience: SERVER, limits: LIMITS }
+}
+
 fn device(script: &mut Script<'_>) -> DeviceId {
     DeviceId::new([script.byte() % 3; 16])
 }
@@ -388,6 +420,8 @@ const LIMITS: Limits = Limits {
     initiators: 4,
 };
 
+/// Decisions from here on are about relays, others about what comes to one.
+const HAND_OVER: u8 = 248;
 const SECOND: Duration = Duration::from_secs(1);
 /// More outputs, or timeouts, than a script's world can make.
 const OUTPUTS_LIMIT: usize = 10_000;

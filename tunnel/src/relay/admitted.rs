@@ -37,6 +37,26 @@ pub(super) struct Admitted {
     pub(super) starved: bool,
 }
 
+impl Admitted {
+    /// One that has not begun.
+    pub(super) fn new(grant: Arc<Grant>, window: Window, deadline: Instant) -> Self {
+        Self {
+            grant,
+            window,
+            deadline,
+            begun: false,
+            void: false,
+            resting: None,
+            spares: BTreeSet::new(),
+            ready: VecDeque::new(),
+            waiters: VecDeque::new(),
+            pairs: BTreeSet::new(),
+            verified: 0,
+            starved: false,
+        }
+    }
+}
+
 impl Relay {
     /// Takes a grant at mint and asks its device for a dial-back ahead of need.
     ///
@@ -63,20 +83,7 @@ impl Relay {
         self.timers.set(Timer::Grant(id), deadline);
         self.spent.insert(id);
         self.timers.set(Timer::Spent(id), deadline + 2 * CLOCK_SKEW);
-        let admitted = Admitted {
-            grant,
-            window,
-            deadline,
-            begun: false,
-            void: false,
-            resting: None,
-            spares: BTreeSet::new(),
-            ready: VecDeque::new(),
-            waiters: VecDeque::new(),
-            pairs: BTreeSet::new(),
-            verified: 0,
-            starved: false,
-        };
+        let admitted = Admitted::new(grant, window, deadline);
         self.grants.insert(id, admitted);
         self.ask(now, id);
         self.feed_starved(now);
@@ -202,7 +209,7 @@ impl Relay {
     }
 
     /// Lets live pairs of a grant go on and no new one begin.
-    fn void(&mut self, now: Instant, id: GrantId) {
+    pub(super) fn void(&mut self, now: Instant, id: GrantId) {
         self.close_to_new(id);
         let Some(admitted) = self.grants.get_mut(&id) else { return };
         admitted.void = true;

@@ -57,6 +57,8 @@ pub enum Input {
     },
     /// Ends grants and their connections.
     Revoke(Scope),
+    /// Another relay takes this one's place: no pair begins any more, live ones go on.
+    Retire,
     /// The server stops: ends every grant and its connections.
     Shutdown,
 }

@@ -14,6 +14,7 @@
 mod account;
 mod admitted;
 mod config;
+mod handover;
 mod input;
 mod joined;
 mod late;
@@ -32,6 +33,7 @@ use crate::pair::{ConnId, EndReason, PairId};
 use crate::timers::Timers;
 
 pub use config::{CLOCK_SKEW, Config, IDLE_SLACK, INITIATOR_WAIT, Limits, SPARE_LIFE, VERIFY_WAIT};
+pub use handover::LivePair;
 pub use input::{Input, Scope};
 pub use output::{Output, PairView, RefusedHello, RelayRecord, TunnelView};
 pub use window::WINDOW;
@@ -175,6 +177,7 @@ impl Relay {
             Input::Online { device, epoch } => self.device_online(now, device, epoch),
             Input::Offline { device } => self.device_offline(now, device),
             Input::Revoke(scope) => self.revoke(scope),
+            Input::Retire => self.retire(now),
             Input::Shutdown => self.shut_down(),
         }
         self.feed_starved(now);

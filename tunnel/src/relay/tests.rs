@@ -1,5 +1,6 @@
 mod admission;
 mod endings;
+mod handover;
 mod late;
 mod pairs;
 mod spares;

@@ -48,6 +48,11 @@ impl Window {
         (window, moved)
     }
 
+    /// A window without labels, which never has any.
+    pub(super) fn closed(grant: GrantId) -> Self {
+        Self { secret: LabelSecret::new([0; 32]), grant, next: u32::MAX, slots: BTreeMap::new() }
+    }
+
     /// Takes an unused label into a pairing.
     ///
     /// # Errors

@@ -86,6 +86,7 @@ fn machines() -> Vec<Seed> {
         ("relay", "joined", joined),
         ("relay", "revoked", [&verified[..], &[14, 0, 0]].concat()),
         ("relay", "offline", [&verified[..], &[13, 0, 1, 15, 0x7f, 12, 0, 1]].concat()),
+        ("relay", "handed-over", [&verified[..], &[255], &online, &[11, 0]].concat()),
         ("relay", "second", second),
         ("relay", "waiting", waiting),
         ("relay", "verified", verified),
