@@ -48,6 +48,8 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "server")]
     ("config", server::config),
     #[cfg(feature = "server")]
+    ("handover", server::handover),
+    #[cfg(feature = "server")]
     ("units", server::units),
     #[cfg(feature = "server")]
     ("key", server::key),

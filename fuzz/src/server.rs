@@ -2,6 +2,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use klnet_server::config::Config;
+use klnet_server::handover::message::{self, Message};
 use klnet_server::invitation::Invitation;
 use klnet_server::store::{Key, Limits, Prefix};
 use klnet_server::units::{duration, ports, print_rate, rate};
@@ -31,6 +32,14 @@ pub fn config(data: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
+}
+
+/// What one process says to the other in a handover survives the socket, and is never longer than a message may be.
+pub fn handover(data: &[u8]) {
+    let Ok(read) = Message::decode(data) else { return };
+    let again = read.encode();
+    assert_eq!(Message::decode(&again).as_ref(), Ok(&read));
+    assert!(data.len() <= message::LIMIT && read.descriptors() <= message::DESCRIPTORS_LIMIT);
 }
 
 /// Durations and ports are read or refused, and never more of them than a range may have.

@@ -1,10 +1,23 @@
 //! Seeds of what the server reads.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use klnet_server::handover::message::{Carry, Kind, Listener, Message, Moved, PROTOCOL, Record, Way};
 use klnet_server::invitation::Invitation;
+use klnet_tunnel::label::Cookie;
+use klnet_tunnel::pair::{EndReason, PairEnd, PairId};
+use klnet_tunnel::relay::LivePair;
+use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 
 use super::Seed;
 
 pub(super) fn seeds() -> Vec<Seed> {
+    [settings(), handover()].concat()
+}
+
+/// What people write.
+fn settings() -> Vec<Seed> {
     let (name, url) = ("anna".to_owned(), "https://klnet.example.org".to_owned());
     let invitation = Invitation { root: [1; 32], secret: [2; 32].into(), name, url }.print();
     vec![
@@ -19,6 +32,46 @@ pub(super) fn seeds() -> Vec<Seed> {
         ("key", "join", b"devices\n42\nname".to_vec()),
         ("key", "longest", vec![b'k'; 512]),
     ]
+}
+
+/// What one process says to the other.
+fn handover() -> Vec<Seed> {
+    let moved = Moved { to_target: 30, to_initiator: 40 };
+    let end = PairEnd { to_target: 30, to_initiator: 40, reason: EndReason::Reset };
+    let (there, back, silent) = (Way::Spliced(4096), Way::Copied(vec![1, 2, 3]), Duration::from_millis(5));
+    let record = Record {
+        grant: GrantId::new([1; 16]),
+        cookie: Cookie::new([2; 20]),
+        tenant: TenantId::new([3; 16]),
+        device: DeviceId::new([4; 16]),
+        operator: OperatorId::new([5; 16]),
+        initiator: "[2001:db8::1]:4444".parse().unwrap(),
+        lasted: Duration::from_secs(9),
+        end,
+    };
+    let live = LivePair {
+        pair: PairId(7),
+        grant: Arc::new(super::tunnel::grant("files.lan")),
+        left: Duration::from_secs(3600),
+        orphan: Duration::from_secs(600),
+        cookie: record.cookie,
+        initiator: record.initiator,
+        age: Duration::from_secs(9),
+    };
+    let listener = Listener { kind: Kind::Https, address: "[::]:443".parse().unwrap() };
+    let messages = [
+        ("offer", Message::Offer { protocol: PROTOCOL, build: "0.1.0".into(), listeners: 4 }),
+        ("listener", Message::Listener(listener)),
+        ("pair", Message::Pair(live, moved)),
+        ("record", Message::Record(record)),
+        ("carry", Message::Carry(Carry { pair: PairId(7), moved, silent, there, back })),
+        ("ended", Message::Ended(PairId(7), end)),
+        ("prepared", Message::Prepared { process: 77, build: "0.2.0".into() }),
+        ("cannot", Message::cannot(&"the configuration is wrong")),
+        ("taken", Message::Taken(PairId(7))),
+        ("done", Message::Done),
+    ];
+    messages.map(|(name, message)| ("handover", name, message.encode())).into()
 }
 
 const CONFIG: &str = r#"

@@ -110,7 +110,7 @@ fn client_hello(name: &str) -> Vec<u8> {
     bytes
 }
 
-fn grant(host: &str) -> Grant {
+pub(super) fn grant(host: &str) -> Grant {
     Grant {
         id: GrantId::new([1; 16]),
         tenant: TENANT,
