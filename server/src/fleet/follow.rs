@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use klnet_wire::id::{DeviceId, TenantId};
 use prost::Message;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::record::AuditRecord;
@@ -43,11 +44,13 @@ impl Fleet {
             reached: watch::Sender::new(at),
             denied: broadcast::Sender::new(DENIED_CAPACITY),
             next_audit: AtomicU64::new(next_audit),
+            closing: CancellationToken::new(),
             store,
             fabric,
             directory,
         });
-        tokio::spawn(Arc::clone(&fleet).follow(at));
+        let closing = fleet.closing.clone();
+        tokio::spawn(closing.run_until_cancelled_owned(Arc::clone(&fleet).follow(at)));
         fleet.ensure_root_group().await?;
         Ok(fleet)
     }

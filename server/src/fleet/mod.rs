@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::directory::Directory;
 use crate::fabric::Fabric;
@@ -48,6 +49,8 @@ pub struct Fleet {
     reached: watch::Sender<Rev>,
     denied: broadcast::Sender<Denied>,
     next_audit: AtomicU64,
+    /// Cancelled once the store is to be closed.
+    closing: CancellationToken,
 }
 
 impl Fleet {
@@ -61,6 +64,12 @@ impl Fleet {
     /// Hears of every device and operator that is revoked from now on.
     pub fn denials(&self) -> broadcast::Receiver<Denied> {
         self.denied.subscribe()
+    }
+
+    /// Closes the store, and with it everything that changes: another process may have it then.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.store.close().await;
     }
 
     /// The store behind it.

@@ -20,6 +20,7 @@
 //!     an admitted [`Commit`].
 //! 11. **Backpressure**: every queue has a bound; beyond it the caller gets [`Unavailable::QueueFull`].
 //! 12. **Cancel safety**: dropping the future of a commit is safe and leaves its outcome unknown.
+//! 13. **Closed** means settled: what was accepted is answered, nothing more is, and another process may have the store.
 //!
 //! ```text
 //!   commit ─▶ limits ─▶ [bounded queue] ─▶ writer thread ─▶ one transaction, one fsync ─▶ ack
@@ -116,6 +117,9 @@ pub trait Store: Send + Sync + 'static {
     fn waiting(&self) -> usize {
         0
     }
+
+    /// Answers what was accepted, takes nothing more, ends every watch, and lets another process have the store.
+    fn close(&self) -> BoxFuture<'_, ()>;
 
     /// The limits of a commit, the same for every backend.
     fn limits(&self) -> Limits {

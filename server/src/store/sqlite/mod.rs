@@ -20,6 +20,7 @@ mod tests;
 use std::{path::Path, sync::Arc};
 
 use rusqlite::ErrorCode;
+use tokio::task::spawn_blocking;
 
 pub use self::error::OpenError;
 pub(super) use self::tail::Tail;
@@ -35,7 +36,7 @@ pub struct SqliteStore {
     incarnation: Incarnation,
     // Before the writer, so that the last connection to close is the one that can fold the WAL back.
     readers: Arc<Readers>,
-    writer: Writer,
+    writer: Arc<Writer>,
 }
 
 impl SqliteStore {
@@ -50,7 +51,18 @@ impl SqliteStore {
         let incarnation = schema::incarnation(&db).map_err(|source| error::failed(path, source))?;
         let readers = Readers::open(path).map_err(|source| error::failed(path, source))?;
         let writer = Writer::start(db, lock).map_err(|source| OpenError::Io { path: path.into(), source })?;
-        Ok(Self { incarnation, readers: Arc::new(readers), writer })
+        Ok(Self { incarnation, readers: Arc::new(readers), writer: Arc::new(writer) })
+    }
+}
+
+impl SqliteStore {
+    /// Whether this version could open the store at `path`, which another process may be using; blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`] as from [`SqliteStore::open`], as far as it can be known without changing anything.
+    pub fn check(path: &Path) -> Result<(), OpenError> {
+        let db = open::reader(path).map_err(|source| error::failed(path, source))?;
+        schema::check(path, &db).map(drop)
     }
 }
 
@@ -100,6 +112,16 @@ impl Store for SqliteStore {
 
     fn waiting(&self) -> usize {
         self.writer.waiting()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.readers.close().await;
+            let writer = Arc::clone(&self.writer);
+            if let Err(error) = spawn_blocking(move || writer.stop()).await {
+                tracing::error!(%error, "the store's writer could not be stopped");
+            }
+        })
     }
 }
 

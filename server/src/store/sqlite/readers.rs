@@ -54,6 +54,14 @@ impl Readers {
         result.map_err(|error| unavailable(&error))?
     }
 
+    /// Waits for the reads under way, and closes every connection; no read begins any more.
+    pub(super) async fn close(&self) {
+        // An error means that they are closed already.
+        let _all = self.busy.acquire_many(ALL).await;
+        self.busy.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn run<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, ReadError>>,
@@ -77,6 +85,7 @@ impl Readers {
 
 /// Reads at a time: SQLite's readers do not wait for each other, but they share the machine's cores.
 const CONNECTIONS: usize = 4;
+const ALL: u32 = 4;
 
 /// Reads that may wait or run; beyond it callers get `QueueFull`.
 const WAITING: usize = 4096;

@@ -9,15 +9,21 @@ use crate::store::Incarnation;
 
 /// Brings the schema up to date; each step is one transaction with the version it reaches.
 pub(super) fn migrate(path: &Path, db: &mut Connection) -> Result<(), OpenError> {
-    let found = identify(path, db)?;
-    let known = u32::try_from(STEPS.len()).expect("the steps are few");
-    if found > known {
-        return Err(OpenError::Newer { path: path.into(), found, known });
-    }
+    let (found, known) = check(path, db)?;
     for version in found..known {
         step(db, version).map_err(|source| failed(path, source))?;
     }
     Ok(())
+}
+
+/// The version of the file and the newest one known, which is not lower.
+pub(super) fn check(path: &Path, db: &Connection) -> Result<(u32, u32), OpenError> {
+    let found = identify(path, db)?;
+    let known = u32::try_from(STEPS.len()).expect("the steps are few");
+    match found > known {
+        true => Err(OpenError::Newer { path: path.into(), found, known }),
+        false => Ok((found, known)),
+    }
 }
 
 /// Reads the name of the history.

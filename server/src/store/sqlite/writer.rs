@@ -1,6 +1,11 @@
 //! The one writer: a thread that takes the commits that wait and puts them into one transaction.
 
-use std::{io, sync::Arc, thread, time::Instant};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
@@ -11,10 +16,11 @@ use crate::store::{Commit, CommitError, FailedGuard, Key, Op, Rev, Unavailable};
 /// Hands commits to the writer thread; dropping it waits until those are answered.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: Option<mpsc::Sender<Job>>,
+    /// `None` once it was stopped.
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
     room: Arc<Semaphore>,
     notices: broadcast::WeakSender<Notice>,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 /// Says what a commit changed, so that a watch knows when to read the log.
@@ -63,26 +69,43 @@ impl Writer {
             lock.release();
         })?;
         let room = Arc::new(Semaphore::new(QUEUE_BYTES));
-        Ok(Self { jobs: Some(jobs), room, notices: weak, thread: Some(thread) })
+        let (jobs, thread) = (Mutex::new(Some(jobs)), Mutex::new(Some(thread)));
+        Ok(Self { jobs, room, notices: weak, thread })
     }
 
     /// Queues a commit and waits for its verdict.
     pub(super) async fn commit(&self, commit: Commit) -> Verdict {
-        let jobs = self.jobs.as_ref().ok_or(Unavailable::Closed)?;
         let bytes = u32::try_from(commit.length()).map_err(|_| Unavailable::QueueFull)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
         let room = room.map_err(|_| Unavailable::QueueFull)?;
         let (answer, verdict) = oneshot::channel();
-        jobs.try_send(Job { commit, answer, _room: room }).map_err(|error| match error {
+        self.queue(Job { commit, answer, _room: room })?;
+        verdict.await.unwrap_or_else(|_| Err(CommitError::Unknown { reason: "store writer died".into() }))
+    }
+
+    fn queue(&self, job: Job) -> Result<(), Unavailable> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.as_ref().ok_or(Unavailable::Closed)?.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Unavailable::QueueFull,
             mpsc::error::TrySendError::Closed(_) => Unavailable::Closed,
-        })?;
-        verdict.await.unwrap_or_else(|_| Err(CommitError::Unknown { reason: "store writer died".into() }))
+        })
+    }
+
+    /// Takes no more commits, and returns once those that wait are answered and the database is closed; blocks.
+    pub(super) fn stop(&self) {
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("store writer panicked");
+        }
     }
 
     /// Commits in the queue.
     pub(super) fn waiting(&self) -> usize {
-        self.jobs.as_ref().map_or(0, |jobs| jobs.max_capacity() - jobs.capacity())
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.as_ref().map_or(0, |jobs| jobs.max_capacity() - jobs.capacity())
     }
 
     /// What is changed from now on; `None` once the writer is gone.
@@ -93,12 +116,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("store writer panicked");
-        }
+        self.stop();
     }
 }
 

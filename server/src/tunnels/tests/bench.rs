@@ -270,6 +270,10 @@ impl Store for Disk {
     fn incarnation(&self) -> Incarnation {
         self.store.incarnation()
     }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.store.close()
+    }
 }
 
 pub(super) fn request(device: &Device) -> GrantRequest {

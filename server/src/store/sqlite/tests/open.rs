@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use rusqlite::Connection;
 
 use super::*;
-use crate::store::OpenError;
+use crate::store::{OpenError, ReadError, Unavailable};
 
 #[tokio::test]
 async fn second_server_on_one_file_is_refused_by_name() {
@@ -29,6 +29,36 @@ async fn files_of_the_store_are_readable_by_their_owner_alone() {
         names.push(file.file_name());
     }
     assert_eq!(names.len(), 4, "database, WAL, its index and the lock: {names:?}");
+}
+
+#[tokio::test]
+async fn a_closed_store_has_answered_what_it_took_and_another_may_have_the_file() {
+    let fixture = Fixture::new();
+    let mut watch = fixture.watch(Rev::ZERO);
+    let committing = fixture.put("a", "1");
+    let (rev, ()) = tokio::join!(committing, async { fixture.store().close().await });
+    let (op_id, ops) = (OpId::random(), vec![put("a", "2")]);
+    let refused = fixture.store().commit(op_id, Vec::new(), ops).await;
+    assert_eq!(refused, Err(CommitError::Unavailable(Unavailable::Closed)));
+    let read = fixture.store().get(&key("a"), Read::Linearizable).await;
+    assert_eq!(read, Err(ReadError::Unavailable(Unavailable::Closed)));
+    let ended = async { while watch.next().await.is_ok() {} };
+    ended.await;
+    let other = SqliteStore::open(&fixture.path()).expect("the first one has let go");
+    let (entry, _) = other.get(&key("a"), Read::AtLeast(rev)).await.expect("it can be read");
+    assert_eq!(entry.expect("it was acknowledged").value, "1");
+    assert_eq!(fixture.store().close().await, (), "closing it again changes nothing");
+    assert!(SqliteStore::open(&fixture.path()).is_err(), "the other one holds it");
+}
+
+#[tokio::test]
+async fn a_store_in_use_can_be_asked_whether_this_version_could_open_it() {
+    let mut fixture = Fixture::new();
+    fixture.put("a", "1").await;
+    SqliteStore::check(&fixture.path()).expect("it could");
+    fixture.close();
+    edit(&fixture.path(), "PRAGMA user_version = 99");
+    assert!(matches!(SqliteStore::check(&fixture.path()), Err(OpenError::Newer { found: 99, .. })));
 }
 
 #[test]
