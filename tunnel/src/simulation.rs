@@ -381,10 +381,15 @@ impl World {
 
     /// Another relay takes the place of this one, with every pair that counts.
     fn hand_over(&mut self) {
+        self.at_relay(relay::Input::Retire);
+        for _ in 0..self.random.below(8) {
+            self.deliver_to_relay();
+        }
+        self.wait(relay::RETIRE_WAIT);
+        assert!(self.relay.is_decided());
         if self.online {
             self.disconnect();
         }
-        self.at_relay(relay::Input::Retire);
         assert!(self.waiting.is_empty(), "no socket waits for the old relay: {:?}", self.waiting);
         let live = self.relay.live_pairs(self.now);
         let kept: BTreeSet<_> = live.iter().map(|live| live.pair).collect();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use klnet_tunnel::grant::{Grant, Host};
 use klnet_tunnel::label::{Cookie, Label, LabelSecret};
 use klnet_tunnel::pair::{ConnId, EndReason, PairEnd, PairId};
-use klnet_tunnel::relay::{Config, Input, Limits, Output, Relay, Scope};
+use klnet_tunnel::relay::{Config, Input, Limits, Output, RETIRE_WAIT, Relay, Scope};
 use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 use klnet_wire::message::tunnel::State;
 use klnet_wire::message::{TunnelState, Tunnels};
@@ -271,6 +271,8 @@ impl World {
     /// Another relay takes the place of this one: it has the pairs that count, and nothing else.
     fn hand_over(&mut self) {
         self.input(Input::Retire);
+        self.pass(RETIRE_WAIT);
+        assert!(self.relay.is_decided());
         assert!(self.waiting.is_empty(), "no socket waits for a relay that has retired");
         let cut: Vec<_> = self.pairs.iter().filter(|(_, pair)| pair.cut).map(|(id, _)| *id).collect();
         cut.into_iter().for_each(|pair| self.ended(pair));

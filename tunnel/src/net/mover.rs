@@ -85,7 +85,8 @@ pub async fn join<I: End, T: End>(
     cut: impl Future<Output = EndReason>,
 ) -> EndReason {
     let mut joined = Joined { initiator, target, there: Half::new(), back: Half::new() };
-    let reason = carry(&mut joined, limits, flow, cut).await.unwrap_or_else(|cut| cut);
+    let mut watch = Watch::new(limits, Duration::ZERO);
+    let reason = carry(&mut joined, &mut watch, flow, cut).await.unwrap_or_else(|cut| cut);
     if reason != EndReason::Finished {
         joined.initiator.close_by_reset();
         joined.target.close_by_reset();
@@ -105,12 +106,11 @@ trait Pair {
 /// Turns after turns, until the pair ends or `stop` completes, which is then given as the error.
 async fn carry<S>(
     pair: &mut impl Pair,
-    limits: &PairLimits,
+    watch: &mut Watch<'_>,
     flow: &Flow,
     stop: impl Future<Output = S>,
 ) -> Result<EndReason, S> {
     let mut stop = pin!(stop);
-    let mut watch = Watch::new(limits);
     poll_fn(|cx| {
         if let Poll::Ready(stop) = stop.as_mut().poll(cx) {
             return Poll::Ready(Err(stop));

@@ -9,6 +9,7 @@
 //! The task opens no descriptor and waits for nobody but the consumer of its events.
 
 mod driver;
+mod handover;
 mod parked;
 mod report;
 mod yard;
@@ -25,13 +26,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::lanes::Lanes;
 use super::lobby::{self, Lobby};
-use super::mover::Means;
+use super::mover::{Flow, Means};
 use super::peek::{self, PeekError};
 use super::socket;
 use crate::grant::Grant;
 use crate::label::{Cookie, Label, LabelSecret};
 use crate::relay::{AdmitError, Input, RefusedHello, Relay, RelayRecord, Scope, TunnelView};
 use driver::{Command, Driver};
+pub use handover::{Departure, Part};
 use yard::Movers;
 
 /// What a relay's driver is started with.
@@ -120,6 +122,13 @@ pub struct Moved {
     pub rtt_initiator: Option<Duration>,
     /// Round trip to the target's agent, likewise.
     pub rtt_target: Option<Duration>,
+}
+
+impl Moved {
+    fn of(flow: &Flow) -> Self {
+        let [rtt_initiator, rtt_target] = flow.round_trips();
+        Self { to_target: flow.to_target(), to_initiator: flow.to_initiator(), rtt_initiator, rtt_target }
+    }
 }
 
 /// What a connection to the agents' port turned out to be.

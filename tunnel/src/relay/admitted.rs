@@ -209,16 +209,23 @@ impl Relay {
     }
 
     /// Lets live pairs of a grant go on and no new one begin.
-    pub(super) fn void(&mut self, now: Instant, id: GrantId) {
-        self.close_to_new(id);
-        let Some(admitted) = self.grants.get_mut(&id) else { return };
-        admitted.void = true;
+    fn void(&mut self, now: Instant, id: GrantId) {
+        self.forbid_new(id);
+        let Some(admitted) = self.grants.get(&id) else { return };
         for pair in admitted.pairs.clone() {
             if self.pairs.get(&pair).is_some_and(|pair| !pair.verified) {
                 self.cut(pair, EndReason::Rejected);
             }
         }
         self.rest_or_forget(now, id);
+    }
+
+    /// Lets no new pair of a grant begin.
+    pub(super) fn forbid_new(&mut self, id: GrantId) {
+        self.close_to_new(id);
+        if let Some(admitted) = self.grants.get_mut(&id) {
+            admitted.void = true;
+        }
     }
 
     /// Drops every waiting socket of a grant and forgets its labels.

@@ -1,8 +1,8 @@
 //! Giving live pairs to the relay that takes this one's place, and taking them.
 //!
 //! ```text
-//! old:  Retire ─▶ waiting sockets dropped, unverified pairs cut, grants void ─▶ live_pairs ─▶ ... ─▶ Ended, here or there
-//! new:                                                                           adopt ─▶ as if joined here
+//! old:  Retire ─▶ grants void, waiting sockets dropped ─▶ every pair verified or cut ─▶ live_pairs ─▶ Ended, here or there
+//! new:                                                                             adopt ─▶ as if joined here
 //! ```
 //! Agents that come to the new relay bring a new epoch, which voids their grants in any case; so nothing is given of a
 //! grant but what its live pairs need. The old relay forgets nothing by giving: it goes on where it was when the new
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admitted::Admitted;
-use super::joined::Joined;
+use super::joined::{Joined, limits};
 use super::window::Window;
-use super::{IDLE_SLACK, Relay, Timer};
+use super::{Relay, Timer};
 use crate::grant::Grant;
 use crate::label::Cookie;
 use crate::pair::{PairId, PairLimits};
@@ -40,11 +40,21 @@ pub struct LivePair {
 }
 
 impl Relay {
-    /// Lets no pair begin any more: each grant is void, and forgotten when it has no live pair.
+    /// Lets no pair begin any more: each grant is void, and forgotten when it has no pair. Those whose agent has not
+    /// said yet that it verified the key, which may be carrying bytes already, have a moment for it.
     pub(super) fn retire(&mut self, now: Instant) {
         for id in self.grants.keys().copied().collect::<Vec<_>>() {
-            self.void(now, id);
+            self.forbid_new(id);
+            self.rest_or_forget(now, id);
         }
+        for (pair, _) in self.pairs.iter().filter(|(_, joined)| joined.is_undecided()) {
+            self.timers.set(Timer::Verify(*pair), now + RETIRE_WAIT);
+        }
+    }
+
+    /// Whether every pair counts or was cut.
+    pub fn is_decided(&self) -> bool {
+        !self.pairs.values().any(Joined::is_undecided)
     }
 
     /// Every pair that counts and was not cut, in the order of their names.
@@ -83,8 +93,7 @@ impl Relay {
         let admitted = self.grants.get_mut(&id)?;
         admitted.pairs.insert(pair);
         admitted.verified += 1;
-        let (idle, deadline) = (grant.idle + IDLE_SLACK, Some(admitted.deadline));
-        let limits = PairLimits { idle, deadline, rate: grant.rate };
+        let limits = limits(&grant, admitted.deadline);
         // A machine that was started after the pair was opened cannot name that moment.
         let opened = now.checked_sub(age).unwrap_or(now);
         // A void grant has no labels, so that no number means anything.
@@ -108,3 +117,6 @@ impl Relay {
         self.grants.insert(id, adopted);
     }
 }
+
+/// How long a relay that retires waits for an agent's word on a pair: a round trip of a bad line.
+pub const RETIRE_WAIT: Duration = Duration::from_secs(1);

@@ -41,13 +41,7 @@ impl Relay {
         if admitted.begun {
             self.timers.set(Timer::Grant(grant.id), deadline);
         }
-        let tenant = grant.tenant;
-        let limits = PairLimits {
-            idle: grant.idle + IDLE_SLACK,
-            linger: LINGER + IDLE_SLACK,
-            deadline: Some(deadline),
-            rate: grant.rate,
-        };
+        let (tenant, limits) = (grant.tenant, limits(&grant, deadline));
         let (n, peer) = (initiator.n, initiator.peer);
         let joined = Joined { grant, n, cookie, initiator: peer, opened: now, verified: false, cut: None };
         self.pairs.insert(pair, joined);
@@ -114,11 +108,14 @@ impl Relay {
 
     /// Uses up a label, and begins the session with the first.
     pub(super) fn count(&mut self, now: Instant, id: GrantId, n: u32) {
-        let Some(admitted) = self.grants.get_mut(&id).filter(|admitted| !admitted.void) else { return };
+        let Some(admitted) = self.grants.get_mut(&id) else { return };
         if !admitted.begun {
             admitted.begun = true;
             admitted.deadline = now + admitted.grant.session;
             self.timers.set(Timer::Grant(id), admitted.deadline);
+        }
+        if admitted.void {
+            return; // its labels are gone already
         }
         let moved = admitted.window.consume(n);
         for label in moved.left {
@@ -167,7 +164,18 @@ impl Relay {
     }
 }
 
+/// What the mover of a grant's pair keeps to.
+pub(super) fn limits(grant: &Grant, deadline: Instant) -> PairLimits {
+    let (idle, linger) = (grant.idle + IDLE_SLACK, LINGER + IDLE_SLACK);
+    PairLimits { idle, linger, deadline: Some(deadline), rate: grant.rate }
+}
+
 impl Joined {
+    /// Whether the agent may still say that it has verified the key.
+    pub(super) fn is_undecided(&self) -> bool {
+        !self.verified && self.cut.is_none()
+    }
+
     pub(super) fn over(self, closed: Instant, end: PairEnd) -> Output {
         let Self { grant, cookie, initiator, opened, .. } = self;
         if !self.verified {

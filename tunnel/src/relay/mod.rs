@@ -33,7 +33,7 @@ use crate::pair::{ConnId, EndReason, PairId};
 use crate::timers::Timers;
 
 pub use config::{CLOCK_SKEW, Config, IDLE_SLACK, INITIATOR_WAIT, Limits, SPARE_LIFE, VERIFY_WAIT};
-pub use handover::LivePair;
+pub use handover::{LivePair, RETIRE_WAIT};
 pub use input::{Input, Scope};
 pub use output::{Output, PairView, RefusedHello, RelayRecord, TunnelView};
 pub use window::WINDOW;

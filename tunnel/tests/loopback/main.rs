@@ -1,6 +1,7 @@
 //! Whole tunnels over real loopback sockets: relay, target and initiator in one process.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
+mod handover;
 mod ready;
 mod wiretap;
 mod world;

@@ -18,6 +18,11 @@ impl Buffer {
         Self { bytes, start: 0, end: 0 }
     }
 
+    /// A buffer that holds these bytes, of whatever length.
+    pub(super) fn holding(bytes: Vec<u8>) -> Self {
+        Self { start: 0, end: bytes.len(), bytes: bytes.into_boxed_slice() }
+    }
+
     /// Where to read to; only of an empty buffer.
     pub(super) fn space(&mut self) -> &mut [u8] {
         debug_assert_eq!(self.start, self.end, "a buffer is filled only once it is empty");
@@ -47,7 +52,7 @@ impl Drop for Buffer {
         // Late in a thread's life the pool may be gone: then the buffer is freed.
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            if pool.len() < POOLED {
+            if bytes.len() == CAPACITY && pool.len() < POOLED {
                 pool.push(bytes);
             }
         });

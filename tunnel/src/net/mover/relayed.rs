@@ -21,10 +21,12 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use super::half::Broken;
+use super::watch::Watch;
 use super::{Flow, Pair, carry};
 use crate::net::socket;
 use crate::pair::{EndReason, PairLimits};
@@ -43,6 +45,8 @@ pub struct Relayed {
     back: Half,
     throttle: Option<Throttle>,
     means: Arc<Means>,
+    /// How long nothing had moved when it was put together.
+    silent: Duration,
 }
 
 /// How pairs that share this move their bytes, and how many were moved each way.
@@ -65,7 +69,8 @@ pub enum Stop {
 impl Relayed {
     /// Joins two sockets.
     pub fn new(initiator: TcpStream, target: TcpStream, means: Arc<Means>) -> Self {
-        Self { initiator, target, there: Half::new(), back: Half::new(), throttle: None, means }
+        let (there, back) = (Half::new(), Half::new());
+        Self { initiator, target, there, back, throttle: None, means, silent: Duration::ZERO }
     }
 
     /// Shares a rate with others.
@@ -97,9 +102,10 @@ impl Relayed {
         flow: &Flow,
         stop: impl Future<Output = Stop>,
     ) -> Result<EndReason, Box<Lifted>> {
-        let reason = match carry(&mut self, limits, flow, stop).await {
+        let mut watch = Watch::new(limits, self.silent);
+        let reason = match carry(&mut self, &mut watch, flow, stop).await {
             Ok(reason) | Err(Stop::Cut(reason)) => reason,
-            Err(Stop::Lift) => match self.lift() {
+            Err(Stop::Lift) => match self.lift(watch.silent()) {
                 Ok(lifted) => return Err(Box::new(lifted)),
                 Err(error) => {
                     tracing::warn!(%error, "a tunnel connection could not be handed on and was cut");
@@ -147,7 +153,7 @@ impl Means {
 
 impl Pair for Relayed {
     fn poll_halves(&mut self, cx: &mut Context<'_>, flow: &Flow) -> [Poll<Result<(), Broken>>; 2] {
-        let Self { initiator, target, there, back, throttle, means } = self;
+        let Self { initiator, target, there, back, throttle, means, silent: _ } = self;
         let mut turn = |half: &mut Half, reader: &TcpStream, writer: &TcpStream, moved: &AtomicU64| {
             let mut turn = Turn::new(means.splice);
             let polled = half.poll(cx, reader, writer, throttle.as_mut(), &mut turn);

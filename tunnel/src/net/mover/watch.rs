@@ -25,12 +25,19 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(limits: &'a PairLimits) -> Self {
-        let active = now();
+    /// Watches over a join in which nothing has moved for so long.
+    pub(super) fn new(limits: &'a PairLimits, silent: Duration) -> Self {
+        let now = now();
+        let active = now.checked_sub(silent).unwrap_or(now);
         let timer = Box::pin(tokio::time::sleep_until(far(active, limits.idle).into()));
         let mut watch = Self { limits, active, look: None, pulses: Default::default(), timer };
         watch.set(false);
         watch
+    }
+
+    /// For how long nothing has moved.
+    pub(super) fn silent(&self) -> Duration {
+        now().saturating_duration_since(self.active)
     }
 
     /// Looks at the clocks after a turn: whether it moved anything, and whether one direction has ended.

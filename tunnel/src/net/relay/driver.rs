@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::handover::{Awaited, Handover, Leaving};
 use super::parked::Parked;
 use super::report::Report;
 use super::yard::{Movers, Pair, Yard};
@@ -15,7 +16,7 @@ use crate::grant::Grant;
 use crate::label::{Cookie, Label, LabelSecret};
 use crate::net::clock::{now, until};
 use crate::net::mover::Stop;
-use crate::pair::{ConnId, EndReason, PairEnd, PairId};
+use crate::pair::{ConnId, PairEnd, PairId};
 use crate::relay::{AdmitError, Input, Output, Relay};
 
 /// What handles ask for.
@@ -40,21 +41,26 @@ pub(super) enum Command {
     Tunnels {
         reply: oneshot::Sender<Vec<LiveTunnel>>,
     },
+    HandOver(Handover),
     Stop,
 }
 
 pub(super) struct Driver {
-    core: Relay,
-    yard: Yard,
+    pub(super) core: Relay,
+    pub(super) yard: Yard,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<RelayEvent>,
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     next_conn: u64,
     parked: HashMap<ConnId, Parked>,
-    pairs: HashMap<PairId, Pair>,
+    pub(super) pairs: HashMap<PairId, Pair>,
+    /// Its pairs are given to another relay.
+    pub(super) leaving: Option<Leaving>,
+    /// Pairs of another relay whose sockets have not come yet.
+    pub(super) awaited: HashMap<PairId, Awaited>,
     /// It was asked to stop, and does once the last pair has ended.
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 impl Driver {
@@ -66,8 +72,20 @@ impl Driver {
     ) -> Self {
         let (reporter, reports) = mpsc::channel(QUEUE);
         let yard = Yard::new(movers, reporter.clone());
-        let (parked, pairs) = (HashMap::new(), HashMap::new());
-        Self { core, yard, commands, events, reports, reporter, next_conn: 0, parked, pairs, stopping: false }
+        Self {
+            core,
+            yard,
+            commands,
+            events,
+            reports,
+            reporter,
+            next_conn: 0,
+            parked: HashMap::new(),
+            pairs: HashMap::new(),
+            leaving: None,
+            awaited: HashMap::new(),
+            stopping: false,
+        }
     }
 
     /// Runs until it was stopped and every pair has ended, or until every handle is dropped; then each mover ends,
@@ -78,6 +96,7 @@ impl Driver {
             while let Some(output) = self.core.poll_output() {
                 self.act(output).await;
             }
+            self.tell_live_pairs();
             if self.stopping && self.pairs.is_empty() {
                 return;
             }
@@ -112,6 +131,7 @@ impl Driver {
             Command::Tunnels { reply } => {
                 let _ = reply.send(self.tunnels());
             }
+            Command::HandOver(handover) => self.hand_over(handover),
             Command::Stop => {
                 self.stopping = true;
                 self.core.handle_input(now(), Input::Shutdown);
@@ -127,18 +147,16 @@ impl Driver {
             }
             Report::Gone(_) => {}
             Report::Ended(pair, end) => self.ended(pair, end),
-            Report::Lifted(pair, lifted) => {
-                // Nobody takes it: it is closed.
-                drop(lifted);
-                let flow = self.pairs.get(&pair).map(|pair| Arc::clone(&pair.flow)).unwrap_or_default();
-                self.ended(pair, flow.ended(EndReason::Shutdown));
-            }
+            Report::Lifted(pair, lifted) => self.lifted(pair, lifted),
         }
     }
 
-    fn ended(&mut self, pair: PairId, end: PairEnd) {
+    pub(super) fn ended(&mut self, pair: PairId, end: PairEnd) {
         self.pairs.remove(&pair);
-        self.core.handle_input(now(), Input::Ended { pair, end });
+        match &mut self.leaving {
+            Some(leaving) if leaving.has_told() => leaving.departed(pair, end),
+            _ => self.core.handle_input(now(), Input::Ended { pair, end }),
+        }
     }
 
     async fn act(&mut self, output: Output) {
@@ -162,6 +180,7 @@ impl Driver {
                     // An error means that the mover has just ended by itself.
                     let _ = stop.send(Stop::Cut(reason));
                 }
+                self.cut_awaited(pair, reason);
             }
         }
     }
@@ -178,17 +197,17 @@ impl Driver {
         conn
     }
 
+    /// What a pair has moved so far.
+    pub(super) fn moved(&self, pair: PairId) -> Moved {
+        match self.pairs.get(&pair) {
+            Some(pair) => Moved::of(&pair.flow),
+            None => self.awaited.get(&pair).map(|awaited| awaited.moved).unwrap_or_default(),
+        }
+    }
+
     fn tunnels(&self) -> Vec<LiveTunnel> {
-        let moved = |pair: &PairId| {
-            let flow = self.pairs.get(pair).map(|pair| &pair.flow);
-            flow.map_or_else(Moved::default, |flow| {
-                let [rtt_initiator, rtt_target] = flow.round_trips();
-                let (to_target, to_initiator) = (flow.to_target(), flow.to_initiator());
-                Moved { to_target, to_initiator, rtt_initiator, rtt_target }
-            })
-        };
         let live = |view: crate::relay::TunnelView| {
-            let moved = view.pairs.iter().map(|view| moved(&view.pair)).collect();
+            let moved = view.pairs.iter().map(|view| self.moved(view.pair)).collect();
             LiveTunnel { view, moved }
         };
         self.core.tunnels().map(live).collect()

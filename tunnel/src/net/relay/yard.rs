@@ -8,11 +8,12 @@ use klnet_wire::id::TenantId;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Moved;
 use super::parked::Parked;
 use super::report::Report;
 use crate::net::clock::now;
 use crate::net::lanes::{Lanes, settle};
-use crate::net::mover::{Bucket, Flow, Means, Relayed, Stop};
+use crate::net::mover::{Bucket, Flow, Lifted, Means, Relayed, Stop};
 use crate::pair::{EndReason, PairId, PairLimits};
 
 /// Where and how pairs are moved.
@@ -36,6 +37,8 @@ pub(super) struct Yard {
 /// A joined pair while its mover runs.
 #[derive(Debug)]
 pub(super) struct Pair {
+    pub(super) tenant: TenantId,
+    pub(super) limits: PairLimits,
     /// Ends the mover; gone once used.
     pub(super) stop: Option<oneshot::Sender<Stop>>,
     pub(super) flow: Arc<Flow>,
@@ -46,7 +49,6 @@ struct Work {
     pair: PairId,
     limits: PairLimits,
     bucket: Option<Arc<Bucket>>,
-    means: Arc<Means>,
     flow: Arc<Flow>,
     stop: oneshot::Receiver<Stop>,
 }
@@ -64,24 +66,51 @@ impl Yard {
         sockets: [Option<Parked>; 2],
         limits: PairLimits,
     ) -> Pair {
+        self.start(pair, tenant, Flow::default(), limits, async |means| {
+            let [initiator, target] = settled(sockets).await?;
+            Some(Relayed::new(initiator, target, means))
+        })
+    }
+
+    /// Goes on with a pair that another mover has begun.
+    pub(super) fn resume(
+        &mut self,
+        pair: PairId,
+        tenant: TenantId,
+        lifted: Box<Lifted>,
+        moved: Moved,
+        limits: PairLimits,
+    ) -> Pair {
+        let flow = Flow::resumed(moved.to_target, moved.to_initiator);
+        self.start(pair, tenant, flow, limits, async |means| Relayed::resume(*lifted, means).ok())
+    }
+
+    fn start<F>(
+        &mut self,
+        pair: PairId,
+        tenant: TenantId,
+        flow: Flow,
+        limits: PairLimits,
+        relayed: impl FnOnce(Arc<Means>) -> F + Send + 'static,
+    ) -> Pair
+    where
+        F: Future<Output = Option<Relayed>> + Send + 'static,
+    {
         let (sender, stop) = oneshot::channel();
-        let flow = Arc::new(Flow::default());
-        let (bucket, means) = (self.bucket(tenant), Arc::clone(&self.movers.means));
-        let work = Work { pair, limits, bucket, means, flow: Arc::clone(&flow), stop };
+        let (flow, means) = (Arc::new(flow), Arc::clone(&self.movers.means));
+        let bucket = self.bucket(tenant);
+        let work = Work { pair, limits, bucket, flow: Arc::clone(&flow), stop };
         let (place, reports) = (self.movers.lanes.place(), self.reports.clone());
         place.run(|place| async move {
-            let report = match settled(sockets).await {
-                Some([initiator, target]) => {
-                    let relayed = Relayed::new(initiator, target, Arc::clone(&work.means));
-                    work.carry(relayed).await
-                }
+            let report = match relayed(means).await {
+                Some(relayed) => work.carry(relayed).await,
                 None => work.ended(EndReason::Reset),
             };
             drop(place);
             // A driver that is no more wants no report.
             let _ = reports.send(report).await;
         });
-        Pair { stop: Some(sender), flow }
+        Pair { tenant, limits, stop: Some(sender), flow }
     }
 
     /// The rate that the connections of a tenant share.

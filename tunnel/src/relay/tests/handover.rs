@@ -10,12 +10,30 @@ fn a_retired_relay_keeps_its_live_pairs_and_nothing_else() {
     let (unverified, _) = bench.joined(1);
     let (waiter, _) = bench.waiting(2);
     let outputs = bench.input(Input::Retire);
-    assert!(outputs.contains(&Output::Cut { pair: unverified, reason: EndReason::Rejected }), "{outputs:?}");
     assert!(outputs.contains(&Output::Drop { conn: waiter }), "{outputs:?}");
+    assert!(!bench.relay.is_decided());
+    let outputs = bench.wait(RETIRE_WAIT);
+    assert!(outputs.contains(&Output::Cut { pair: unverified, reason: EndReason::Rejected }), "{outputs:?}");
+    assert!(bench.relay.is_decided());
     let live: Vec<_> = bench.relay.live_pairs(bench.now).iter().map(|live| live.pair).collect();
     assert_eq!(live, [PairId(0)]);
     let outputs = bench.initiator(3).1;
     assert!(matches!(outputs[..], [_, Output::Refused { why: RefusedHello::Unknown, .. }]), "{outputs:?}");
+}
+
+#[test]
+fn a_pair_that_is_verified_while_its_relay_retires_is_live_for_its_whole_session() {
+    let mut bench = Bench::new();
+    bench.admit(&sample());
+    let (pair, cookie) = bench.joined(0);
+    bench.input(Input::Retire);
+    bench.state(cookie, State::Verified);
+    let live = bench.relay.live_pairs(bench.now);
+    assert_eq!((live[0].pair, live[0].left), (pair, sample().session));
+    let mut heir = bench.succeeded();
+    heir.online(sample().epoch + 1);
+    heir.wait(START_LIMIT);
+    assert_eq!(heir.relay.live_pairs(heir.now).len(), 1);
 }
 
 #[test]

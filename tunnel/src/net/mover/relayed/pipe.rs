@@ -46,18 +46,6 @@ impl Pipe {
         Some(Self { ends: Some(ends), size: Some(size), held: 0 })
     }
 
-    /// A pipe that holds these bytes.
-    ///
-    /// # Errors
-    /// When the system gives no pipe that is large enough for them.
-    pub(super) fn of(bytes: &[u8]) -> io::Result<Self> {
-        let mut pipe = Self::borrow(Size::Usual).ok_or(io::ErrorKind::QuotaExceeded)?;
-        // Into an empty pipe of this size whatever a buffer holds goes in one piece.
-        let written = rustix::io::write(pipe.write_end(), bytes)?;
-        pipe.filled(written);
-        if written == bytes.len() { Ok(pipe) } else { Err(io::ErrorKind::WriteZero.into()) }
-    }
-
     /// The pipe's ends, and how many bytes are between them.
     pub(super) fn into_residue(mut self) -> Residue {
         let Ends { read, write } = self.ends.take().expect("only taken when dropped or taken apart");

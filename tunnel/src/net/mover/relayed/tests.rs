@@ -114,11 +114,8 @@ async fn a_pair_is_lifted_with_all_it_holds_and_goes_on() {
         let sent = joined.fill().await;
         joined.stop.send(Stop::Lift).unwrap();
         let lifted = *joined.task.await.unwrap().unwrap_err();
-        let held = match &lifted.there {
-            LiftedHalf::Holding(residue) => residue.held,
-            other => panic!("{other:?}"),
-        };
-        assert!(held > 0 && matches!(lifted.back, LiftedHalf::Open));
+        assert!(lifted.there.held() > 0 && matches!(lifted.back, LiftedHalf::Open));
+        assert_eq!(matches!(lifted.there, LiftedHalf::Spliced(_)), splice);
 
         let mut again = Joined { far: joined.far, ..Joined::resume(lifted, joined.near) };
         let received = exactly(&mut again.far, sent).await;
@@ -143,6 +140,20 @@ async fn a_half_closed_pair_is_lifted_as_such() {
     drop(again.far);
     assert_eq!(to_end(&mut again.near).await.unwrap(), b"answer");
     assert_eq!(again.task.await.unwrap().unwrap(), EndReason::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_silence_of_a_lifted_pair_goes_on_where_it_was() {
+    let limits = PairLimits { idle: Duration::from_secs(60), ..UNLIMITED };
+    let joined = Joined::with(true, limits, None);
+    let active = Instant::now();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    joined.stop.send(Stop::Lift).unwrap();
+    let lifted = *joined.task.await.unwrap().unwrap_err();
+    assert_eq!(lifted.silent, Duration::from_secs(40));
+    let relayed = Relayed::resume(lifted, joined.means).unwrap();
+    assert_eq!(relayed.run(&limits, &joined.flow, pending()).await.unwrap(), EndReason::Idle);
+    assert_eq!(active.elapsed().as_secs(), 60);
 }
 
 #[tokio::test(start_paused = true)]
