@@ -37,7 +37,7 @@ pub struct Config {
     pub tunnel_session: Duration,
     /// How long a tunnel connection may be silent.
     pub tunnel_idle: Duration,
-    /// How long live tunnels may go on after a stop was asked for.
+    /// How long tunnels may go on in a process whose successor could not take them.
     pub drain_timeout: Duration,
     /// Whether the relay moves bytes inside the kernel where it can (splice(2)).
     pub splice: bool,

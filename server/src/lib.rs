@@ -36,6 +36,8 @@ pub mod fabric;
 #[cfg(feature = "net")]
 pub mod fleet;
 #[cfg(feature = "net")]
+mod ground;
+#[cfg(feature = "net")]
 pub mod handover;
 #[cfg(feature = "net")]
 mod harmless;

@@ -1,5 +1,6 @@
 //! Every port of the server, bound before anything is served, so that a taken one is told first.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
@@ -7,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Config;
 use crate::directory::Announced;
+use crate::handover::message::{Kind, Listener};
 
 /// Every bound port.
 #[derive(Debug)]
@@ -17,6 +19,19 @@ pub(crate) struct Listeners {
     pub(crate) tunnels: Vec<Vec<TcpListener>>,
     pub(crate) metrics: Option<TcpListener>,
 }
+
+/// The bound ports as one server uses them: when it ends they are still bound, and connections wait in their queues.
+#[derive(Debug)]
+pub(crate) struct Duplicates {
+    pub(crate) https: tokio::net::TcpListener,
+    pub(crate) agents: Vec<tokio::net::TcpListener>,
+    pub(crate) tunnels: Vec<Vec<TcpListener>>,
+    pub(crate) metrics: Option<tokio::net::TcpListener>,
+}
+
+/// Ports that the process before this one had bound, by what it was configured to bind.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited(BTreeMap<Listener, Vec<TcpListener>>);
 
 /// A port that cannot be bound.
 #[derive(Debug, thiserror::Error)]
@@ -35,17 +50,49 @@ pub struct BindError {
 }
 
 impl Listeners {
-    /// Binds what `config` says.
-    pub(crate) fn bind(config: &Config, lanes: usize) -> Result<Self, BindError> {
+    /// Binds what `config` says, unless it is inherited; what is inherited and not asked for is closed.
+    pub(crate) fn bind(config: &Config, lanes: usize, mut inherited: Inherited) -> Result<Self, BindError> {
         let at = |port| SocketAddr::new(config.bind, port);
-        let agents = config.agent_ports.iter().map(|port| bind(at(*port), "agents", "agent_ports"));
-        let tunnels = config.tunnel_ports.iter().map(|port| bind_shared(at(*port), lanes));
-        Ok(Self {
-            https: bind(at(config.https_port), "discovery, enrolment and API", "https_port")?,
-            agents: agents.collect::<Result<_, _>>()?,
-            tunnels: tunnels.collect::<Result<_, _>>()?,
-            metrics: config.metrics.map(|address| bind(address, "metrics", "metrics")).transpose()?,
+        let mut one = |kind, address, what, key| match inherited.take(kind, address).pop() {
+            Some(listener) => Ok(listener),
+            None => bind(address, what, key),
+        };
+        let agents = config.agent_ports.iter();
+        let agents = agents
+            .map(|port| one(Kind::Agents, at(*port), "agents", "agent_ports"))
+            .collect::<Result<_, _>>()?;
+        let https = one(Kind::Https, at(config.https_port), "discovery, enrolment and API", "https_port")?;
+        let metrics =
+            config.metrics.map(|address| one(Kind::Metrics, address, "metrics", "metrics")).transpose()?;
+        let tunnels = config.tunnel_ports.iter().map(|port| match inherited.take(Kind::Tunnels, at(*port)) {
+            none if none.is_empty() => bind_shared(at(*port), lanes),
+            shared => Ok(shared),
+        });
+        let tunnels = tunnels.collect::<Result<_, _>>()?;
+        Ok(Self { https, agents, tunnels, metrics })
+    }
+
+    /// For one server to use.
+    pub(crate) fn duplicate(&self) -> io::Result<Duplicates> {
+        let again = |listener: &TcpListener| tokio::net::TcpListener::from_std(listener.try_clone()?);
+        let tunnels = self.tunnels.iter().map(|shared| shared.iter().map(TcpListener::try_clone).collect());
+        Ok(Duplicates {
+            https: again(&self.https)?,
+            agents: self.agents.iter().map(again).collect::<io::Result<_>>()?,
+            tunnels: tunnels.collect::<io::Result<_>>()?,
+            metrics: self.metrics.as_ref().map(again).transpose()?,
         })
+    }
+
+    /// Every bound port with what it was configured as, for the process after this one.
+    pub(crate) fn named(&self, config: &Config) -> Vec<(Listener, &TcpListener)> {
+        let at = |kind, port: &u16| Listener { kind, address: SocketAddr::new(config.bind, *port) };
+        let https = [(at(Kind::Https, &config.https_port), &self.https)].into_iter();
+        let agents = config.agent_ports.iter().map(|port| at(Kind::Agents, port)).zip(&self.agents);
+        let tunnels = config.tunnel_ports.iter().map(|port| at(Kind::Tunnels, port)).zip(&self.tunnels);
+        let tunnels = tunnels.flat_map(|(name, shared)| shared.iter().map(move |listener| (name, listener)));
+        let metrics = config.metrics.map(|address| Listener { kind: Kind::Metrics, address });
+        https.chain(agents).chain(tunnels).chain(metrics.into_iter().zip(&self.metrics)).collect()
     }
 
     /// What agents and operators are told.
@@ -58,6 +105,17 @@ impl Listeners {
             tunnel_ports: self.tunnels.iter().filter_map(|shared| shared.first()).map(port).collect(),
             reconnect_window: config.reconnect_window,
         }
+    }
+}
+
+impl Inherited {
+    /// Adds a listener; one of a shared port goes behind those that are there.
+    pub(crate) fn add(&mut self, name: Listener, listener: TcpListener) {
+        self.0.entry(name).or_default().push(listener);
+    }
+
+    fn take(&mut self, kind: Kind, address: SocketAddr) -> Vec<TcpListener> {
+        self.0.remove(&Listener { kind, address }).unwrap_or_default()
     }
 }
 

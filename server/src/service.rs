@@ -1,22 +1,27 @@
 //! The running server: binds everything first, so that a taken port is told before anything is served, then runs.
+//!
+//! ```text
+//! Service ──serve──▶ Running ──stop──▶ nothing left
+//!                    ▲     └─suspend──▶ Suspended: the ports are bound and tunnels flow, nobody has the store
+//!                    └────── resume ────────┘ └── another process serves, and is given the tunnels (`handover`)
+//! ```
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use klnet_tunnel::net::accept::Acceptor;
-use klnet_tunnel::net::lanes::Lanes;
-use klnet_tunnel::net::mover::splice_works;
-use klnet_tunnel::net::relay::{self, RelayHandle};
-use klnet_wire::identity::Role;
-use klnet_wire::identity::tls::{ALPN_AGENT, ALPN_HTTP, Clients, server_config};
-use ring::rand::{SecureRandom, SystemRandom};
-use rustls::ServerConfig;
+use klnet_tunnel::net::relay::{Moved, RelayEvent, RelayHandle, Stopped};
+use klnet_tunnel::pair::{PairEnd, PairId};
+use klnet_tunnel::relay::{LivePair, RelayRecord};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::agents::Agents;
 use crate::api::{self, Context};
@@ -24,35 +29,52 @@ use crate::config::Config;
 use crate::directory::{Announced, Directory};
 use crate::fabric::{Fabric, FabricError};
 use crate::fleet::{Fleet, FleetError};
-use crate::listeners::{BindError, Listeners};
-use crate::metrics::{self, Metrics};
+use crate::ground::Ground;
+use crate::listeners::{BindError, Duplicates, Inherited};
+use crate::metrics;
 use crate::sessions::Sessions;
-use crate::store::{OpenError, SqliteStore, Store};
+use crate::store::{OpenError, SqliteStore};
 use crate::tunnels::{self, Tunnels};
 
 /// A server whose ports are bound and whose state is loaded.
 pub struct Service {
-    config: Arc<Config>,
-    fabric: Arc<Fabric>,
-    directory: Arc<Directory>,
+    ground: Ground,
+    events: mpsc::Receiver<RelayEvent>,
+    duplicates: Duplicates,
     fleet: Arc<Fleet>,
-    metrics: Arc<Metrics>,
-    lanes: Lanes,
-    listeners: Listeners,
+    directory: Arc<Directory>,
+    /// Ends of tunnel connections that the store does not have.
+    unrecorded: Vec<RelayRecord>,
 }
 
-/// What the listeners hand their connections to.
+/// A server that serves.
+pub struct Running {
+    ground: Ground,
+    serving: Serving,
+    /// The API, which ends what is under way.
+    api: JoinHandle<()>,
+}
+
+/// What serves.
 struct Serving {
+    fleet: Arc<Fleet>,
     agents: Arc<Agents>,
     tunnels: Arc<Tunnels>,
-    relay: RelayHandle,
-    tls: Tls,
+    tasks: TaskTracker,
+    /// Ends whatever is served.
+    shutdown: CancellationToken,
+    /// Ends, alone or with that, what people and their programs are served; agents stay.
+    doors: CancellationToken,
 }
 
-/// What each kind of listener shows and wants to see.
-struct Tls {
-    agents: Arc<ServerConfig>,
-    https: Arc<ServerConfig>,
+/// A server that serves nobody and has let go of its store; its ports are bound, and its tunnels flow.
+pub struct Suspended {
+    pub(crate) ground: Ground,
+    events: mpsc::Receiver<RelayEvent>,
+    /// Ends of tunnel connections that could not be stored in time.
+    pub(crate) unrecorded: Vec<RelayRecord>,
+    /// The connections that flow.
+    pub(crate) live: Vec<(LivePair, Moved)>,
 }
 
 /// Why a server does not start.
@@ -76,6 +98,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The relay has stopped.
+    #[error(transparent)]
+    Relay(#[from] Stopped),
 }
 
 impl Service {
@@ -85,13 +110,22 @@ impl Service {
     /// [`StartError`] names the port and what to change, or the file.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let fabric = Arc::new(Fabric::load(&config.state)?);
-        let store: Arc<dyn Store> = Arc::new(open_store(&config.state)?);
-        let lanes = Lanes::per_core()?;
-        let listeners = Listeners::bind(&config, lanes.runtimes().len())?;
-        let directory = Arc::new(Directory::new(Arc::clone(&fabric), listeners.announced(&config)));
-        let fleet = Fleet::load(store, Arc::clone(&fabric), Arc::clone(&directory)).await?;
-        let (config, metrics) = (Arc::new(config), Arc::default());
-        Ok(Self { config, fabric, directory, fleet, metrics, lanes, listeners })
+        // Before the ports: of a server that runs already it is the store that says so best.
+        let store = open_store(&config.state)?;
+        let (ground, events) = Ground::prepare(config, fabric, Inherited::default()).await?;
+        Self::load(ground, events, store, Vec::new()).await
+    }
+
+    /// Loads the state on what is prepared.
+    pub(crate) async fn load(
+        ground: Ground,
+        events: mpsc::Receiver<RelayEvent>,
+        store: SqliteStore,
+        unrecorded: Vec<RelayRecord>,
+    ) -> Result<Self, StartError> {
+        let duplicates = ground.listeners.duplicate()?;
+        let (fleet, directory) = ground.load(store).await?;
+        Ok(Self { ground, events, duplicates, fleet, directory, unrecorded })
     }
 
     /// What is known of devices, operators and the rest.
@@ -105,100 +139,146 @@ impl Service {
     }
 
     /// Serves until `shutdown`, then ends sessions and tunnels, stores how each tunnel ended, and returns.
-    ///
-    /// # Errors
-    /// [`StartError`] when TLS or a listener cannot be set up.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        let tls = self.tls()?;
-        let (relay, events) = relay::start(self.relay().await);
-        let sessions = Arc::new(Sessions::default());
-        let tunnels = Tunnels::start(self.tunnel_parts(&sessions, &relay), events);
-        tunnels.close_books().await;
-        let Self { config, directory, fleet, metrics, lanes, listeners, .. } = self;
-        let agents = Agents::new(Arc::clone(&fleet), sessions, relay.clone(), Arc::clone(&metrics), config);
-        tokio::spawn(Arc::clone(&agents).follow_denials(fleet.denials()));
-        let tasks = TaskTracker::new();
-        tasks.spawn(Arc::clone(&fleet).keep_presence(shutdown.clone()));
-        let serving = Serving { agents: Arc::clone(&agents), tunnels: Arc::clone(&tunnels), relay, tls };
-        let context = Context { fleet, tunnels: Arc::clone(&tunnels), directory, metrics };
-        serving.spawn(listeners, &lanes, &context, &tasks, &shutdown)?;
-        tasks.close();
+    pub async fn run(self, shutdown: CancellationToken) {
+        let running = self.serve().await;
         shutdown.cancelled().await;
-        info!("shutting down");
-        agents.farewell(SHUTDOWN_TIMEOUT).await;
-        tunnels.stop(SHUTDOWN_TIMEOUT).await;
-        // Whoever is still busy after this is cut; every acknowledged change is stored already.
-        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, tasks.wait()).await;
-        Ok(())
+        running.stop().await;
     }
 
-    fn tls(&self) -> Result<Tls, StartError> {
-        let identity = self.fabric.server_identity(&self.config.hosts, SystemTime::now())?;
-        let trust = self.fabric.trust();
-        let agents = Clients::Required(&[Role::Agent]);
-        let https = Clients::Optional(&[Role::Agent, Role::Operator]);
-        Ok(Tls {
-            agents: server_config(&identity, trust.clone(), agents, &[ALPN_AGENT])?,
-            https: server_config(&identity, trust.clone(), https, &[ALPN_HTTP])?,
-        })
+    /// Begins to serve.
+    pub async fn serve(self) -> Running {
+        let sessions = Arc::new(Sessions::default());
+        let parts = self.parts(&sessions);
+        let Self { ground, events, duplicates, fleet, directory, unrecorded } = self;
+        let tunnels = Tunnels::start(parts, events, unrecorded);
+        tunnels.close_books().await;
+        let (relay, metrics) = (ground.relay.clone(), Arc::clone(&ground.metrics));
+        let agents = Agents::new(Arc::clone(&fleet), sessions, relay, metrics, Arc::clone(&ground.config));
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let doors = shutdown.child_token();
+        let serving = Serving { fleet, agents, tunnels, tasks, shutdown, doors };
+        let api = serving.spawn(&ground, duplicates, directory);
+        Running { ground, serving, api }
     }
 
-    async fn relay(&self) -> relay::Config {
-        let core = klnet_tunnel::relay::Config {
-            secret: relay_secret(),
-            audience: self.fabric.server(),
-            limits: self.config.limits.relay(),
-        };
-        relay::Config {
-            lanes: self.lanes.clone(),
-            splice: self.config.splice && splices().await,
-            tenant_rate: self.config.limits.tenant_rate,
-            ..relay::Config::new(core)
-        }
-    }
-
-    fn tunnel_parts(&self, sessions: &Arc<Sessions>, relay: &RelayHandle) -> tunnels::Parts {
+    fn parts(&self, sessions: &Arc<Sessions>) -> tunnels::Parts {
         tunnels::Parts {
             fleet: Arc::clone(&self.fleet),
-            fabric: Arc::clone(&self.fabric),
+            fabric: Arc::clone(&self.ground.fabric),
             directory: Arc::clone(&self.directory),
             sessions: Arc::clone(sessions),
-            relay: relay.clone(),
-            metrics: Arc::clone(&self.metrics),
-            config: Arc::clone(&self.config),
+            relay: self.ground.relay.clone(),
+            metrics: Arc::clone(&self.ground.metrics),
+            config: Arc::clone(&self.ground.config),
         }
     }
 }
 
+impl Running {
+    /// Ends sessions and tunnels, and returns once it is stored how each tunnel ended.
+    pub async fn stop(self) {
+        let Serving { agents, tunnels, tasks, shutdown, .. } = self.serving;
+        info!("shutting down");
+        shutdown.cancel();
+        agents.farewell(SHUTDOWN_TIMEOUT).await;
+        tunnels.stop(SHUTDOWN_TIMEOUT).await;
+        // Whoever is still busy after this is cut; every acknowledged change is stored already.
+        let _ = timeout(SHUTDOWN_TIMEOUT, tasks.wait()).await;
+    }
+
+    /// Ends whatever is served but the tunnels, and lets go of the store.
+    pub(crate) async fn suspend(self) -> Suspended {
+        let Self { ground, serving, api } = self;
+        let Serving { fleet, agents, tunnels, tasks, shutdown, doors } = serving;
+        doors.cancel();
+        // It takes no longer than requests may take.
+        let _ = api.await;
+        // While agents can still say of which connections they have verified the key.
+        let live = ground.relay.retire().await.unwrap_or_default();
+        agents.will_be_back();
+        shutdown.cancel();
+        agents.farewell(SHUTDOWN_TIMEOUT).await;
+        let (events, unrecorded) = tunnels.hand_over(SHUTDOWN_TIMEOUT).await;
+        let _ = timeout(SHUTDOWN_TIMEOUT, tasks.wait()).await;
+        fleet.close().await;
+        Suspended { ground, events, unrecorded, live }
+    }
+
+    /// Its relay.
+    pub const fn relay(&self) -> &RelayHandle {
+        &self.ground.relay
+    }
+
+    pub(crate) const fn ground(&self) -> &Ground {
+        &self.ground
+    }
+}
+
 impl Serving {
-    /// Serves every listener until `shutdown`.
-    fn spawn(
-        self,
-        listeners: Listeners,
-        lanes: &Lanes,
-        context: &Context,
-        tasks: &TaskTracker,
-        shutdown: &CancellationToken,
-    ) -> io::Result<()> {
-        for listener in listeners.agents {
-            let listener = TcpListener::from_std(listener)?;
-            let (agents, tunnels) = (Arc::clone(&self.agents), Arc::clone(&self.tunnels));
-            tasks.spawn(agents.serve(listener, Arc::clone(&self.tls.agents), tunnels, shutdown.clone()));
+    /// Serves every listener until shutdown.
+    fn spawn(&self, ground: &Ground, duplicates: Duplicates, directory: Arc<Directory>) -> JoinHandle<()> {
+        let Self { fleet, agents, tunnels, tasks, shutdown, doors } = self;
+        let following = Arc::clone(agents).follow_denials(fleet.denials());
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
+        tasks.spawn(Arc::clone(fleet).keep_presence(shutdown.clone()));
+        for listener in duplicates.agents {
+            let (tls, tunnels) = (Arc::clone(&ground.tls.agents), Arc::clone(tunnels));
+            tasks.spawn(Arc::clone(agents).serve(listener, tls, tunnels, shutdown.clone()));
         }
-        for listeners in listeners.tunnels {
-            for (listener, runtime) in listeners.into_iter().zip(lanes.runtimes().cycle()) {
-                let serving = serve_tunnels(listener, self.relay.clone(), shutdown.clone());
-                tasks.spawn_on(serving, runtime);
+        for listeners in duplicates.tunnels {
+            for (listener, runtime) in listeners.into_iter().zip(ground.lanes.runtimes().cycle()) {
+                tasks.spawn_on(serve_tunnels(listener, ground.relay.clone(), doors.clone()), runtime);
             }
         }
-        if let Some(listener) = listeners.metrics {
-            let listener = TcpListener::from_std(listener)?;
-            tasks.spawn(metrics::serve(listener, Arc::clone(&context.metrics), shutdown.clone()));
+        if let Some(listener) = duplicates.metrics {
+            tasks.spawn(metrics::serve(listener, Arc::clone(&ground.metrics), doors.clone()));
         }
-        let (limits, router) = (api::http::Limits::default(), api::router(context));
-        let https = TcpListener::from_std(listeners.https)?;
-        tasks.spawn(api::http::serve(https, self.tls.https, limits, router, shutdown.clone()));
-        Ok(())
+        let (fleet, tunnels) = (Arc::clone(fleet), Arc::clone(tunnels));
+        let context = Context { fleet, tunnels, directory, metrics: Arc::clone(&ground.metrics) };
+        let (limits, router) = (api::http::Limits::default(), api::router(&context));
+        let tls = Arc::clone(&ground.tls.https);
+        let api = tasks.spawn(api::http::serve(duplicates.https, tls, limits, router, doors.clone()));
+        tasks.close();
+        api
+    }
+}
+
+impl Suspended {
+    /// Lets connections end by themselves until `enough`, then ends the others; says how many those were.
+    pub(crate) async fn drain(mut self, enough: impl Future<Output = ()>) -> usize {
+        let relay = self.ground.relay.clone();
+        tokio::select! {
+            () = enough => {}
+            // Each end comes with an event.
+            () = async { while connections(&relay).await > 0 && self.events.recv().await.is_some() {} } => {}
+        }
+        let cut = connections(&relay).await;
+        let _ = tokio::join!(relay.stop(), async { while self.events.recv().await.is_some() {} });
+        cut
+    }
+
+    /// Serves again, without the connections that are lost.
+    ///
+    /// # Errors
+    /// [`StartError`] with the server as it was, when it cannot have its store back.
+    pub(crate) async fn resume(
+        self,
+        lost: Vec<(PairId, PairEnd)>,
+    ) -> Result<Running, (Box<Self>, StartError)> {
+        // A relay that has stopped has no connections to lose.
+        let _ = self.ground.relay.recover(lost).await;
+        let loaded = async {
+            let duplicates = self.ground.listeners.duplicate()?;
+            let store = open_store(&self.ground.config.state)?;
+            Ok((duplicates, self.ground.load(store).await?))
+        };
+        match loaded.await {
+            Ok((duplicates, (fleet, directory))) => {
+                let Self { ground, events, unrecorded, .. } = self;
+                Ok(Service { ground, events, duplicates, fleet, directory, unrecorded }.serve().await)
+            }
+            Err(error) => Err((Box::new(self), error)),
+        }
     }
 }
 
@@ -208,6 +288,16 @@ impl Serving {
 /// [`OpenError`] names the file.
 pub fn open_store(state: &Path) -> Result<SqliteStore, OpenError> {
     SqliteStore::open(&state.join(STORE))
+}
+
+/// Whether this version could open the store in a server's state folder, which another process has.
+pub(crate) fn check_store(state: &Path) -> Result<(), OpenError> {
+    SqliteStore::check(&state.join(STORE))
+}
+
+async fn connections(relay: &RelayHandle) -> usize {
+    let tunnels = relay.tunnels().await.unwrap_or_default();
+    tunnels.iter().map(|tunnel| tunnel.view.pairs.len()).sum()
 }
 
 async fn serve_tunnels(listener: std::net::TcpListener, relay: RelayHandle, shutdown: CancellationToken) {
@@ -222,20 +312,6 @@ async fn serve_tunnels(listener: std::net::TcpListener, relay: RelayHandle, shut
             () = shutdown.cancelled() => return,
         }
     }
-}
-
-/// Whether splice(2) can be trusted here.
-async fn splices() -> bool {
-    splice_works()
-        .await
-        .inspect_err(|error| warn!(%error, "splice(2) does not work, tunnels are copied"))
-        .is_ok()
-}
-
-fn relay_secret() -> [u8; 32] {
-    let mut secret = [0; 32];
-    SystemRandom::new().fill(&mut secret).expect("the operating system gives randomness");
-    secret
 }
 
 const STORE: &str = "state.db";

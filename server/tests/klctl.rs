@@ -151,7 +151,7 @@ impl Site {
         let url = format!("https://127.0.0.1:{}", service.announced().https_port);
         let (fleet, shutdown) = (service.fleet().clone(), CancellationToken::new());
         let stop = shutdown.clone();
-        let running = tokio::spawn(async move { service.run(stop).await.unwrap() });
+        let running = tokio::spawn(async move { service.run(stop).await });
         Self { url, fleet, folder, shutdown, running }
     }
 

@@ -9,7 +9,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use klnet_tunnel::net::accept::Acceptor;
@@ -47,6 +47,8 @@ pub struct Agents {
     turn: tokio::sync::Mutex<()>,
     /// Handshakes under way.
     handshakes: Arc<Lobby>,
+    /// Another process serves as soon as this one ends.
+    back_at_once: AtomicBool,
 }
 
 impl Agents {
@@ -67,6 +69,7 @@ impl Agents {
             serials: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
             handshakes: Lobby::new(HANDSHAKES),
+            back_at_once: AtomicBool::new(false),
         })
     }
 
@@ -132,6 +135,8 @@ impl Agents {
 
     /// Ends the sessions and tunnels of whom the fleet revokes, as long as it does.
     pub async fn follow_denials(self: Arc<Self>, mut denials: broadcast::Receiver<Denied>) {
+        // Connections of an earlier process may be of someone who was revoked in its last moment.
+        self.check_all().await;
         loop {
             match denials.recv().await {
                 Ok(Denied::Device(device)) => self.deny_device(device).await,
@@ -140,6 +145,11 @@ impl Agents {
                 Err(broadcast::error::RecvError::Closed) => return,
             }
         }
+    }
+
+    /// Another process takes this one's place: agents that leave from now on may be back at once.
+    pub fn will_be_back(&self) {
+        self.back_at_once.store(true, Ordering::Relaxed);
     }
 
     /// Waits until every session has said goodbye, but not longer than `limit`.
@@ -169,8 +179,11 @@ impl Agents {
 
     /// After denials were missed: looks at everyone who is connected.
     async fn check_all(&self) {
-        for (device, live) in self.sessions.all() {
-            if self.fleet.is_denied(live.tenant, device) {
+        let sessions = self.sessions.all().into_iter().map(|(device, live)| (live.tenant, device));
+        let tunnels = self.relay.tunnels().await.unwrap_or_default();
+        let tunnels = tunnels.iter().map(|tunnel| (tunnel.view.grant.tenant, tunnel.view.grant.device));
+        for (tenant, device) in sessions.chain(tunnels) {
+            if self.fleet.is_denied(tenant, device) {
                 self.deny_device(device).await;
             }
         }

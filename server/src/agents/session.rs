@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Principal;
@@ -176,8 +176,17 @@ impl Agents {
     /// What a session is ended with at shutdown.
     fn restarts(&self) -> Command {
         let reason = "the server restarts".into();
-        let last = GoAway { reason, reconnect_ms: self.window_ms(), forever: false };
+        let last = GoAway { reason, reconnect_ms: self.return_ms(), forever: false };
         Command::Finish(Message::GoAway(last), "shutdown".into())
+    }
+
+    /// When the ports stay open agents need no longer than a server needs to shake hands with them all.
+    fn return_ms(&self) -> u32 {
+        let devices = u32::try_from(self.fleet.online()).unwrap_or(u32::MAX);
+        match self.back_at_once.load(Ordering::Relaxed) {
+            true => self.window_ms().min(millis(HANDSHAKE_TIME.saturating_mul(devices))),
+            false => self.window_ms(),
+        }
     }
 
     fn window_ms(&self) -> u32 {
@@ -195,6 +204,8 @@ fn millis(duration: std::time::Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
+/// What an agent that comes back takes of the server's time, twice over.
+const HANDSHAKE_TIME: Duration = Duration::from_micros(500);
 /// What waits for a session's task; its outbox is bounded apart.
 const COMMANDS_CAPACITY: usize = 64;
 /// What waits for the server to look at; while it is full nothing more is read from the device.

@@ -3,6 +3,7 @@
 mod init;
 mod logs;
 mod run;
+mod supervisor;
 mod up;
 
 use std::ffi::OsString;

@@ -17,11 +17,12 @@
 mod raw;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use klnet_tunnel::label::Cookie;
+use klnet_tunnel::net::relay;
 use klnet_tunnel::pair::{PairEnd, PairId};
-use klnet_tunnel::relay::LivePair;
+use klnet_tunnel::relay::{LivePair, RelayRecord};
 use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 use prost::Message as _;
 
@@ -176,11 +177,66 @@ impl Message {
         }
     }
 
+    /// What it is, for people.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Offer { .. } => "Offer",
+            Self::Listener(_) => "Listener",
+            Self::Pair(..) => "Pair",
+            Self::Record(_) => "Record",
+            Self::Serve => "Serve",
+            Self::Carry(_) => "Carry",
+            Self::Ended(..) => "Ended",
+            Self::Prepared { .. } => "Prepared",
+            Self::Cannot { .. } => "Cannot",
+            Self::Serving => "Serving",
+            Self::Taken(_) => "Taken",
+            Self::Declined(_) => "Declined",
+            Self::Done => "Done",
+        }
+    }
+
     /// Why something cannot be done, shortened to what a message holds.
     pub fn cannot(why: &dyn std::fmt::Display) -> Self {
         let mut why = why.to_string();
         why.truncate(why.floor_char_boundary(WHY_LIMIT));
         Self::Cannot { why }
+    }
+}
+
+impl From<relay::Moved> for Moved {
+    fn from(moved: relay::Moved) -> Self {
+        Self { to_target: moved.to_target, to_initiator: moved.to_initiator }
+    }
+}
+
+impl From<Moved> for relay::Moved {
+    fn from(moved: Moved) -> Self {
+        Self { to_target: moved.to_target, to_initiator: moved.to_initiator, ..Self::default() }
+    }
+}
+
+impl From<&RelayRecord> for Record {
+    fn from(record: &RelayRecord) -> Self {
+        Self {
+            grant: record.grant,
+            cookie: record.cookie,
+            tenant: record.tenant,
+            device: record.device,
+            operator: record.operator,
+            initiator: record.initiator,
+            lasted: record.closed.saturating_duration_since(record.opened),
+            end: record.end,
+        }
+    }
+}
+
+impl Record {
+    /// The record as if the connection had ended at `closed`.
+    pub fn into_relay(self, closed: Instant) -> RelayRecord {
+        let Self { grant, cookie, tenant, device, operator, initiator, lasted, end } = self;
+        let opened = closed.checked_sub(lasted).unwrap_or(closed);
+        RelayRecord { grant, cookie, tenant, device, operator, initiator, opened, closed, end }
     }
 }
 

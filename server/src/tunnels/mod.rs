@@ -19,13 +19,14 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use klnet_tunnel::grant::{Grant, Host};
 use klnet_tunnel::net::relay::{LiveTunnel, RelayEvent, RelayHandle};
-use klnet_tunnel::relay::{RefusedHello, Scope};
+use klnet_tunnel::relay::{RefusedHello, RelayRecord, Scope};
 use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 use klnet_wire::message::tunnel::{REVOKE_LIMIT, State};
 use klnet_wire::message::{Message, Recorded, Revoke, TunnelState};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::config::Config;
@@ -62,8 +63,20 @@ pub struct Tunnels {
     outage: Outage,
     rates: Rates,
     books: Books,
-    /// Stores the ends of connections until the relay has stopped.
-    recorder: Mutex<Option<JoinHandle<()>>>,
+    /// What carries what the relay says and stores how connections end, until the relay has stopped.
+    workers: Mutex<Option<Workers>>,
+    /// Cancelled when another server carries what the relay says from now on.
+    closing: CancellationToken,
+    /// Cancelled when what is not stored yet is to be given back.
+    surrender: CancellationToken,
+}
+
+/// The tasks behind it.
+#[derive(Debug)]
+struct Workers {
+    follower: JoinHandle<mpsc::Receiver<RelayEvent>>,
+    /// Gives what it could not store.
+    recorder: JoinHandle<Vec<RelayRecord>>,
 }
 
 /// What [`Tunnels`] works with.
@@ -120,8 +133,12 @@ pub struct Connection {
 }
 
 impl Tunnels {
-    /// Starts carrying what the relay says.
-    pub fn start(parts: Parts, events: mpsc::Receiver<RelayEvent>) -> Arc<Self> {
+    /// Starts carrying what the relay says, and stores what was not stored before.
+    pub fn start(
+        parts: Parts,
+        events: mpsc::Receiver<RelayEvent>,
+        unrecorded: Vec<RelayRecord>,
+    ) -> Arc<Self> {
         let Parts { fleet, fabric, directory, sessions, relay, metrics, config } = parts;
         let (relay_ends, relay_queue) = mpsc::channel(ENDS_CAPACITY);
         let (agent_ends, agent_queue) = mpsc::channel(ENDS_CAPACITY);
@@ -140,28 +157,53 @@ impl Tunnels {
             outage: Outage::default(),
             rates: Rates::default(),
             books: Books::default(),
-            recorder: Mutex::default(),
+            workers: Mutex::default(),
+            closing: CancellationToken::new(),
+            surrender: CancellationToken::new(),
         });
-        tokio::spawn(Arc::clone(&tunnels).follow(events, relay_ends));
-        tokio::spawn(Arc::clone(&tunnels).look());
+        unrecorded.into_iter().for_each(|record| tunnels.queue(record, &relay_ends));
+        let follower = tokio::spawn(Arc::clone(&tunnels).follow(events, relay_ends));
+        tokio::spawn(tunnels.closing.clone().run_until_cancelled_owned(Arc::clone(&tunnels).look()));
         let recorder = tokio::spawn(Arc::clone(&tunnels).record(relay_queue, agent_queue));
-        *tunnels.recorder.lock().expect("no holder panics") = Some(recorder);
+        *tunnels.workers.lock().expect("no holder panics") = Some(Workers { follower, recorder });
         tunnels
     }
 
     /// Ends every tunnel and stores how each ended, but takes no longer than `limit`.
     pub async fn stop(&self, limit: Duration) {
-        let recorder = self.recorder.lock().expect("no holder panics").take();
+        let workers = self.workers.lock().expect("no holder panics").take();
         let stored = async {
             let _ = self.relay.stop().await;
-            if let Some(recorder) = recorder {
-                let _ = recorder.await;
+            if let Some(workers) = workers {
+                let _ = workers.recorder.await;
             }
             self.close_ended(self.books.open(), &[]).await;
         };
         if timeout(limit, stored).await.is_err() {
             warn!("the ends of some tunnel connections were not recorded in time");
         }
+    }
+
+    /// Carries nothing more, and gives what the relay says from now on, and what could not be stored within `limit`.
+    ///
+    /// # Panics
+    /// When it was done before.
+    pub async fn hand_over(&self, limit: Duration) -> (mpsc::Receiver<RelayEvent>, Vec<RelayRecord>) {
+        let workers = self.workers.lock().expect("no holder panics").take();
+        let Workers { follower, mut recorder } = workers.expect("it is done once");
+        self.closing.cancel();
+        let events = follower.await.expect("it does not panic");
+        let stored = timeout(limit, &mut recorder).await;
+        self.surrender.cancel();
+        let unrecorded = match stored {
+            Ok(stored) => stored,
+            Err(_) => recorder.await,
+        };
+        // Whoever opens the store next takes what is open and not at the relay for open when the server was killed.
+        if let Ok(live) = self.relay.tunnels().await {
+            self.close_ended(self.books.open(), &live).await;
+        }
+        (events, unrecorded.expect("it does not panic"))
     }
 
     /// Every grant of a tenant that is open or in use.
@@ -225,14 +267,26 @@ impl Tunnels {
         }
     }
 
-    /// Carries what the relay says until it stops. Waits for nothing: the relay would wait too.
-    async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<RelayEvent>, ends: mpsc::Sender<Ended>) {
-        while let Some(event) = events.recv().await {
+    /// Carries what the relay says until it stops or another server does. Waits for nothing: the relay would wait too.
+    async fn follow(
+        self: Arc<Self>,
+        mut events: mpsc::Receiver<RelayEvent>,
+        ends: mpsc::Sender<Ended>,
+    ) -> mpsc::Receiver<RelayEvent> {
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = events.recv() => event,
+                () = self.closing.cancelled() => None,
+            };
             match event {
-                RelayEvent::Open { device, open } => self.tell(device, Message::Open(open)),
-                RelayEvent::RevokeAt { device, grants, reason } => self.revoke_at(device, &grants, reason),
-                RelayEvent::Refused { why, grant, peer } => self.hello_refused(why, grant, peer),
-                RelayEvent::Record(record) => self.relay_record(record, &ends),
+                Some(RelayEvent::Open { device, open }) => self.tell(device, Message::Open(open)),
+                Some(RelayEvent::RevokeAt { device, grants, reason }) => {
+                    self.revoke_at(device, &grants, reason);
+                }
+                Some(RelayEvent::Refused { why, grant, peer }) => self.hello_refused(why, grant, peer),
+                Some(RelayEvent::Record(record)) => self.relay_record(record, &ends),
+                None => return events,
             }
         }
     }

@@ -94,23 +94,29 @@ impl Tunnels {
     /// Counts the relay's record and sends it on its way.
     pub(super) fn relay_record(&self, record: RelayRecord, ends: &mpsc::Sender<Ended>) {
         self.metrics.tunnels_ended.get_or_create(&Why { why: record.end.reason.name() }).inc();
+        self.queue(record, ends);
+    }
+
+    /// Sends the relay's record on its way.
+    pub(super) fn queue(&self, record: RelayRecord, ends: &mpsc::Sender<Ended>) {
         if ends.try_send(Ended::Relay(record)).is_err() {
             self.lost("too many ends of tunnel connections wait for the store");
         }
     }
 
-    /// Stores ends of connections until the relay has stopped, and then what was told before.
+    /// Stores ends of connections until the relay has stopped, and then what was told before; gives the relay's that
+    /// were not stored when they had to be surrendered. Agents keep theirs.
     pub(super) async fn record(
         self: Arc<Self>,
         mut relay: mpsc::Receiver<Ended>,
         mut agents: mpsc::Receiver<Ended>,
-    ) {
-        let mut busy = JoinSet::new();
+    ) -> Vec<RelayRecord> {
+        let (mut busy, mut unrecorded) = (JoinSet::new(), Vec::new());
         loop {
             let room = busy.len() < AT_ONCE;
             tokio::select! {
                 biased;
-                Some(_) = busy.join_next() => {}
+                Some(kept) = busy.join_next() => unrecorded.extend(kept.ok().flatten()),
                 end = relay.recv(), if room => match end {
                     Some(end) => drop(busy.spawn(Arc::clone(&self).keep(end))),
                     None => break,
@@ -121,20 +127,34 @@ impl Tunnels {
         while let Ok(end) = agents.try_recv() {
             busy.spawn(Arc::clone(&self).keep(end));
         }
-        while busy.join_next().await.is_some() {}
+        while let Some(kept) = busy.join_next().await {
+            unrecorded.extend(kept.ok().flatten());
+        }
+        unrecorded
     }
 
-    /// Stores one end, and tries again for as long as the store is unavailable.
-    async fn keep(self: Arc<Self>, end: Ended) {
+    /// Stores one end, and tries again for as long as the store is unavailable; gives the relay's own when it has to be
+    /// surrendered.
+    async fn keep(self: Arc<Self>, end: Ended) -> Option<RelayRecord> {
         for _ in 0..RETRIES {
             match self.store(&end).await {
-                Ok(()) => return self.kept(&end),
+                Ok(()) => {
+                    self.kept(&end);
+                    return None;
+                }
                 Err(error) if error.kind() == Kind::Unavailable => self.outage.begins(&error.to_string()),
-                Err(error) => return self.lost(&error.to_string()),
+                Err(error) => {
+                    self.lost(&error.to_string());
+                    return None;
+                }
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+                () = self.surrender.cancelled() => return end.of_relay(),
+            }
         }
         self.lost("the store was unavailable for too long");
+        None
     }
 
     fn kept(&self, end: &Ended) {
@@ -238,6 +258,13 @@ pub(super) enum Verdict {
 }
 
 impl Ended {
+    fn of_relay(self) -> Option<RelayRecord> {
+        match self {
+            Self::Relay(record) => Some(record),
+            Self::Agent { .. } => None,
+        }
+    }
+
     const fn tenant(&self) -> TenantId {
         match self {
             Self::Relay(record) => record.tenant,

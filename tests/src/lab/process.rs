@@ -93,6 +93,14 @@ impl Process {
         self.wait(timeout)
     }
 
+    /// Asks the program to start anew (`SIGHUP`).
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.signal(libc::SIGHUP)
+    }
+
     /// Freezes the program: its sockets stay open and nothing is read or answered.
     ///
     /// # Errors

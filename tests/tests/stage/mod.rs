@@ -10,6 +10,7 @@ mod names;
 mod neighbour;
 mod redeem;
 mod target;
+mod upgrade;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ pub(crate) use names::{Names, Resolver};
 pub(crate) use neighbour::{Felt, Neighbour};
 pub(crate) use redeem::{Redeemed, redeem};
 pub(crate) use target::{Target, echoes};
+pub(crate) use upgrade::{Upgradable, field, lives, signal_to};
 
 /// Everything of one test: a fabric of its own, on ports of its own.
 pub(crate) struct Stage {
@@ -90,10 +92,21 @@ impl Stage {
         &mut self,
         adjust: impl FnOnce(&mut Command) -> Result<()>,
     ) -> Result<()> {
-        let mut run = Command::new(program("klserver")?);
-        run.arg("run").arg("--config").arg(self.folder.path().join(CONFIG)).env("NO_COLOR", "1");
+        let mut run = self.run_server(&program("klserver")?);
         adjust(&mut run)?;
-        self.server = Some(Process::spawn("klserver", &mut run)?);
+        self.serve(Process::spawn("klserver", &mut run)?).await
+    }
+
+    /// The command that runs the server, by a program of its own.
+    pub(crate) fn run_server(&self, program: &Path) -> Command {
+        let mut run = Command::new(program);
+        run.arg("run").arg("--config").arg(self.folder.path().join(CONFIG)).env("NO_COLOR", "1");
+        run
+    }
+
+    /// Waits until the server serves.
+    pub(crate) async fn serve(&mut self, server: Process) -> Result<()> {
+        self.server = Some(server);
         let serves = eventually(PATIENCE, async || self.client.get::<Value>("/api/v1/health").await.is_ok());
         serves.await.map(drop).with_context(|| format!("the server does not serve: {}", self.server_log()))
     }

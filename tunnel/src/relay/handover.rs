@@ -93,6 +93,7 @@ impl Relay {
         let admitted = self.grants.get_mut(&id)?;
         admitted.pairs.insert(pair);
         admitted.verified += 1;
+        self.accounts.add_connection(&grant);
         let limits = limits(&grant, admitted.deadline);
         // A machine that was started after the pair was opened cannot name that moment.
         let opened = now.checked_sub(age).unwrap_or(now);

@@ -81,7 +81,7 @@ impl Bench {
             metrics: Arc::default(),
             config,
         };
-        let tunnels = Tunnels::start(parts, events);
+        let tunnels = Tunnels::start(parts, events, Vec::new());
         let admin = operator(&fleet, tenant, "root", OperatorRole::Administrator).await;
         Self { tunnels, fleet, relay, disk, admin, _folder: folder }
     }

@@ -1,0 +1,504 @@
+//! `SIGHUP`: another process takes the place of a running server, and no tunnel notices; or it cannot, and nothing has
+//! changed.
+
+mod stage;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use klnet_tests::{need_programs, program, scale};
+use klnet_tunnel::net::initiator::{Connection, Initiator};
+use serde_json::{Value, json};
+use stage::{
+    Device, PATIENCE, Redeemed, Target, Upgradable, echoes, eventually, field, held, lives, redeem, signal_to,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_tunnel_is_dropped_and_no_byte_lost_by_an_upgrade() -> Result<()> {
+    let mut server = Upgradable::set().await?;
+    let devices = [server.stage.device("web-7").await?, server.stage.device("web-8").await?];
+    let (echo, questions) = (Target::start().await?, Questions::start().await?);
+    let count = scale(50, 1000);
+    let mut load = Load::new(count);
+    for at in 0..count {
+        let port = if Kind::of(at) == Kind::HalfClosed { questions.port } else { echo.port };
+        let connection = load.connect(&server, &devices[at % 2], port).await?;
+        load.start(connection, at);
+    }
+    load.flows(&questions).await?;
+    let handed_over = server.upgrade().await?;
+    ensure!(field(&handed_over, "tunnels") == Some(&count.to_string()), "{handed_over}");
+    ensure!(field(&handed_over, "cut") == Some("0"), "{handed_over}");
+    questions.answer();
+    if let Err(error) = load.finish().await {
+        let closed = server.stage.audit("tunnel.closed").await?;
+        let odd: Vec<_> = closed.iter().filter(|entry| entry["detail"]["reason"] != "finished").collect();
+        return Err(error.context(format!("{odd:#?}\n{}", devices[0].log())));
+    }
+    all_recorded(&server, count).await?;
+    println!(
+        "counted: {count} tunnels handed over, 0 dropped: longest pause {}, devices and API away for {}, {} in all",
+        field(&handed_over, "pause").unwrap_or_default(),
+        field(&handed_over, "absent").unwrap_or_default(),
+        field(&handed_over, "took").unwrap_or_default(),
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_server_revokes_what_it_took_over_and_grants_anew() -> Result<()> {
+    let mut server = Upgradable::set().await?;
+    let (device, target) = (server.stage.device("web-7").await?, Target::start().await?);
+    let (mut kept, mut revoked) =
+        (open(&server, &device, &target).await?, open(&server, &device, &target).await?);
+    server.upgrade().await?;
+    server.stage.online(&device).await?;
+    for stream in [&mut kept, &mut revoked] {
+        echoes(&mut stream.1, b"after the upgrade").await?;
+    }
+    let tunnels: Vec<Value> = server.stage.client.get("/api/v1/tunnels").await?;
+    ensure!(tunnels.len() == 2, "both are shown: {tunnels:#?}");
+    let begun = Instant::now();
+    let path = format!("/api/v1/tunnels/{}/revoke", revoked.0);
+    server.stage.client.post::<_, Value>(&path, &json!({})).await?;
+    ensure!(ends(&mut revoked.1).await && begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    echoes(&mut kept.1, b"the other one goes on").await?;
+    let mut fresh = open(&server, &device, &target).await?;
+    echoes(&mut fresh.1, b"and a new one comes about").await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_upgrades_in_a_row_leave_a_tunnel_as_it_was() -> Result<()> {
+    let mut server = Upgradable::set().await?;
+    let (device, target) = (server.stage.device("web-7").await?, Target::start().await?);
+    let mut load = Load::new(5);
+    for _ in 0..5 {
+        let connection = load.connect(&server, &device, target.port).await?;
+        load.start(connection, 0);
+    }
+    for round in 0..5 {
+        server.upgrade().await.with_context(|| format!("round {round}"))?;
+    }
+    load.finish().await?;
+    server.stage.online(&device).await?;
+    all_recorded(&server, 5).await?;
+    let holds = held(server.process())?;
+    ensure!(holds < 100, "nothing piles up: {holds} descriptors");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_program_that_cannot_take_over_changes_nothing() -> Result<()> {
+    let server = Upgradable::set().await?;
+    let (device, target) = (server.stage.device("web-7").await?, Target::start().await?);
+    let mut stream = open(&server, &device, &target).await?.1;
+    let built = program("klserver")?;
+    let config = server.stage.path("broken.toml");
+    std::fs::write(&config, "https_port = 'none'")?;
+    let other = server.stage.path("elsewhere");
+    for (script, reason) in [
+        ("exit 3".to_owned(), "exit status: 3"),
+        (format!("exec {built:?} run --config {config:?}"), "the configuration is wrong"),
+        (format!("exec {built:?} run --state {other:?}"), "holds no fabric"),
+        ("kill -9 $$".to_owned(), "signal: 9"),
+    ] {
+        let before = server.said("does not take over").len();
+        server.install_script(&script)?;
+        server.ask()?;
+        let told = server.says("does not take over", before).await?;
+        ensure!(told.contains("ERROR") && told.contains(reason), "{script}: {told}");
+        ensure!(lives(server.process()) && server.stage.is_online("web-7").await, "{script}");
+        echoes(&mut stream, script.as_bytes()).await?;
+    }
+    ensure!(server.said("device offline").is_empty(), "no device has noticed");
+    let mut fresh = open(&server, &device, &target).await?;
+    echoes(&mut fresh.1, b"and a new one comes about").await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_program_that_hangs_is_given_up() -> Result<()> {
+    let server = Upgradable::set().await?;
+    let (device, target) = (server.stage.device("web-7").await?, Target::start().await?);
+    let mut stream = open(&server, &device, &target).await?.1;
+    let note = server.stage.path("hanging");
+    server.install_script(&format!("echo $$ > {note:?}; exec tail -f /dev/null"))?;
+    server.ask()?;
+    let told = server.says("does not take over", 0).await?;
+    ensure!(told.contains("did not get ready within"), "{told}");
+    let hanging = std::fs::read_to_string(note)?.trim().parse()?;
+    ensure!(!lives(hanging), "it is not left behind");
+    echoes(&mut stream, b"as before").await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_program_killed_at_any_moment_leaves_the_old_one_serving() -> Result<()> {
+    if !need_programs(&["strace"]) {
+        return Ok(());
+    }
+    let server = Upgradable::set().await?;
+    let (device, target) = (server.stage.device("web-7").await?, Target::start().await?);
+    // What the new program says, one after the other: Prepared, Serving, Taken of each tunnel, Done.
+    for (said, survive) in [(1, 2), (2, 2), (3, 1), (4, 0), (5, 0)] {
+        let mut streams =
+            [open(&server, &device, &target).await?.1, open(&server, &device, &target).await?.1];
+        let (kept, back) = (server.said("did not take over").len(), server.said("does not take over").len());
+        server.install_script(&traced(&format!("sendmsg:signal=KILL:when={said}"))?)?;
+        server.ask()?;
+        let told = match said {
+            1 => server.says("does not take over", back).await?,
+            _ => server.says("did not take over", kept).await?,
+        };
+        ensure!(told.contains("signal: 9"), "{said}: {told}");
+        server.stage.online(&device).await?;
+        ensure!(lives(server.process()), "{said}");
+        let mut survived = 0;
+        for stream in &mut streams {
+            survived += usize::from(echoes(stream, b"still there?").await.is_ok());
+        }
+        ensure!(survived == survive, "killed as it said number {said}: {survived} survived");
+        let mut fresh = open(&server, &device, &target).await?;
+        echoes(&mut fresh.1, b"and a new one comes about").await?;
+    }
+    let relay = eventually(PATIENCE, async || {
+        let closed = server.stage.audit("tunnel.closed").await.unwrap_or_default();
+        let relay = closed.iter().filter(|entry| entry["actor"] == "relay");
+        // Those that were with the program when it was killed, and those that this test has dropped.
+        relay.count() == 15
+    });
+    relay.await.context("each connection has the relay's record")?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_program_killed_in_the_middle_leaves_the_new_one_serving() -> Result<()> {
+    if !need_programs(&["strace"]) {
+        return Ok(());
+    }
+    let mut server = Upgradable::set().await?;
+    let (device, target) = (server.stage.device("web-7").await?, Target::start().await?);
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(open(&server, &device, &target).await?.1);
+    }
+    // It stops as it says that it has the first of three; by then the second may be on its way.
+    server.install_script(&traced("sendmsg:signal=STOP:when=3")?)?;
+    let old = server.process();
+    server.ask()?;
+    server.says("serving", 1).await?;
+    server.follow()?;
+    eventually(PATIENCE, async || is_stopped(server.process())).await?;
+    signal_to(old, "KILL")?;
+    server.signal("CONT")?;
+    server.says("the server before this one is gone", 0).await?;
+    server.stage.online(&device).await?;
+    echoes(&mut streams[0], b"it was given already").await.with_context(|| server.stage.server_log())?;
+    ensure!(ends(&mut streams[2]).await, "it went with the old process");
+    let mut fresh = open(&server, &device, &target).await?;
+    echoes(&mut fresh.1, b"and a new one comes about").await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_added_is_served_after_an_upgrade_and_one_that_is_dropped_is_closed() -> Result<()> {
+    let mut server = Upgradable::set().await?;
+    let device = server.stage.device("web-7").await?;
+    let (old, new) = (server.stage.ports.tunnels, free_port()?);
+    server.stage.configure("tunnel_ports", &new.to_string())?;
+    server.upgrade().await?;
+    ensure!(tokio::net::TcpStream::connect(("127.0.0.1", new)).await.is_ok(), "the new port is open");
+    ensure!(tokio::net::TcpStream::connect(("127.0.0.1", old)).await.is_err(), "the old one is not");
+    server.stage.online(&device).await
+}
+
+/// What one tunnel does while the server is upgraded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Bytes flow both ways all the time.
+    Flowing,
+    /// Nothing flows.
+    Idle,
+    /// The question is asked and its end was passed on; the answer comes after.
+    HalfClosed,
+    /// Nobody reads: every buffer on the way is full.
+    Stalled,
+}
+
+impl Kind {
+    const fn of(at: usize) -> Self {
+        match at {
+            8 | 9 => Self::Stalled,
+            _ => match at % 10 {
+                0..6 => Self::Flowing,
+                6..8 => Self::Idle,
+                _ => Self::HalfClosed,
+            },
+        }
+    }
+}
+
+/// Tunnels, each with what it does.
+struct Load {
+    tasks: JoinSet<Result<()>>,
+    initiators: Vec<(u16, String, Initiator, usize)>,
+    /// Says that the upgrade is over.
+    over: watch::Sender<bool>,
+    moved: Vec<Arc<AtomicU64>>,
+    /// So that many of them do not want more than the machine has.
+    pace: Duration,
+}
+
+impl Load {
+    fn new(count: usize) -> Self {
+        let pace = Duration::from_millis(u64::try_from(count / 5 + 1).unwrap_or(1));
+        Self {
+            tasks: JoinSet::new(),
+            initiators: Vec::new(),
+            over: watch::Sender::new(false),
+            moved: Vec::new(),
+            pace,
+        }
+    }
+
+    /// Another connection of a grant that has room, or of a new one.
+    async fn connect(&mut self, server: &Upgradable, device: &Device, port: u16) -> Result<Connection> {
+        let found = self
+            .initiators
+            .iter_mut()
+            .find(|(of, name, _, used)| *of == port && *name == device.name && *used < CONNECTIONS);
+        let (_, _, initiator, used) = match found {
+            Some(found) => found,
+            None => {
+                let blob = server.stage.grant(device, port).await?;
+                let initiator = Initiator::new(blob, &server.stage.profile.identity.key);
+                self.initiators.push((port, device.name.clone(), initiator, 0));
+                self.initiators.last_mut().context("it is there")?
+            }
+        };
+        *used += 1;
+        Ok(initiator.connect().await?)
+    }
+
+    fn start(&mut self, connection: Connection, at: usize) {
+        let (over, stream, pace) = (self.over.subscribe(), connection.stream, self.pace);
+        let moved = Arc::new(AtomicU64::new(0));
+        let kind = Kind::of(at);
+        if kind == Kind::Flowing || kind == Kind::Stalled {
+            self.moved.push(Arc::clone(&moved));
+        }
+        let task = async move {
+            match kind {
+                Kind::Flowing => flow(stream, over, &moved, pace).await,
+                Kind::Idle => idle(stream, over).await,
+                Kind::HalfClosed => ask(stream).await,
+                Kind::Stalled => stall(stream, over, &moved).await,
+            }
+        };
+        self.tasks.spawn(async move { task.await.with_context(|| format!("tunnel {at}, {kind:?}")) });
+    }
+
+    /// Waits until every tunnel does what it is to do.
+    async fn flows(&self, questions: &Questions) -> Result<()> {
+        eventually(PATIENCE, async || self.moved.iter().all(|moved| moved.load(Ordering::SeqCst) > 0))
+            .await?;
+        let asked = (0..self.tasks.len()).filter(|at| Kind::of(*at) == Kind::HalfClosed).count();
+        eventually(PATIENCE, async || questions.asked.load(Ordering::SeqCst) == asked).await?;
+        Ok(())
+    }
+
+    /// The upgrade is over: everything ends in order, with every byte it ever sent.
+    async fn finish(mut self) -> Result<()> {
+        self.over.send_replace(true);
+        while let Some(ended) = timeout(4 * PATIENCE, self.tasks.join_next()).await.context("they end")? {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+/// Sends pieces until the upgrade is over, a few more, and the end; each byte comes back once, in order.
+async fn flow(
+    stream: impl AsyncRead + AsyncWrite,
+    over: watch::Receiver<bool>,
+    moved: &AtomicU64,
+    pace: Duration,
+) -> Result<()> {
+    let (reader, mut writer) = split(stream);
+    let sending = async {
+        let (mut pieces, mut left, mut sent) = (tokio::time::interval(pace), 20, 0);
+        while left > 0 {
+            pieces.tick().await;
+            left -= usize::from(*over.borrow());
+            writer.write_all(&pattern(sent, PIECE)).await?;
+            writer.flush().await?;
+            sent += PIECE as u64;
+        }
+        writer.shutdown().await?;
+        anyhow::Ok(sent)
+    };
+    let (sent, received) = tokio::join!(sending, in_order(reader, moved));
+    ensure!(sent? == received?, "bytes are missing at the end");
+    Ok(())
+}
+
+/// Fills every buffer on the way, and reads once the upgrade is over.
+async fn stall(
+    stream: impl AsyncRead + AsyncWrite,
+    mut over: watch::Receiver<bool>,
+    moved: &AtomicU64,
+) -> Result<()> {
+    let (reader, mut writer) = split(stream);
+    let sending = async {
+        for piece in 0..STALLED / PIECE as u64 {
+            writer.write_all(&pattern(piece * PIECE as u64, PIECE)).await?;
+            moved.fetch_add(PIECE as u64, Ordering::SeqCst);
+        }
+        Ok(writer.shutdown().await?)
+    };
+    let reading = async {
+        over.wait_for(|over| *over).await?;
+        in_order(reader, &AtomicU64::new(0)).await
+    };
+    let (sent, received): (Result<()>, _) = tokio::join!(sending, reading);
+    sent?;
+    ensure!(received? == STALLED, "bytes are missing at the end");
+    Ok(())
+}
+
+async fn idle(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut over: watch::Receiver<bool>,
+) -> Result<()> {
+    echoes(&mut stream, b"before").await?;
+    over.wait_for(|over| *over).await?;
+    echoes(&mut stream, b"after").await?;
+    stream.shutdown().await?;
+    ensure!(stream.read(&mut [0; 1]).await? == 0, "it ends in order");
+    Ok(())
+}
+
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
+    stream.write_all(b"question").await?;
+    stream.shutdown().await?;
+    ensure!(in_order(stream, &AtomicU64::new(0)).await? == ANSWER as u64, "the answer is not whole");
+    Ok(())
+}
+
+/// Reads to the end, and wants the pattern from its beginning; gives its length.
+async fn in_order(mut reader: impl AsyncRead + Unpin, moved: &AtomicU64) -> Result<u64> {
+    let (mut bytes, mut at) = (vec![0; 64 * 1024], 0);
+    loop {
+        let length = reader.read(&mut bytes).await.with_context(|| format!("after {at} bytes"))?;
+        if length == 0 {
+            return Ok(at);
+        }
+        ensure!(bytes[..length] == pattern(at, length), "bytes are lost, repeated or mixed up after {at}");
+        at += length as u64;
+        moved.fetch_add(length as u64, Ordering::SeqCst);
+    }
+}
+
+/// A service that takes a question to its end, and answers when it is told to.
+struct Questions {
+    port: u16,
+    asked: Arc<AtomicUsize>,
+    answer: watch::Sender<bool>,
+}
+
+impl Questions {
+    async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (port, answer) = (listener.local_addr()?.port(), watch::Sender::new(false));
+        let (asked, told) = (Arc::new(AtomicUsize::new(0)), answer.subscribe());
+        let counter = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (counter, mut told) = (Arc::clone(&counter), told.clone());
+                tokio::spawn(async move {
+                    let mut question = Vec::new();
+                    if stream.read_to_end(&mut question).await.is_ok() && question == b"question" {
+                        counter.fetch_add(1, Ordering::SeqCst);
+                    }
+                    let _ = told.wait_for(|told| *told).await;
+                    let _ = stream.write_all(&pattern(0, ANSWER)).await;
+                });
+            }
+        });
+        Ok(Self { port, asked, answer })
+    }
+
+    fn answer(&self) {
+        self.answer.send_replace(true);
+    }
+}
+
+type Stream = Box<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
+
+/// A tunnel and its grant.
+async fn open(server: &Upgradable, device: &Device, target: &Target) -> Result<(String, Stream)> {
+    let blob = server.stage.grant(device, target.port).await?;
+    let Redeemed::Ready(mut stream) = redeem(&blob, &server.stage.profile.identity.key, 0).await else {
+        anyhow::bail!("no tunnel")
+    };
+    echoes(&mut stream, b"open").await?;
+    Ok((blob.grant.id.to_string(), stream))
+}
+
+/// Whether it is closed, without a byte.
+async fn ends(stream: &mut Stream) -> bool {
+    let read = timeout(PATIENCE, stream.read(&mut [0; 1])).await;
+    matches!(read, Ok(Ok(0) | Err(_)))
+}
+
+/// Waits until relay and agents have recorded so many connections, all of which ended in order.
+async fn all_recorded(server: &Upgradable, count: usize) -> Result<()> {
+    let recorded = eventually(PATIENCE, async || {
+        let closed = server.stage.audit("tunnel.closed").await.unwrap_or_default();
+        closed.len() == 2 * count && closed.iter().all(|entry| entry["detail"]["confirmed"] == "yes")
+    });
+    if let Err(error) = recorded.await {
+        let closed = server.stage.audit("tunnel.closed").await?;
+        let lone = closed.iter().find(|entry| entry["detail"]["confirmed"] != "yes");
+        return Err(error.context(format!("{} of {} records, such as {lone:#?}", closed.len(), 2 * count)));
+    }
+    let closed = server.stage.audit("tunnel.closed").await?;
+    let odd = closed.iter().find(|entry| entry["detail"]["reason"] != "finished");
+    ensure!(odd.is_none(), "{odd:#?}");
+    Ok(())
+}
+
+/// The built program, under a tracer that does this to it.
+fn traced(inject: &str) -> Result<String> {
+    let built = program("klserver")?;
+    Ok(format!("exec strace -D -f -qq -o /dev/null -e trace=sendmsg -e inject={inject} -- {built:?} \"$@\""))
+}
+
+/// Whether every thread of a process has stopped. A tracer stops them one by one, a signal all.
+fn is_stopped(process: u32) -> bool {
+    let stopped = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
+    };
+    std::fs::read_dir(format!("/proc/{process}/task")).is_ok_and(|tasks| tasks.flatten().all(stopped))
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Bytes that are different at every place for a long way.
+fn pattern(from: u64, length: usize) -> Vec<u8> {
+    (from..from + length as u64).map(|at| (at.wrapping_mul(31) ^ (at >> 8)).to_be_bytes()[7]).collect()
+}
+
+const PIECE: usize = 4096;
+const ANSWER: usize = 300_000;
+/// More than every buffer between two ends holds.
+const STALLED: u64 = 48 * 1024 * 1024;
+/// Connections of a grant.
+const CONNECTIONS: usize = 16;
