@@ -44,8 +44,9 @@ pub struct Health {
     pub probes: u32,
     /// How long ago an acknowledgement came.
     pub last_acknowledgement: Duration,
-    /// The connection is no more.
-    pub closed: bool,
+    /// The connection is no more, by a reset or for want of answers. One that both ends have shut in order has not
+    /// failed, though it is closed as well: what came before its end may still wait to be read.
+    pub failed: bool,
 }
 
 impl Health {
@@ -62,12 +63,14 @@ impl Health {
 #[cfg(target_os = "linux")]
 pub fn health(stream: &TcpStream) -> io::Result<Health> {
     let info = option::tcp_info(stream)?;
+    // The error is told once; whoever asks here ends the connection for it.
+    let failed = info.tcpi_state == option::TCP_CLOSE && stream.take_error()?.is_some();
     Ok(Health {
         round_trip: Duration::from_micros(info.tcpi_rtt.into()),
         unacknowledged: info.tcpi_unacked,
         probes: info.tcpi_probes.into(),
         last_acknowledgement: Duration::from_millis(info.tcpi_last_ack_recv.into()),
-        closed: info.tcpi_state == option::TCP_CLOSE,
+        failed,
     })
 }
 
@@ -102,6 +105,11 @@ pub fn pace(_stream: &TcpStream, _rate: NonZeroU64) -> io::Result<()> {
 pub fn close_by_reset(stream: &TcpStream) {
     // A socket that refuses this is dead already: there is nobody left to tell.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Makes the socket's close an orderly end again.
+pub fn close_in_order(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(None);
 }
 
 /// Waits until the peer has closed or reset the connection, without touching what it sent before.

@@ -20,7 +20,7 @@ pub(super) struct Pulse {
 impl Pulse {
     /// Takes in a look at the socket, and says whether its peer is lost.
     pub(super) fn is_lost(&mut self, now: Instant, health: &Health) -> bool {
-        if health.closed {
+        if health.failed {
             return true;
         }
         if !health.is_waiting() {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_socket_that_was_reset_has_no_peer() {
-        let health = Health { closed: true, ..waiting(SECOND) };
+        let health = Health { failed: true, ..waiting(SECOND) };
         assert!(Pulse::default().is_lost(Instant::now(), &health));
     }
 
