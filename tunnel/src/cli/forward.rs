@@ -89,12 +89,11 @@ impl Forward {
 
 impl Shared {
     async fn connection(&self, stream: TcpStream) {
+        // Whatever ends this program meanwhile: who waits here must not take it for an answer.
+        socket::close_by_reset(&stream);
         match self.access.wait(&self.status).await {
             Ok(connection) => carry(stream, connection, &self.access, &self.status).await,
-            Err(failure) => {
-                socket::close_by_reset(&stream);
-                self.status.failed("no connection", &failure);
-            }
+            Err(failure) => self.status.failed("no connection", &failure),
         }
     }
 }

@@ -75,7 +75,8 @@ impl Flow {
 
 /// Moves bytes between two ends until both directions have ended, a limit is reached, or `cut` completes.
 ///
-/// Both ends are closed when this returns: in order after [`EndReason::Finished`], by a reset otherwise. Of `limits`
+/// Both ends are closed when this returns: in order after [`EndReason::Finished`], by a reset otherwise, and also when it
+/// never returns because the process is killed. Of `limits`
 /// all but the rate are kept here; that is the sockets' ([`pace`](super::socket::pace)).
 pub async fn join<I: End, T: End>(
     initiator: I,
@@ -85,9 +86,14 @@ pub async fn join<I: End, T: End>(
     cut: impl Future<Output = EndReason>,
 ) -> EndReason {
     let mut joined = Joined { initiator, target, there: Half::new(), back: Half::new() };
+    joined.initiator.arm();
+    joined.target.arm();
     let mut watch = Watch::new(limits, Duration::ZERO);
     let reason = carry(&mut joined, &mut watch, flow, cut).await.unwrap_or_else(|cut| cut);
-    if reason != EndReason::Finished {
+    if reason == EndReason::Finished {
+        joined.initiator.close_in_order();
+        joined.target.close_in_order();
+    } else {
         joined.initiator.close_by_reset();
         joined.target.close_by_reset();
     }

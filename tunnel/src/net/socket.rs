@@ -222,6 +222,26 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
+    async fn a_reset_is_a_failure_and_an_orderly_end_with_bytes_to_read_is_none() {
+        for reset in [false, true] {
+            let (mut left, mut right) = pair().await;
+            left.shutdown().await.unwrap();
+            assert_eq!(right.read(&mut [0]).await.unwrap(), 0);
+            right.write_all(b"the rest").await.unwrap();
+            if reset {
+                close_by_reset(&right);
+            }
+            drop(right);
+            closed(&left).await;
+            assert_eq!(health(&left).unwrap().failed, reset);
+            let mut rest = Vec::new();
+            // What a reset leaves behind is worth nothing.
+            assert!(reset || left.read_to_end(&mut rest).await.is_ok() && rest == b"the rest");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
     async fn any_rate_can_be_set() {
         let (left, _right) = pair().await;
         for rate in [1, 1_000_000, u64::MAX] {

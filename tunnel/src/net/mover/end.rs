@@ -14,6 +14,13 @@ pub trait End: AsyncRead + AsyncWrite + Unpin {
     /// Makes the close that follows a reset, where the stream knows one.
     fn close_by_reset(&mut self);
 
+    /// Makes every close a reset until [`End::close_in_order`]: also the kernel's, when this process is killed. Only a
+    /// stream has to that knows no other difference between an end and a cut.
+    fn arm(&mut self) {}
+
+    /// Makes the close that follows an orderly one again.
+    fn close_in_order(&mut self) {}
+
     /// The socket under it, where there is one.
     fn socket(&self) -> Option<&TcpStream>;
 }
@@ -21,6 +28,14 @@ pub trait End: AsyncRead + AsyncWrite + Unpin {
 impl End for TcpStream {
     fn close_by_reset(&mut self) {
         socket::close_by_reset(self);
+    }
+
+    fn arm(&mut self) {
+        socket::close_by_reset(self);
+    }
+
+    fn close_in_order(&mut self) {
+        socket::close_in_order(self);
     }
 
     fn socket(&self) -> Option<&TcpStream> {

@@ -152,6 +152,18 @@ async fn a_cut_resets_both_ends_at_once() {
     }
 }
 
+/// As when the process is killed: nobody is left to choose how the sockets are closed.
+#[tokio::test]
+async fn a_join_that_just_vanishes_is_no_orderly_end() {
+    let mut joined = Joined::start(UNLIMITED).await;
+    joined.left.write_all(b"half a mess").await.unwrap();
+    exactly(&mut joined.right, 11).await;
+    joined.task.abort();
+    for end in [&mut joined.left, &mut joined.right] {
+        assert_eq!(to_end(end).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+}
+
 #[tokio::test]
 async fn a_bulk_stream_does_not_starve_its_neighbours() {
     let (bulk, mut chat) = (Joined::start(UNLIMITED).await, Joined::start(UNLIMITED).await);
