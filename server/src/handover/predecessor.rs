@@ -75,11 +75,6 @@ impl Predecessor {
         Ok(Link::inherited()?.map(Self))
     }
 
-    #[cfg(test)]
-    pub(super) const fn over(link: Link) -> Self {
-        Self(link)
-    }
-
     /// The bound ports.
     pub(super) async fn offer(&mut self) -> Result<Inherited, Discord> {
         let (protocol, build, count) = match self.hear(OFFER_TIMEOUT).await? {

@@ -19,8 +19,7 @@ use super::program::Program;
 #[derive(Debug)]
 pub struct Successor {
     link: Link,
-    /// `None` in tests, where it is a task.
-    child: Option<Child>,
+    child: Child,
     process: u32,
     build: String,
 }
@@ -78,18 +77,11 @@ impl Successor {
         let started = |error| Failure::Start { path: program.path().into(), error };
         let (link, theirs) = Link::pair().map_err(started)?;
         let child = program.start(theirs).map_err(started)?;
-        let mut successor = Self { link, child: Some(child), process: 0, build: String::new() };
+        let mut successor = Self { link, child, process: 0, build: String::new() };
         match successor.offer(listeners).await {
             Ok(()) => Ok(successor),
             Err(failure) => Err(successor.gave_up(failure).await),
         }
-    }
-
-    /// At the other end of a link, without a process of its own.
-    #[cfg(test)]
-    pub(super) async fn over(link: Link, listeners: &[(Listener, &TcpListener)]) -> Result<Self, Failure> {
-        let mut successor = Self { link, child: None, process: 0, build: String::new() };
-        successor.offer(listeners).await.map(|()| successor)
     }
 
     async fn offer(&mut self, listeners: &[(Listener, &TcpListener)]) -> Result<(), Failure> {
@@ -158,14 +150,13 @@ impl Successor {
 
     /// Makes sure that it is no more, and gives the reason, or the better one that its end tells.
     pub(super) async fn gave_up(mut self, failure: Failure) -> Failure {
-        let Some(child) = &mut self.child else { return failure };
         let gone = matches!(failure, Failure::Link(LinkError::Gone));
         // One that closed its end is ending, and its own status says more than our signal would.
-        if gone && let Ok(Ok(status)) = timeout(END_TIMEOUT, child.wait()).await {
+        if gone && let Ok(Ok(status)) = timeout(END_TIMEOUT, self.child.wait()).await {
             return Failure::Ended(status);
         }
         // It may have ended meanwhile.
-        let _ = child.kill().await;
+        let _ = self.child.kill().await;
         failure
     }
 
