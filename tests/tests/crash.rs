@@ -104,7 +104,7 @@ async fn a_killed_klsctunnel_leaves_nothing_at_server_and_agent() -> Result<()> 
     stage.leaves_nothing(&before).await?;
     let confirmed = eventually(PATIENCE, async || {
         let closed = stage.audit("tunnel.closed").await.unwrap_or_default();
-        closed.len() == 2 * rounds && closed.iter().all(|entry| told(entry) == "yes")
+        closed.len() >= 2 * rounds && closed.iter().all(|entry| told(entry) == "yes")
     });
     let took = match confirmed.await {
         Ok(took) => took,
@@ -117,7 +117,8 @@ async fn a_killed_klsctunnel_leaves_nothing_at_server_and_agent() -> Result<()> 
         }
     };
     println!(
-        "counted: klsctunnel killed {rounds} times: 2 x {rounds} records, all confirmed (after {took:.1?}), 0 descriptors left"
+        "counted: klsctunnel killed {rounds} times: two records of each connection, in use or ready, all confirmed (after \
+         {took:.1?}), 0 descriptors left"
     );
     Ok(())
 }

@@ -88,6 +88,7 @@ async fn a_replayed_grant_finds_nothing_after_any_restart_and_with_any_clock() -
             if clock == "-10d" {
                 // To this agent no certificate is valid yet: it says so, and comes back once the clock is right.
                 device.kill()?;
+                stage.offline(&device).await?;
                 device.start()?;
                 stage.online(&device).await?;
             }
@@ -402,6 +403,8 @@ impl Restart {
     async fn run(self, stage: &mut Stage, device: &mut Device, clock: &str) -> Result<()> {
         if !matches!(self, Self::Server) || clock != "+0" {
             device.kill()?;
+            // Or the session it had would be taken for the one to come.
+            stage.offline(device).await?;
         }
         if !matches!(self, Self::Agent) {
             stage.kill_server()?;

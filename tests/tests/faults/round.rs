@@ -68,7 +68,7 @@ impl Site {
             let says = matches!(talk, Talk::Bulk | Talk::Down | Talk::Chat);
             let parley = self.parley_of(*way)?;
             let under_way = || Ok((parley.knows(call.id()) && (!says || call.heard() > 1)).then_some(()));
-            let under_way = wait_until(PATIENCE, under_way)?;
+            let under_way = wait_until(PATIENCE * 2, under_way)?;
             under_way.with_context(|| format!("{talk:?} through tunnel {way} does not begin"))?;
         }
         Ok(())

@@ -207,6 +207,12 @@ impl Stage {
         online.await.map(drop).with_context(|| format!("{} is not online: {}", device.name, device.log()))
     }
 
+    /// Waits until the server shows that the device's session is over.
+    pub(crate) async fn offline(&self, device: &Device) -> Result<()> {
+        let offline = eventually(PATIENCE, async || !self.is_online(&device.name).await);
+        offline.await.map(drop).with_context(|| format!("{} is still online", device.name))
+    }
+
     pub(crate) async fn is_online(&self, name: &str) -> bool {
         let devices: Value = self.client.get("/api/v1/devices").await.unwrap_or_default();
         let devices = devices.as_array().cloned().unwrap_or_default();

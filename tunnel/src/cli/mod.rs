@@ -96,7 +96,8 @@ fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
 
 fn on_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(WORKERS).enable_all().build().map_err(Failure::Runtime)?;
+    builder.worker_threads(WORKERS).event_interval(TURNS);
+    let runtime = builder.enable_all().build().map_err(Failure::Runtime)?;
     let result = runtime.block_on(work);
     // A thread may still wait for standard input; the process need not.
     runtime.shutdown_background();
@@ -112,3 +113,6 @@ fn log_to_stderr() {
 
 /// One thread encrypts while another moves bytes to local programs.
 const WORKERS: usize = 2;
+/// Tasks polled before sockets are asked again: a new connection, or a question of the server, does not wait behind the
+/// usual 61 turns of bulk.
+const TURNS: u32 = 4;

@@ -98,8 +98,9 @@ fn read<R: AsyncRead + Unpin>(cx: &mut Context<'_>, reader: &mut R) -> Poll<Resu
     Poll::Ready(Ok((length > 0).then_some(buffer)))
 }
 
-/// Most bytes of one direction in one turn: a bulk stream leaves room for the keystrokes of its neighbours.
-const BUDGET: usize = 1024 * 1024;
+/// Most bytes of one direction in one turn: a bulk stream leaves room for the keystrokes of its neighbours. Less than a
+/// relay's turn, since every byte is encrypted in it.
+const BUDGET: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
