@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use klnet_tests::fleet::PATIENCE;
 use klnet_tests::lab::{Host, wait_until};
 use klnet_tests::sim::Rng;
 
