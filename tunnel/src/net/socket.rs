@@ -107,9 +107,13 @@ pub fn close_by_reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// Makes the socket's close an orderly end again.
+/// Makes the socket's close an orderly end again. What its peer has not read by then is the kernel's to deliver, and it
+/// gives up a closed window once its probes are as far apart as resends may be: a peer that read nothing for a few
+/// seconds would lose the rest. So the kernel's own patience applies again, which is minutes.
 pub fn close_in_order(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(None);
+    #[cfg(target_os = "linux")]
+    let _ = option::set(stream, libc::IPPROTO_TCP, option::TCP_RTO_MAX_MS, USUAL_RESEND_MS);
 }
 
 /// Waits until the peer has closed or reset the connection, without touching what it sent before.
@@ -137,6 +141,9 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// Most milliseconds between two resends of the same bytes.
 #[cfg(target_os = "linux")]
 const RESEND_MS: libc::c_int = 2000;
+/// The same as Linux has it (`net.ipv4.tcp_rto_max_ms`).
+#[cfg(target_os = "linux")]
+const USUAL_RESEND_MS: libc::c_int = 120_000;
 /// Bytes that may wait in a socket to be sent the first time: a bulk stream is kept going, and what comes after it is
 /// sent soon.
 #[cfg(target_os = "linux")]
@@ -238,6 +245,26 @@ mod tests {
             // What a reset leaves behind is worth nothing.
             assert!(reset || left.read_to_end(&mut rest).await.is_ok() && rest == b"the rest");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_a_peer_has_not_read_for_a_while_is_still_there_after_an_orderly_close() {
+        let (mut left, mut right) = pair().await;
+        prepare(&left).unwrap();
+        right.shutdown().await.unwrap();
+        assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
+        let (piece, mut sent) = ([7; 65_536], 0);
+        while let Ok(length) = left.try_write(&piece) {
+            sent += length;
+        }
+        left.shutdown().await.unwrap();
+        close_in_order(&left);
+        drop(left);
+        let given_up = tokio::time::timeout(Duration::from_secs(9), closed(&right)).await;
+        assert!(given_up.is_err(), "the kernel has given up");
+        let mut rest = Vec::new();
+        assert_eq!(right.read_to_end(&mut rest).await.unwrap(), sent);
     }
 
     #[cfg(target_os = "linux")]

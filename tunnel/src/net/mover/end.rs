@@ -18,8 +18,12 @@ pub trait End: AsyncRead + AsyncWrite + Unpin {
     /// stream has to that knows no other difference between an end and a cut.
     fn arm(&mut self) {}
 
-    /// Makes the close that follows an orderly one again.
-    fn close_in_order(&mut self) {}
+    /// Makes the close that follows an orderly one, which whoever reads slowly still gets every byte before.
+    fn close_in_order(&mut self) {
+        if let Some(socket) = self.socket() {
+            socket::close_in_order(socket);
+        }
+    }
 
     /// The socket under it, where there is one.
     fn socket(&self) -> Option<&TcpStream>;
@@ -32,10 +36,6 @@ impl End for TcpStream {
 
     fn arm(&mut self) {
         socket::close_by_reset(self);
-    }
-
-    fn close_in_order(&mut self) {
-        socket::close_in_order(self);
     }
 
     fn socket(&self) -> Option<&TcpStream> {

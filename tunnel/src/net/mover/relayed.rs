@@ -113,10 +113,10 @@ impl Relayed {
                 }
             },
         };
-        if reason != EndReason::Finished {
-            socket::close_by_reset(&self.initiator);
-            socket::close_by_reset(&self.target);
-        }
+        let close =
+            if reason == EndReason::Finished { socket::close_in_order } else { socket::close_by_reset };
+        close(&self.initiator);
+        close(&self.target);
         Ok(reason)
     }
 }
