@@ -49,10 +49,11 @@ pub(super) async fn give(running: Running, mut successor: Successor, stop: &Canc
     let absent = begun.elapsed();
     let mut giving = Giving::new(&suspended.ground.relay);
     if let Err(failure) = giving.all(&mut successor, &suspended).await {
-        let lost = giving.given;
+        let lost = giving.ends;
         return take_back(suspended, lost, successor.gave_up(failure).await, stop).await;
     }
-    let (tunnels, cut, pause, took) = (giving.given.len(), giving.cut, giving.pause, begun.elapsed());
+    let Giving { carried: tunnels, cut, pause, .. } = giving;
+    let took = begun.elapsed();
     match cut {
         0 => info!(tunnels, cut, ?pause, ?absent, ?took, "handed over"),
         _ => warn!(tunnels, cut, ?pause, ?absent, ?took, "handed over, but tunnel connections were cut"),
@@ -97,8 +98,10 @@ async fn take_back(
 /// Pairs on their way to the new process.
 struct Giving<'a> {
     relay: &'a RelayHandle,
-    /// Those that are there, and the ends they have if it dies with them.
-    given: Vec<(PairId, PairEnd)>,
+    /// Of those it was told of, the ends they have had, or have if it dies with them.
+    ends: Vec<(PairId, PairEnd)>,
+    /// How many it carries.
+    carried: usize,
     /// Those that it did not take.
     kept: Vec<PairId>,
     cut: usize,
@@ -108,7 +111,7 @@ struct Giving<'a> {
 
 impl<'a> Giving<'a> {
     fn new(relay: &'a RelayHandle) -> Self {
-        Self { relay, given: Vec::new(), kept: Vec::new(), cut: 0, pause: Duration::ZERO }
+        Self { relay, ends: Vec::new(), carried: 0, kept: Vec::new(), cut: 0, pause: Duration::ZERO }
     }
 
     async fn all(&mut self, successor: &mut Successor, suspended: &Suspended) -> Result<(), Failure> {
@@ -123,7 +126,7 @@ impl<'a> Giving<'a> {
         let begun = Instant::now();
         let (lifted, moved) = match self.relay.part(pair, Part::Lift).await {
             Ok(Departure::Lifted(lifted, moved)) => (lifted, moved),
-            Ok(Departure::Ended(end)) => return successor.ended(pair, end).await,
+            Ok(Departure::Ended(end)) => return self.ended(successor, pair, end).await,
             // A relay that has stopped has no connections.
             Err(_) => return Ok(()),
         };
@@ -133,14 +136,17 @@ impl<'a> Giving<'a> {
             return Err(failure);
         }
         match successor.answer(pair).await {
-            Ok(Answer::Taken) => self.given.push((pair, moved.ended(EndReason::Reset))),
+            Ok(Answer::Taken) => {
+                self.ends.push((pair, moved.ended(EndReason::Reset)));
+                self.carried += 1;
+            }
             Ok(Answer::Declined) => {
                 self.kept.push(pair);
                 let _ = self.relay.put_back(pair, lifted).await;
             }
             Err(failure) => {
                 // It may have moved bytes already: nobody can go on with this one.
-                self.given.push((pair, moved.ended(EndReason::Reset)));
+                self.ends.push((pair, moved.ended(EndReason::Reset)));
                 lifted.reset();
                 return Err(failure);
             }
@@ -162,10 +168,16 @@ impl<'a> Giving<'a> {
                 }
             };
             if let Ok(Departure::Ended(end)) = ended {
-                successor.ended(pair, end).await?;
+                self.ended(successor, pair, end).await?;
             }
         }
         Ok(())
+    }
+
+    /// Tells of an end, which may yet be lost with the new process.
+    async fn ended(&mut self, successor: &mut Successor, pair: PairId, end: PairEnd) -> Result<(), Failure> {
+        self.ends.push((pair, end));
+        successor.ended(pair, end).await
     }
 }
 
