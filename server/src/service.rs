@@ -317,3 +317,6 @@ async fn serve_tunnels(listener: std::net::TcpListener, relay: RelayHandle, shut
 const STORE: &str = "state.db";
 /// How long sessions and requests may take to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
