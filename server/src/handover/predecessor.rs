@@ -150,8 +150,9 @@ fn listener(descriptors: Vec<OwnedFd>) -> Result<TcpListener, Discord> {
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to end requests and sessions, each of its steps at its limit.
 const BEQUEST_TIMEOUT: Duration = Duration::from_secs(40);
-/// How long it may say nothing while it waits for connections that this process could not take.
-const NEXT_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long it may say nothing while it waits for connections that this process could not take: longer than a
+/// `drain_timeout` may be.
+const NEXT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// Most ports, with those of the lanes; a range has at most a hundred.
 const LISTENERS_LIMIT: usize = 65_536;
 /// Most connections and records: two descriptors each are more than a process may have.
