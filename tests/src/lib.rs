@@ -8,7 +8,7 @@
 //! | [`fault`] | descriptor limits, full disks, failing system calls, wrong clocks, a hostile relay |
 //! | [`mod@bench`] | the runner behind `tests/bench NAME`: alternated rounds, ratios, CPU seconds |
 //!
-//! [`program()`] finds the project's own commands; [`skip()`] and [`need_programs`] skip a test aloud; [`scale`] chooses
+//! [`program()`] finds the project's own commands; [`free_ports`] gives ports that nobody else takes; [`skip()`] and [`need_programs`] skip a test aloud; [`scale`] chooses
 //! between short and long.
 //!
 //! Nothing depends on this crate (`tests/structure.rs` holds that), so it uses `anyhow` throughout: its only reader of
@@ -23,11 +23,13 @@ pub mod bench;
 pub mod fault;
 pub mod fleet;
 pub mod lab;
+mod port;
 mod program;
 pub mod sim;
 mod skip;
 mod system;
 
+pub use port::free_ports;
 pub use program::program;
 pub use skip::{Unavailable, need_programs, skip};
 

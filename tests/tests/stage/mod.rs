@@ -12,7 +12,6 @@ mod redeem;
 mod target;
 mod upgrade;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use klnet_server::fabric::Fabric;
 use klnet_tests::lab::Process;
-use klnet_tests::program;
+use klnet_tests::{free_ports, program};
 use klnet_tunnel::blob::Blob;
 use klnet_tunnel::net::request::{GrantReply, GrantRequest};
 use klnet_wire::identity::profile::Profile;
@@ -71,7 +70,7 @@ impl Stage {
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let state = state.map_or_else(|| folder.path().join("server"), Path::to_owned);
-        let ports = Ports::free()?;
+        let ports = Ports::free();
         std::fs::write(folder.path().join(CONFIG), ports.config(&state))?;
         let profile = folder.path().join(PROFILE);
         let mut init = Command::new(program("klserver")?);
@@ -280,13 +279,9 @@ impl Drop for Stage {
 }
 
 impl Ports {
-    fn free() -> Result<Self> {
-        // Held together, so that no two are the same.
-        let held: Vec<_> =
-            (0..4).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-        let ports: Vec<_> = held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<_>>()?;
-        let [https, agents, tunnels, metrics] = ports[..] else { bail!("four ports are needed") };
-        Ok(Self { https, agents, tunnels, metrics })
+    fn free() -> Self {
+        let [https, agents, tunnels, metrics] = free_ports();
+        Self { https, agents, tunnels, metrics }
     }
 
     fn config(self, state: &Path) -> String {
