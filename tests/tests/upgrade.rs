@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use klnet_tests::{need_programs, program, scale};
+use klnet_tests::{free_ports, need_programs, program, scale};
 use klnet_tunnel::net::initiator::{Connection, Initiator};
 use serde_json::{Value, json};
 use stage::{
-    Device, PATIENCE, Redeemed, Target, Upgradable, echoes, eventually, field, held, lives, redeem, signal_to,
+    Device, PATIENCE, Redeemed, Target, Upgradable, descriptors, echoes, eventually, field, held, lives,
+    redeem, signal_to,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpListener;
@@ -177,6 +178,66 @@ async fn a_new_program_killed_at_any_moment_leaves_the_old_one_serving() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tunnels_that_the_new_program_has_no_room_for_may_end_by_themselves_for_a_while() -> Result<()> {
+    let mut server = Upgradable::set_with(|stage, _| stage.configure("drain_timeout", "3s")).await?;
+    let (device, target) = (server.stage.device("web-7").await?, Target::start().await?);
+    let room = descriptors(server.process())? + 12;
+    let mut streams = Vec::new();
+    for _ in 0..12 {
+        streams.push(open(&server, &device, &target).await?.1);
+    }
+    let built = program("klserver")?;
+    server.install_script(&format!("ulimit -n {room}; exec {built:?} \"$@\""))?;
+    server.ask()?;
+    server.says("serving", 1).await?;
+    for stream in &mut streams {
+        echoes(stream, b"in the one process or in the other").await?;
+    }
+    let told = server.says("tunnel connections were cut", 0).await?;
+    server.follow()?;
+    let number =
+        |name| field(&told, name).and_then(|number| number.parse::<usize>().ok()).context(told.clone());
+    let (carried, cut) = (number("tunnels")?, number("cut")?);
+    ensure!(told.contains("WARN") && carried > 0 && cut > 0 && carried + cut == 12, "{told}");
+    let mut survived = 0;
+    for stream in &mut streams {
+        survived += usize::from(echoes(stream, b"still there?").await.is_ok());
+    }
+    ensure!(survived == carried, "{survived} survived: {told}");
+    let closed = eventually(PATIENCE, async || {
+        let closed = server.stage.audit("tunnel.closed").await.unwrap_or_default();
+        let relay = closed.iter().filter(|entry| entry["actor"] == "relay");
+        relay.filter(|entry| entry["detail"]["reason"] == "shutdown").count() == cut
+    });
+    closed.await.map(drop).context("the audit log says why they ended")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supervisor_is_told_which_process_is_its_own_now_and_when_it_is_ready() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("notify");
+    let supervisor = tokio::net::UnixDatagram::bind(&path)?;
+    let mut server = Upgradable::set_with(|_, run| {
+        run.env("NOTIFY_SOCKET", &path);
+        Ok(())
+    })
+    .await?;
+    ensure!(told(&supervisor).await? == "READY=1\nSTATUS=serving");
+    server.install_script("exit 3")?;
+    server.ask()?;
+    let reloading = told(&supervisor).await?;
+    ensure!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    let kept = told(&supervisor).await?;
+    ensure!(kept.starts_with("READY=1\nSTATUS=still the old program: "), "{kept}");
+    server.install()?;
+    server.upgrade().await?;
+    ensure!(told(&supervisor).await?.starts_with("RELOADING=1\n"));
+    ensure!(told(&supervisor).await? == format!("MAINPID={}", server.process()), "before it speaks itself");
+    ensure!(told(&supervisor).await? == "READY=1\nSTATUS=serving");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_program_killed_in_the_middle_leaves_the_new_one_serving() -> Result<()> {
     if !need_programs(&["strace"]) {
         return Ok(());
@@ -208,7 +269,7 @@ async fn an_old_program_killed_in_the_middle_leaves_the_new_one_serving() -> Res
 async fn a_port_that_is_added_is_served_after_an_upgrade_and_one_that_is_dropped_is_closed() -> Result<()> {
     let mut server = Upgradable::set().await?;
     let device = server.stage.device("web-7").await?;
-    let (old, new) = (server.stage.ports.tunnels, free_port()?);
+    let (old, [new]) = (server.stage.ports.tunnels, free_ports());
     server.stage.configure("tunnel_ports", &new.to_string())?;
     server.upgrade().await?;
     ensure!(tokio::net::TcpStream::connect(("127.0.0.1", new)).await.is_ok(), "the new port is open");
@@ -437,6 +498,13 @@ impl Questions {
     }
 }
 
+/// What a server says next to its supervisor.
+async fn told(supervisor: &tokio::net::UnixDatagram) -> Result<String> {
+    let mut words = vec![0; 4096];
+    let length = timeout(PATIENCE, supervisor.recv(&mut words)).await.context("it says nothing")??;
+    Ok(String::from_utf8_lossy(&words[..length]).trim().to_owned())
+}
+
 type Stream = Box<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
 
 /// A tunnel and its grant.
@@ -485,10 +553,6 @@ fn is_stopped(process: u32) -> bool {
         stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
     };
     std::fs::read_dir(format!("/proc/{process}/task")).is_ok_and(|tasks| tasks.flatten().all(stopped))
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Bytes that are different at every place for a long way.

@@ -21,12 +21,19 @@ pub(crate) struct Upgradable {
 
 impl Upgradable {
     pub(crate) async fn set() -> Result<Self> {
+        Self::set_with(|_, _| Ok(())).await
+    }
+
+    /// The server's process, and so those that take its place, started as `adjust` says.
+    pub(crate) async fn set_with(adjust: impl FnOnce(&Stage, &mut Command) -> Result<()>) -> Result<Self> {
         let mut stage = Stage::set().await?;
         stage.stop_server()?;
         let file = stage.path("klserver");
         install(&file, &program("klserver")?)?;
+        let mut run = stage.run_server(&file);
+        adjust(&stage, &mut run)?;
         // What a new program cannot do is told as an error.
-        let server = Process::spawn("klserver", &mut stage.run_server(&file))?.tolerating_errors();
+        let server = Process::spawn("klserver", &mut run)?.tolerating_errors();
         let process = server.id();
         stage.serve(server).await?;
         Ok(Self { stage, process, program: file })
