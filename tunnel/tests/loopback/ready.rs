@@ -186,13 +186,15 @@ fn address(connection: &Connection) -> SocketAddr {
     connection.stream.get_ref().0.local_addr().unwrap()
 }
 
-/// Connects although the relay may not have seen the end of the last one yet.
+/// Connects although relay and device may not have seen the end of the last ones yet.
 async fn patiently(ready: &Ready) -> Connection {
     let connected = async {
         loop {
             match ready.connect().await {
                 Ok(connection) => return connection,
-                Err(ConnectError::NotJoined | ConnectError::Refused { .. }) => tokio::task::yield_now().await,
+                Err(ConnectError::NotJoined | ConnectError::KeyRefused | ConnectError::Refused { .. }) => {
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => panic!("{error}"),
             }
         }

@@ -27,9 +27,11 @@ pub enum ConnectError {
     /// The inner handshake failed otherwise.
     #[error("the inner TLS handshake failed: {0}")]
     Handshake(rustls::Error),
-    /// The agent ended the connection before it answered: it takes only the key of the grant's own operator.
+    /// The connection ended before an answer: the agent takes only the key of the grant's own operator, and the relay
+    /// cuts what turns out to be one connection too many.
     #[error(
-        "the device closed without an answer: the grant is for another operator's key, or has just ended"
+        "closed before the device answered: the grant is for another operator's key, has all the connections it may \
+         have, or has just ended"
     )]
     KeyRefused,
     /// The agent refuses, and says why.
