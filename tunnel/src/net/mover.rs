@@ -14,6 +14,7 @@
 mod buffer;
 mod end;
 mod half;
+mod hush;
 mod pulse;
 mod relayed;
 mod watch;
@@ -147,7 +148,10 @@ struct Joined<I, T> {
 impl<I: End, T: End> Pair for Joined<I, T> {
     fn poll_halves(&mut self, cx: &mut Context<'_>, flow: &Flow) -> [Poll<Result<(), Broken>>; 2] {
         let there = self.there.poll(cx, &mut self.initiator, &mut self.target, &flow.to_target);
-        [there, self.back.poll(cx, &mut self.target, &mut self.initiator, &flow.to_initiator)]
+        let back = self.back.poll(cx, &mut self.target, &mut self.initiator, &flow.to_initiator);
+        self.there.hush(self.initiator.socket());
+        self.back.hush(self.target.socket());
+        [there, back]
     }
 
     fn sockets(&self) -> [Option<&TcpStream>; 2] {

@@ -101,6 +101,21 @@ pub fn pace(_stream: &TcpStream, _rate: NonZeroU64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Tells nobody of bytes that arrive, or of each again. The end of the stream, a reset and a closing window are told in
+/// any case; so nothing is lost when the peer goes, and a peer that sends is stopped by the window as ever.
+#[cfg(target_os = "linux")]
+pub fn hush(stream: &TcpStream, on: bool) {
+    // Above half of the receive buffer the kernel would enlarge it (tcp(7), `SO_RCVLOWAT`).
+    let half = || SockRef::from(stream).recv_buffer_size().ok().and_then(|bytes| (bytes / 2).try_into().ok());
+    let bytes: libc::c_int = if on { half().unwrap_or(1) } else { 1 };
+    // A socket that refuses this is dead already.
+    let _ = option::set(stream, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes);
+}
+
+/// Elsewhere every arrival is told.
+#[cfg(not(target_os = "linux"))]
+pub fn hush(_stream: &TcpStream, _on: bool) {}
+
 /// Makes the socket's close a reset (RST) instead of an orderly end, so that the peer can tell the two apart.
 pub fn close_by_reset(stream: &TcpStream) {
     // A socket that refuses this is dead already: there is nobody left to tell.

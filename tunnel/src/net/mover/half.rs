@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::buffer::Buffer;
+use super::hush::Hush;
 
 /// Reads from one end, writes to the other, and passes the end of the stream on.
 pub(super) struct Half {
     state: State,
+    hush: Hush,
 }
 
 /// What the direction waits for.
@@ -31,7 +34,7 @@ pub(super) struct Broken;
 
 impl Half {
     pub(super) fn new() -> Self {
-        Self { state: State::Reading { unflushed: false } }
+        Self { state: State::Reading { unflushed: false }, hush: Hush::default() }
     }
 
     /// Moves what can be moved now, at most [`BUDGET`] bytes, which are added to `moved`; ready once the stream has
@@ -59,10 +62,12 @@ impl Half {
                             ready!(Pin::new(writer).poll_flush(cx)).map_err(|_| Broken)?;
                             *unflushed = false;
                         }
+                        self.hush.want(false);
                         return Poll::Pending;
                     }
                 },
                 State::Writing(buffer) => {
+                    self.hush.want(true);
                     let taken = ready!(Pin::new(&mut *writer).poll_write(cx, buffer.pending()));
                     let taken = taken.ok().filter(|taken| *taken > 0).ok_or(Broken)?;
                     buffer.taken(taken);
@@ -84,6 +89,13 @@ impl Half {
         // The turn is over, not the work.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Has the reader's socket, where there is one, be silent while the writer has to take bytes first.
+    pub(super) fn hush(&mut self, reader: Option<&TcpStream>) {
+        if let Some(reader) = reader {
+            self.hush.apply(reader);
+        }
     }
 }
 

@@ -14,12 +14,14 @@ use super::splice;
 use super::throttle::Throttle;
 use crate::net::mover::buffer::Buffer;
 use crate::net::mover::half::Broken;
+use crate::net::mover::hush::Hush;
 
 /// Reads from one socket, writes to the other, and passes the end of the stream on.
 #[derive(Debug)]
 pub(super) struct Half {
     pub(super) state: State,
     gear: Gear,
+    hush: Hush,
 }
 
 /// What the direction waits for.
@@ -60,11 +62,30 @@ impl Half {
     }
 
     pub(super) fn in_state(state: State) -> Self {
-        Self { state, gear: Gear::Little }
+        Self { state, gear: Gear::Little, hush: Hush::default() }
     }
 
     /// Moves what can be moved now, within the budget of a turn; ready once the stream has ended.
     pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &TcpStream,
+        writer: &TcpStream,
+        throttle: Option<&mut Throttle>,
+        turn: &mut Turn,
+    ) -> Poll<Result<(), Broken>> {
+        let polled = self.work(cx, reader, writer, throttle, turn);
+        self.hush.apply(reader);
+        polled
+    }
+
+    /// Lets every arrival at the reader be told again.
+    pub(super) fn unhush(&mut self, reader: &TcpStream) {
+        self.hush.want(false);
+        self.hush.apply(reader);
+    }
+
+    fn work(
         &mut self,
         cx: &mut Context<'_>,
         reader: &TcpStream,
@@ -79,12 +100,17 @@ impl Half {
                     if let Some(throttle) = &mut throttle {
                         ready!(throttle.poll_open(cx));
                     }
-                    self.state = ready!(self.read(cx, reader, writer, turn.splice))?;
+                    let Poll::Ready(read) = self.read(cx, reader, writer, turn.splice) else {
+                        self.hush.want(false);
+                        return Poll::Pending;
+                    };
+                    self.state = read?;
                     if let Some(throttle) = &mut throttle {
                         throttle.spend(self.state.held());
                     }
                 }
                 State::Copying(buffer) => {
+                    self.hush.want(true);
                     let send = |bytes: &[u8]| rustix::net::send(writer, bytes, SendFlags::NOSIGNAL);
                     let taken = ready!(write(cx, writer, || Ok(send(buffer.pending())?)))?;
                     buffer.taken(taken);
@@ -94,6 +120,7 @@ impl Half {
                     }
                 }
                 State::Splicing(pipe) => {
+                    self.hush.want(true);
                     turn.spliced += ready!(write(cx, writer, || splice::from_pipe(pipe, writer)))?;
                     if pipe.held() == 0 {
                         self.state = State::Reading;

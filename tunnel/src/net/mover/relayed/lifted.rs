@@ -65,7 +65,9 @@ impl Lifted {
 impl Relayed {
     /// Takes the pair apart.
     pub(super) fn lift(self, silent: Duration) -> io::Result<Lifted> {
-        let Self { initiator, target, there, back, .. } = self;
+        let Self { initiator, target, mut there, mut back, .. } = self;
+        there.unhush(&initiator);
+        back.unhush(&target);
         let (there, back) = (there.lift(), back.lift());
         Ok(Lifted { initiator: initiator.into_std()?, target: target.into_std()?, there, back, silent })
     }
