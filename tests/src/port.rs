@@ -21,8 +21,9 @@ fn free_port() -> u16 {
         let number = HANDED_OUT.fetch_add(1, Ordering::Relaxed);
         assert!(number < LAST - FIRST, "all ports from {FIRST} to {LAST} are taken");
         // Test programs that run at once begin at different ports.
-        let start = std::process::id() as u64 * STRIDE;
-        let port = FIRST + ((start + u64::from(number)) % u64::from(LAST - FIRST)) as u16;
+        let start = std::process::id() % PROGRAMS * STRIDE;
+        let offset = (start + u32::from(number)) % u32::from(LAST - FIRST);
+        let port = FIRST + u16::try_from(offset).expect("below the difference of two ports");
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
@@ -33,7 +34,9 @@ const FIRST: u16 = 16_384;
 /// The product's own ports begin here.
 const LAST: u16 = 29_200;
 /// More than one test program asks for.
-const STRIDE: u64 = 256;
+const STRIDE: u32 = 256;
+/// As many as have ports of their own.
+const PROGRAMS: u32 = 50;
 
 #[cfg(test)]
 mod tests {

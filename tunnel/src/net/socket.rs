@@ -284,6 +284,25 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
+    async fn a_hushed_socket_tells_of_its_end_and_of_what_came_meanwhile_once_it_is_heard() {
+        let told = async |socket: &TcpStream| {
+            tokio::time::timeout(Duration::from_millis(200), socket.readable()).await.is_ok()
+        };
+        let (left, mut right) = pair().await;
+        hush(&left, true);
+        right.write_all(b"unheard").await.unwrap();
+        assert!(!told(&left).await);
+        hush(&left, false);
+        assert!(told(&left).await);
+        assert_eq!(left.try_read(&mut [0; 16]).unwrap(), 7);
+        hush(&left, true);
+        assert!(left.try_read(&mut [0]).is_err());
+        right.shutdown().await.unwrap();
+        assert!(told(&left).await);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
     async fn any_rate_can_be_set() {
         let (left, _right) = pair().await;
         for rate in [1, 1_000_000, u64::MAX] {
