@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ring::digest;
 
-use super::{Key, LimitError, Limits, OpId, Rev};
+use super::{Key, LeaseId, LimitError, Limits, OpId, Rev};
 
 /// A condition on one key, judged in the same transaction as the operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Guard {
     ModRev(Key, Rev),
 }
 
-/// One change; made by [`Op::put`] and [`Op::delete`].
+/// One change; made by [`Op::put`], [`Op::put_leased`] and [`Op::delete`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Sets the value of a key.
@@ -25,6 +25,8 @@ pub enum Op {
         key: Key,
         /// Its new value.
         value: Bytes,
+        /// The lease whose end deletes the key; `None` detaches it from the one it had.
+        lease: Option<LeaseId>,
     },
     /// Removes a key; of no effect when it has no value.
     Delete {
@@ -64,6 +66,17 @@ pub enum CommitError {
     /// The id already names a commit with other contents; this one was not applied.
     #[error("operation {0} was already committed with other contents")]
     Reused(OpId),
+    /// A put names a lease that has ended or never was; certainly not applied.
+    #[error("there is no lease {0}")]
+    NoLease(LeaseId),
+    /// A lease would hold more keys than a commit may delete; certainly not applied.
+    #[error("lease {lease} holds {limit} keys already")]
+    LeaseFull {
+        /// The lease.
+        lease: LeaseId,
+        /// See [`Limits::ops`].
+        limit: usize,
+    },
     /// The store cannot write now; certainly not applied.
     #[error("store unavailable: {0}")]
     Unavailable(#[from] Unavailable),
@@ -87,6 +100,9 @@ pub enum Unavailable {
     /// The store is shut, or its writer has died.
     #[error("store closed")]
     Closed,
+    /// What is stored does not match its checksum, or cannot be read as what it was.
+    #[error("damaged: {0}")]
+    Damaged(String),
     /// The engine reports a fault.
     #[error("{0}")]
     Fault(String),
@@ -113,7 +129,12 @@ impl Guard {
 impl Op {
     /// Sets `key` to `value`.
     pub fn put(key: Key, value: impl Into<Bytes>) -> Self {
-        Self::Put { key, value: value.into() }
+        Self::Put { key, value: value.into(), lease: None }
+    }
+
+    /// Sets `key` to `value` for as long as `lease` lives.
+    pub fn put_leased(key: Key, value: impl Into<Bytes>, lease: LeaseId) -> Self {
+        Self::Put { key, value: value.into(), lease: Some(lease) }
     }
 
     /// Removes `key`.
@@ -132,6 +153,14 @@ impl Op {
     pub const fn value(&self) -> Option<&Bytes> {
         match self {
             Self::Put { value, .. } => Some(value),
+            Self::Delete { .. } => None,
+        }
+    }
+
+    /// The lease it attaches the key to.
+    pub const fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::Put { lease, .. } => *lease,
             Self::Delete { .. } => None,
         }
     }
@@ -199,6 +228,9 @@ fn digest(guards: &[Guard], ops: &[Op]) -> [u8; 32] {
             Some(value) => update(&mut context, b'v', value),
             None => update(&mut context, b'd', &[]),
         }
+        if let Some(lease) = op.lease() {
+            update(&mut context, b'l', &lease.0);
+        }
     }
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
@@ -225,6 +257,8 @@ mod tests {
             digest(&[], &put("b")),
             digest(&[], &put("")),
             digest(&[], &[Op::delete(key())]),
+            digest(&[], &[Op::put_leased(key(), "a", LeaseId([1; 16]))]),
+            digest(&[], &[Op::put_leased(key(), "a", LeaseId([2; 16]))]),
             digest(&[Guard::Absent(key())], &put("a")),
             digest(&[Guard::Present(key())], &put("a")),
             digest(&[Guard::ModRev(key(), Rev(1))], &put("a")),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Key, Rev, Unavailable};
+use super::{Batch, Key, LeaseId, Rev, Unavailable};
 
 /// The value of a key, and the revisions that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Entry {
     pub create_rev: Rev,
     /// The commit that last changed it; the revision for [`super::Guard::ModRev`].
     pub mod_rev: Rev,
+    /// The lease it ends with.
+    pub lease: Option<LeaseId>,
 }
 
 /// One page of a scan.
@@ -24,6 +26,17 @@ pub struct Page {
     pub at: Rev,
     /// The key after which the next page begins; `None` on the last page.
     pub next: Option<Key>,
+}
+
+/// Some of what has a value, in the order in which it was last changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survivors {
+    /// What is left of each commit: only entries that no later commit up to `at` has changed or deleted.
+    pub batches: Vec<Batch>,
+    /// The revision of the snapshot; what follows is asked for at it.
+    pub at: Rev,
+    /// After which commit to go on; `None` when nothing follows.
+    pub next: Option<Rev>,
 }
 
 /// How fresh a read must be.

@@ -9,9 +9,19 @@ use ring::rand::{SecureRandom, SystemRandom};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rev(pub u64);
 
-/// Names one commit across its retries.
+/// Names one commit across its retries. Ids of two principals never meet, so nobody can learn or spoil the outcome of
+/// another's commit by guessing its id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OpId(pub [u8; 16]);
+pub struct OpId {
+    /// On whose behalf: a device, an operator, or zeroes for the server itself.
+    pub principal: [u8; 16],
+    /// Chosen by them.
+    pub id: [u8; 16],
+}
+
+/// Names one lease; never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub [u8; 16]);
 
 /// Names one history of a store; revisions of two incarnations do not compare.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,11 +37,17 @@ impl Rev {
 }
 
 impl OpId {
-    /// Draws a fresh id; keep it for the retries.
+    /// Draws a fresh id of the server itself; keep it for the retries.
     ///
     /// # Panics
     /// When the system has no random source.
     pub fn random() -> Self {
+        Self { principal: [0; 16], id: random() }
+    }
+}
+
+impl LeaseId {
+    pub(super) fn random() -> Self {
         Self(random())
     }
 }
@@ -56,13 +72,25 @@ impl fmt::Display for Rev {
 
 impl fmt::Display for OpId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
+        write!(f, "{}/{}", HEXLOWER.encode(&self.principal), HEXLOWER.encode(&self.id))
     }
 }
 
 impl fmt::Debug for OpId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OpId({self})")
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeaseId({self})")
     }
 }
 

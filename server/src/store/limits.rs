@@ -9,7 +9,7 @@ pub struct Limits {
     pub key: usize,
     /// Bytes of a value.
     pub value: usize,
-    /// Operations in a commit; as many guards again.
+    /// Operations in a commit; as many guards again, and as many keys under one lease.
     pub ops: usize,
     /// Bytes of all keys and values in the guards and operations of a commit.
     pub commit: usize,

@@ -16,25 +16,34 @@
 //! 8. **Watch** after r: every event with rev > r under the prefix, in order, a commit never split, nothing
 //!    uncommitted; a watch that cannot go on ends with a [`WatchEnd`], it never skips.
 //! 9. A scan at r followed by a watch after r misses nothing and repeats nothing.
-//! 10. **Limits** are the same everywhere and enforced here, above the backend: a backend only ever receives
+//! 10. **Lease**: its end deletes the keys attached to it in one commit that watches see; never before its TTL, counted
+//!     from the last answer to its holder, and at most [`LEASE_LATENESS`] after it. A store that was opened again
+//!     gives every lease its whole TTL anew.
+//! 11. **Fencing**: the token of a lease's holder is the `mod_rev` of a key under it; see [`mod@lease`].
+//! 12. **Limits** are the same everywhere and enforced here, above the backend: a backend only ever receives
 //!     an admitted [`Commit`].
-//! 11. **Backpressure**: every queue has a bound; beyond it the caller gets [`Unavailable::QueueFull`].
-//! 12. **Cancel safety**: dropping the future of a commit is safe and leaves its outcome unknown.
-//! 13. **Closed** means settled: what was accepted is answered, nothing more is, and another process may have the store.
+//! 13. **Backpressure**: every queue has a bound; beyond it the caller gets [`Unavailable::QueueFull`].
+//! 14. **Cancel safety**: dropping the future of a commit is safe and leaves its outcome unknown.
+//! 15. **Export and import** keep keys, values and their order of change, and make a new incarnation; what is under a
+//!     lease is left out ([`mod@export`]).
+//! 16. **Compaction** forgets states and events before a revision, never what has a value now. It happens by itself to
+//!     what is older than [`HISTORY`], and earlier only when the disk is full.
+//! 17. **Damage**: what was acknowledged is answered as it was written, or with [`Unavailable::Damaged`], or the store
+//!     refuses to open; it is never answered otherwise.
+//! 18. **Closed** means settled: what was accepted is answered, nothing more is, and another process may have the store.
 //!
 //! ```text
 //!   commit ─▶ limits ─▶ [bounded queue] ─▶ writer thread ─▶ one transaction, one fsync ─▶ ack
 //!                                                │ notices (rev, keys)
 //!   get, scan ─▶ read connections      watch ◀───┘   values always come from the log
 //! ```
-//!
-//! Leases, compaction and export belong to the contract but are not offered yet: an [`Op`] is made through
-//! its constructors so that a put can gain a lease, and readers already refuse what a compaction would drop.
 
 mod commit;
 mod entry;
+pub mod export;
 mod id;
 mod key;
+pub mod lease;
 mod limits;
 pub mod sqlite;
 mod watch;
@@ -46,9 +55,10 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 pub use self::{
     commit::{Commit, CommitError, FailedGuard, Guard, Op, Unavailable},
-    entry::{Entry, Page, Read, ReadError},
-    id::{Incarnation, OpId, Rev},
+    entry::{Entry, Page, Read, ReadError, Survivors},
+    id::{Incarnation, LeaseId, OpId, Rev},
     key::{Key, KeyError, Prefix},
+    lease::{LEASE_LATENESS, LeaseError},
     limits::{LimitError, Limits},
     sqlite::{OpenError, SqliteStore},
     watch::{Batch, Event, Watch, WatchEnd},
@@ -59,6 +69,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// How long at least a retry under the same [`OpId`] is recognised.
 pub const OP_ID_WINDOW: Duration = Duration::from_secs(3600);
+
+/// How long at least states and events can still be read, counted as [`OP_ID_WINDOW`] is.
+pub const HISTORY: Duration = OP_ID_WINDOW;
 
 /// A transactional key-value store with revisions; the module names the rules it keeps.
 pub trait Store: Send + Sync + 'static {
@@ -109,6 +122,36 @@ pub trait Store: Send + Sync + 'static {
 
     /// Follows every change under `prefix` with a revision above `after`.
     fn watch(&self, prefix: Prefix, after: Rev) -> Watch;
+
+    /// Reads what has a value in the order of its last change, after the commit `after`; pages as [`Store::scan`] does.
+    ///
+    /// # Errors
+    /// As for [`Store::scan`].
+    fn survivors(&self, after: Rev, at: Option<Rev>) -> BoxFuture<'_, Result<Survivors, ReadError>>;
+
+    /// Grants a lease that lives for `ttl` unless it is kept alive.
+    ///
+    /// # Errors
+    /// [`LeaseError`]; a lease that was granted without the caller hearing of it ends by itself.
+    fn grant_lease(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, LeaseError>>;
+
+    /// Gives a lease its whole TTL anew.
+    ///
+    /// # Errors
+    /// `Gone`, `Unavailable`.
+    fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>>;
+
+    /// Ends a lease now: deletes its keys in one commit.
+    ///
+    /// # Errors
+    /// `Gone`; `Unavailable` when it may have ended or not: ask again.
+    fn revoke_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>>;
+
+    /// Forgets states and events before `oldest`, which then is the oldest revision that can be read.
+    ///
+    /// # Errors
+    /// `Ahead` of the store, `Unavailable`.
+    fn compact(&self, oldest: Rev) -> BoxFuture<'_, Result<(), ReadError>>;
 
     /// Names the history that this store's revisions belong to; a restore from backup makes a new one.
     fn incarnation(&self) -> Incarnation;

@@ -71,6 +71,7 @@ impl Model {
             value: value.clone(),
             create_rev: old.as_ref().map_or(rev, |old| old.create_rev),
             mod_rev: rev,
+            lease: op.lease(),
         });
         if let Some(entry) = &entry {
             self.now.insert(op.key().clone(), entry.clone());

@@ -1,13 +1,20 @@
 //! Following changes.
 
-use super::{Entry, Key, Rev, sqlite};
+use std::fmt;
+
+use super::{BoxFuture, Entry, Key, Rev};
 
 /// A stream of changes under a prefix, in the order of their revisions.
 ///
 /// Events wait in the store's log, not in memory, so a slow reader costs nothing and loses nothing while
 /// the log is kept.
-#[derive(Debug)]
-pub struct Watch(pub(super) sqlite::Tail);
+pub struct Watch(Box<dyn Follow>);
+
+/// A backend's place in its own log.
+pub(super) trait Follow: Send {
+    /// As [`Watch::next`].
+    fn next(&mut self) -> BoxFuture<'_, Result<Batch, WatchEnd>>;
+}
 
 /// All events of one commit under the watched prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +52,21 @@ pub enum WatchEnd {
 }
 
 impl Watch {
+    pub(super) fn new(place: impl Follow + 'static) -> Self {
+        Self(Box::new(place))
+    }
+
     /// Waits for the next commit that touches the prefix. Safe to cancel; once ended, always ended.
     ///
     /// # Errors
     /// The end of the watch.
     pub async fn next(&mut self) -> Result<Batch, WatchEnd> {
         self.0.next().await
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::damage::is_damage;
+
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -22,12 +24,18 @@ pub enum OpenError {
         /// The system's error.
         source: io::Error,
     },
-    /// The check after an unclean stop found damage.
+    /// The disk is too full to settle what an unclean stop has left.
+    #[error("store {}: disk full", path.display())]
+    Full {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// What is stored is not what was written.
     #[error("store {} is damaged: {finding}", path.display())]
     Damaged {
         /// The database file.
         path: PathBuf,
-        /// First finding of the check.
+        /// What was found first.
         finding: String,
     },
     /// A later version wrote the file.
@@ -63,5 +71,8 @@ pub enum OpenError {
 }
 
 pub(super) fn failed(path: &Path, source: rusqlite::Error) -> OpenError {
-    OpenError::Sqlite { path: path.into(), source }
+    match is_damage(&source) {
+        true => OpenError::Damaged { path: path.into(), finding: source.to_string() },
+        false => OpenError::Sqlite { path: path.into(), source },
+    }
 }

@@ -8,34 +8,43 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
+    desk,
     error::{OpenError, failed},
-    lock::{LastStop, Lock},
-    schema,
+    history::History,
+    lock::{Last, LastStop, Lock},
+    medium::Medium,
+    receipt, schema,
 };
+use crate::store::Unavailable;
 
-/// Locks the file, opens it for the writer, checks it when it needs checking, and brings its schema up to date.
-pub(super) fn writer(path: &Path) -> Result<(Connection, Lock), OpenError> {
+/// Locks the file, opens it for the writer, brings its schema up to date, and checks that nothing is missing.
+pub(super) fn writer(path: &Path, medium: Medium) -> Result<(Connection, Lock), OpenError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         return Err(OpenError::OldSqlite { found: rusqlite::version() });
     }
-    let (lock, last_stop) = Lock::take(path)?;
+    let (lock, last) = Lock::take(path)?;
     keep_private(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
-    let mut db = connect(path, WRITER_PATIENCE).map_err(|source| failed(path, source))?;
-    set_up_writer(&db).map_err(|source| failed(path, source))?;
-    if last_stop == LastStop::Unclean {
-        check(path, &db)?;
-    }
+    let mut db = connect(path, WRITER_PATIENCE, medium).map_err(|source| failed(path, source))?;
+    set_up_writer(&db, medium).map_err(|source| failed(path, source))?;
+    schema::check(path, &db)?;
+    check(path, &db)?;
     schema::migrate(path, &mut db)?;
+    schema::check_text(path, &db)?;
+    check_head(path, &db, last)?;
+    if last.stop == LastStop::Unclean {
+        settle_wal(path, &db)?;
+    }
     Ok((db, lock))
 }
 
-/// Opens a connection that cannot change anything.
-pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let db = connect(path, READER_PATIENCE)?;
+/// Opens a connection that cannot change anything, and leaves folding the WAL back to the writer.
+pub(super) fn reader(path: &Path, medium: Medium) -> rusqlite::Result<Connection> {
+    let db = connect(path, READER_PATIENCE, medium)?;
     db.pragma_update(None, "query_only", true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(db)
 }
 
@@ -48,9 +57,8 @@ fn keep_private(path: &Path) -> io::Result<()> {
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn connect(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
+fn connect(path: &Path, patience: Duration, medium: Medium) -> rusqlite::Result<Connection> {
+    let db = medium.connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(patience)?;
     // Temporary files would be one more thing that a full disk can break.
     db.pragma_update(None, "temp_store", "MEMORY")?;
@@ -60,24 +68,45 @@ fn connect(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-fn set_up_writer(db: &Connection) -> rusqlite::Result<()> {
+fn set_up_writer(db: &Connection, medium: Medium) -> rusqlite::Result<()> {
     db.pragma_update_and_check(None, "journal_mode", "WAL", |row| match row.get::<_, String>(0)?.as_str() {
         "wal" => Ok(()),
         _ => Err(rusqlite::Error::InvalidQuery),
     })?;
     db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-    db.pragma_update(None, "synchronous", "FULL")
+    db.pragma_update(None, "synchronous", medium.synchronous)
 }
 
+/// Looks for rows that an index does not lead to, and the other way round: no checksum of a row tells that it is missed.
 fn check(path: &Path, db: &Connection) -> Result<(), OpenError> {
-    tracing::info!(path = %path.display(), "checking store after an unclean stop");
-    let finding: String =
-        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|source| failed(path, source))?;
+    let finding: String = db
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(|source| failed(path, source))?;
     match finding.as_str() {
         "ok" => Ok(()),
         _ => Err(OpenError::Damaged { path: path.into(), finding }),
     }
+}
+
+/// Refuses a store that has lost what was acknowledged.
+fn check_head(path: &Path, db: &Connection, last: Last) -> Result<(), OpenError> {
+    let head = receipt::head(db).map_err(|source| failed(path, source))?;
+    History::read(db).map_err(|source| failed(path, source))?;
+    if head >= last.head {
+        return Ok(());
+    }
+    let finding = format!("revision {} was acknowledged, the newest there is {head}", last.head);
+    Err(OpenError::Damaged { path: path.into(), finding })
+}
+
+/// Who stopped may have been told of a sync that failed: what the WAL says is made durable before anyone relies on it.
+fn settle_wal(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    tracing::info!(path = %path.display(), "the last stop was not clean; the store is settled first");
+    desk::fold(db).map_err(|failure| match failure.unavailable() {
+        Unavailable::DiskFull => OpenError::Full { path: path.into() },
+        other => OpenError::Damaged { path: path.into(), finding: other.to_string() },
+    })
 }
 
 /// 3.51.3, the first release whose checkpoint cannot lose a WAL that is being reset.

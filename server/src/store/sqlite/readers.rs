@@ -8,28 +8,30 @@ use std::{
 use rusqlite::Connection;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{log, open, unavailable};
+use super::{medium::Medium, open, receipt, unavailable};
 use crate::store::{ReadError, Unavailable};
 
 /// Read connections, all of them open from the start: the store holds as many descriptors busy as idle.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
+    medium: Medium,
     idle: Mutex<Vec<Connection>>,
     busy: Arc<Semaphore>,
     line: Semaphore,
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: &Path, medium: Medium) -> rusqlite::Result<Self> {
         let warm = |_| {
-            let db = open::reader(path)?;
-            log::head(&db)?; // SQLite opens its files with the first read
+            let db = open::reader(path, medium)?;
+            receipt::head(&db)?; // SQLite opens its files with the first read
             Ok(db)
         };
         let idle: rusqlite::Result<Vec<_>> = (0..CONNECTIONS).map(warm).collect();
         Ok(Self {
             path: path.into(),
+            medium,
             idle: Mutex::new(idle?),
             busy: Arc::new(Semaphore::new(CONNECTIONS)),
             line: Semaphore::new(WAITING),
@@ -69,7 +71,7 @@ impl Readers {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let db = match idle {
             Some(db) => db,
-            None => open::reader(&self.path)?,
+            None => open::reader(&self.path, self.medium)?,
         };
         let result = {
             let snapshot = db.unchecked_transaction()?;

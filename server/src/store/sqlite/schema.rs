@@ -4,14 +4,19 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction};
 
-use super::error::{OpenError, failed};
-use crate::store::Incarnation;
+use super::{
+    error::{OpenError, failed},
+    history::History,
+    receipt::Receipt,
+    row::Logged,
+};
+use crate::store::{Incarnation, OpId, Rev};
 
 /// Brings the schema up to date; each step is one transaction with the version it reaches.
 pub(super) fn migrate(path: &Path, db: &mut Connection) -> Result<(), OpenError> {
     let (found, known) = check(path, db)?;
     for version in found..known {
-        step(db, version).map_err(|source| failed(path, source))?;
+        step(db, version as usize).map_err(|source| failed(path, source))?;
     }
     Ok(())
 }
@@ -26,9 +31,24 @@ pub(super) fn check(path: &Path, db: &Connection) -> Result<(u32, u32), OpenErro
     }
 }
 
-/// Reads the name of the history.
-pub(super) fn incarnation(db: &Connection) -> rusqlite::Result<Incarnation> {
-    db.query_row("SELECT incarnation FROM store", [], |row| row.get(0)).map(Incarnation)
+/// What the tables and indexes of the newest schema are, as SQLite writes it down: a bit that flips there changes what
+/// every query means.
+pub(super) fn check_text(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    let failed = |source| failed(path, source);
+    let mut fresh = Connection::open_in_memory().map_err(failed)?;
+    (0..STEPS.len()).try_for_each(|version| step(&mut fresh, version)).map_err(failed)?;
+    match (text(db).map_err(failed)?, text(&fresh).map_err(failed)?) {
+        (found, known) if found == known => Ok(()),
+        _ => Err(OpenError::Damaged {
+            path: path.into(),
+            finding: "its tables are not as they were made".into(),
+        }),
+    }
+}
+
+fn text(db: &Connection) -> rusqlite::Result<Vec<(String, String, String, Option<String>)>> {
+    let mut rows = db.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")?;
+    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
 }
 
 /// Tells the version of the schema: 0 for an empty file.
@@ -46,11 +66,11 @@ fn identify(path: &Path, db: &Connection) -> Result<u32, OpenError> {
     }
 }
 
-fn step(db: &mut Connection, from: u32) -> rusqlite::Result<()> {
+fn step(db: &mut Connection, from: usize) -> rusqlite::Result<()> {
     let step = db.transaction()?;
-    STEPS[from as usize](&step)?;
+    STEPS[from](&step)?;
     step.pragma_update(None, "application_id", APPLICATION_ID)?;
-    step.pragma_update(None, "user_version", from + 1)?;
+    step.pragma_update(None, "user_version", u32::try_from(from + 1).expect("the steps are few"))?;
     step.commit()
 }
 
@@ -60,8 +80,51 @@ fn first(step: &Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Gives every row a checksum, and the store room for leases and for the principals of operations.
+fn second(step: &Transaction<'_>) -> rusqlite::Result<()> {
+    step.execute_batch(SECOND)?;
+    let (incarnation, oldest) =
+        step.query_row("SELECT incarnation, oldest FROM store", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    History::new(Incarnation(incarnation), oldest).write(step)?;
+    sum_log(step)?;
+    sum_receipts(step)
+}
+
+fn sum_log(step: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut after = -1;
+    loop {
+        let mut old = step.prepare_cached(
+            "SELECT seq, key, create_rev, value FROM log WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        )?;
+        let old = old.query_map((after, ROWS_AT_ONCE), |row| {
+            let (seq, key): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let value: Option<Vec<u8>> = row.get(3)?;
+            Ok((seq, key, row.get::<_, Rev>(2)?, value))
+        })?;
+        let old: Vec<_> = old.collect::<rusqlite::Result<_>>()?;
+        let Some((last, ..)) = old.last() else { return Ok(()) };
+        after = *last;
+        for (seq, key, create_rev, value) in old {
+            let sum = Logged::sum_of(seq, &key, create_rev, value.as_deref());
+            step.prepare_cached("UPDATE log SET sum = ?2 WHERE seq = ?1")?.execute((seq, sum))?;
+        }
+    }
+}
+
+/// Operations had no principal: all were the server's own.
+fn sum_receipts(step: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut old = step.prepare("SELECT rev, op_id, digest FROM receipt")?;
+    let old = old.query_map([], |row| {
+        let op_id = OpId { principal: [0; 16], id: row.get(1)? };
+        Ok(Receipt { rev: row.get(0)?, op_id, digest: row.get(2)? })
+    })?;
+    let old: Vec<_> = old.collect::<rusqlite::Result<_>>()?;
+    step.execute("DELETE FROM receipt", [])?;
+    old.iter().try_for_each(|receipt| receipt.insert(step))
+}
+
 /// `STEPS[n]` leads from version n to n + 1; a step once released is never edited.
-const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] = &[first];
+const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] = &[first, second];
 
 /// "klst" in the header of the file.
 const APPLICATION_ID: u32 = 0x6b6c_7374;
@@ -92,3 +155,33 @@ const FIRST: &str = "
         digest BLOB NOT NULL
     ) STRICT;
 ";
+
+const SECOND: &str = "
+    -- Rows of the log up to swept that nobody can read any more are deleted.
+    ALTER TABLE store ADD COLUMN swept INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE store ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+
+    ALTER TABLE log ADD COLUMN lease BLOB;
+    ALTER TABLE log ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+
+    -- op_id is the principal and its id, 16 bytes each.
+    ALTER TABLE receipt ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+
+    -- Every lease that lives; ttl in milliseconds.
+    CREATE TABLE lease (
+        id BLOB NOT NULL UNIQUE,
+        ttl INTEGER NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT;
+
+    -- Which keys have a lease now; what the log says is what counts.
+    CREATE TABLE attached (
+        key BLOB NOT NULL PRIMARY KEY,
+        lease BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE INDEX attached_lease ON attached (lease);
+";
+
+/// Rows summed at once.
+const ROWS_AT_ONCE: u32 = 256;

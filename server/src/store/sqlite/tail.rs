@@ -7,15 +7,15 @@ use std::{
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{log, readers::Readers, writer::Notice};
-use crate::store::{Batch, Prefix, ReadError, Rev, WatchEnd};
+use super::{history::History, log, readers::Readers, writer::Notice};
+use crate::store::{Batch, BoxFuture, Prefix, ReadError, Rev, WatchEnd, watch::Follow};
 
 /// The place of one watch in the log.
 ///
 /// No gap is possible: it listens before it first reads, so a commit that the read does not see comes as a
 /// notice; and when notices are lost it reads the log again from its place.
 #[derive(Debug)]
-pub(in crate::store) struct Tail {
+pub(super) struct Tail {
     prefix: Prefix,
     /// Every event up to here is delivered or in `ready`.
     after: Rev,
@@ -38,7 +38,7 @@ impl Tail {
         Self { prefix, after, ready: VecDeque::new(), behind: true, notices, readers, ended: None }
     }
 
-    pub(in crate::store) async fn next(&mut self) -> Result<Batch, WatchEnd> {
+    async fn advance(&mut self) -> Result<Batch, WatchEnd> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
                 return Ok(batch);
@@ -56,7 +56,7 @@ impl Tail {
         let lost = WatchEnd::Lost { after: self.after };
         let readers = self.readers.upgrade().ok_or(lost.clone())?;
         let (prefix, after) = (self.prefix.clone(), self.after);
-        let stretch = readers.read(move |db| match log::oldest(db)? {
+        let stretch = readers.read(move |db| match History::read(db)?.oldest {
             oldest if after < oldest => Ok(Err(ReadError::Compacted { asked: after, oldest })),
             _ => log::stretch(db, &prefix, after).map(Ok),
         });
@@ -82,5 +82,11 @@ impl Tail {
             Err(RecvError::Closed) => return Err(lost),
         }
         Ok(())
+    }
+}
+
+impl Follow for Tail {
+    fn next(&mut self) -> BoxFuture<'_, Result<Batch, WatchEnd>> {
+        Box::pin(self.advance())
     }
 }

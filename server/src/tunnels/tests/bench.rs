@@ -23,8 +23,8 @@ use crate::fleet::record::{DeviceRecord, GrantRecord, OperatorRecord};
 use crate::fleet::{OperatorRole, keys};
 use crate::sessions::Live;
 use crate::store::{
-    BoxFuture, Commit, CommitError, Entry, Incarnation, Key, Op, OpId, Page, Prefix, Read, ReadError, Rev,
-    SqliteStore, Store, Unavailable, Watch,
+    BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Op, OpId, Page, Prefix,
+    Read, ReadError, Rev, SqliteStore, Store, Survivors, Unavailable, Watch,
 };
 
 pub(super) struct Bench {
@@ -265,6 +265,26 @@ impl Store for Disk {
 
     fn watch(&self, prefix: Prefix, after: Rev) -> Watch {
         self.store.watch(prefix, after)
+    }
+
+    fn survivors(&self, after: Rev, at: Option<Rev>) -> BoxFuture<'_, Result<Survivors, ReadError>> {
+        self.store.survivors(after, at)
+    }
+
+    fn grant_lease(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, LeaseError>> {
+        self.store.grant_lease(ttl)
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>> {
+        self.store.keep_alive(lease)
+    }
+
+    fn revoke_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>> {
+        self.store.revoke_lease(lease)
+    }
+
+    fn compact(&self, oldest: Rev) -> BoxFuture<'_, Result<(), ReadError>> {
+        self.store.compact(oldest)
     }
 
     fn incarnation(&self) -> Incarnation {

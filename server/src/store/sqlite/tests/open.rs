@@ -28,7 +28,7 @@ async fn files_of_the_store_are_readable_by_their_owner_alone() {
         assert_eq!(mode & 0o777, 0o600, "{:?}", file.file_name());
         names.push(file.file_name());
     }
-    assert_eq!(names.len(), 4, "database, WAL, its index and the lock: {names:?}");
+    assert_eq!(names.len(), 5, "database, WAL, its index, the lock and the reserve: {names:?}");
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ fn file_of_a_newer_schema_is_refused() {
     fixture.close();
     edit(&fixture.path(), "PRAGMA user_version = 99");
     let refused = SqliteStore::open(&fixture.path());
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 1, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 2, .. })), "{refused:?}");
 }
 
 #[test]
@@ -92,19 +92,29 @@ fn database_of_another_product_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn damage_is_found_after_an_unclean_stop() {
+async fn damage_is_found_when_the_store_is_opened() {
     let mut fixture = Fixture::new();
     for n in 0..200 {
         fixture.put(&format!("key {n}"), "value").await;
     }
     fixture.close();
     damage(&fixture.path());
-    // The check is what finds it: after a clean stop there is none.
-    fixture.reopen();
-    fixture.close();
-    fs::write(fixture.directory.path().join("store.db.lock"), "1234567890\n").expect("writable");
     let refused = SqliteStore::open(&fixture.path());
     assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn store_that_lost_what_it_acknowledged_is_refused() {
+    let mut fixture = Fixture::new();
+    fixture.put("a", "1").await;
+    fixture.close();
+    let yesterday = fs::read(fixture.path()).expect("the file is there");
+    fixture.reopen();
+    fixture.put("a", "2").await;
+    fixture.close();
+    fs::write(fixture.path(), yesterday).expect("writable");
+    let refused = SqliteStore::open(&fixture.path()).expect_err("it went back");
+    assert!(refused.to_string().ends_with("revision 2 was acknowledged, the newest there is 1"), "{refused}");
 }
 
 fn edit(path: &Path, statement: &str) {

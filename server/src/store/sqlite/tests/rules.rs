@@ -220,7 +220,7 @@ async fn scan_of_a_compacted_snapshot_is_refused() {
     let fixture = Fixture::new();
     fixture.put("a", "1").await;
     let rev = fixture.put("a", "2").await;
-    set_oldest(&fixture, rev);
+    fixture.store().compact(rev).await.expect("not ahead");
     let scan = |at| fixture.store().scan(&Prefix::all(), None, 1, Some(at));
     assert_eq!(scan(Rev(1)).await, Err(ReadError::Compacted { asked: Rev(1), oldest: rev }));
     assert_eq!(scan(rev).await.expect("the oldest kept").entries.len(), 1);
@@ -243,10 +243,4 @@ fn poll_once<F: Future>(future: F) -> Option<F::Output> {
         std::task::Poll::Ready(output) => Some(output),
         std::task::Poll::Pending => None,
     }
-}
-
-/// What a compaction will do to readers.
-pub(super) fn set_oldest(fixture: &Fixture, oldest: Rev) {
-    let other = rusqlite::Connection::open(fixture.path()).expect("the file is there");
-    other.execute("UPDATE store SET oldest = ?1", [oldest]).expect("the table is there");
 }

@@ -66,7 +66,7 @@ fn run_with_failing_syncs(path: &Path) -> Option<String> {
 
 /// Commit number `n`, the same under the same id each time.
 async fn commit(store: &dyn Store, n: u8) -> Result<Rev, CommitError> {
-    store.commit(OpId([n; 16]), vec![], vec![put(&n.to_string(), "value")]).await
+    store.commit(OpId { principal: [0; 16], id: [n; 16] }, vec![], vec![put(&n.to_string(), "value")]).await
 }
 
 /// Names the store to the process under strace.

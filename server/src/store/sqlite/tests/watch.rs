@@ -1,6 +1,6 @@
 //! Watches: nothing skipped, nothing repeated, nothing split.
 
-use super::{rules::set_oldest, *};
+use super::*;
 use crate::store::WatchEnd;
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn watch_of_compacted_events_ends_and_stays_ended() {
     let fixture = Fixture::new();
     fixture.put("a", "1").await;
     let rev = fixture.put("a", "2").await;
-    set_oldest(&fixture, rev);
+    fixture.store().compact(rev).await.expect("not ahead");
     let mut watch = fixture.watch(Rev::ZERO);
     for _ in 0..2 {
         assert_eq!(watch.next().await, Err(WatchEnd::Compacted { oldest: rev }));

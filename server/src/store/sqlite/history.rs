@@ -1,0 +1,95 @@
+//! The one row of the table `store`: which history this is, and how much of it is left.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{
+    damage::Damage,
+    row::{COLUMNS, Logged, first_seq, rev_of},
+    sum,
+};
+use crate::store::{Incarnation, Rev};
+
+/// Which history, and from where on it is whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct History {
+    pub(super) incarnation: Incarnation,
+    /// The oldest revision whose state can be read.
+    pub(super) oldest: Rev,
+    /// Up to this row of the log, what no state from `oldest` on needs is deleted.
+    swept: i64,
+}
+
+impl History {
+    /// A new history, nothing of it forgotten.
+    pub(super) fn new(incarnation: Incarnation, oldest: Rev) -> Self {
+        Self { incarnation, oldest, swept: 0 }
+    }
+
+    pub(super) fn read(db: &Connection) -> rusqlite::Result<Self> {
+        let row = db
+            .prepare_cached("SELECT incarnation, oldest, swept, sum FROM store")?
+            .query_row([], |row| {
+                let incarnation = Incarnation(row.get(0)?);
+                Ok((Self { incarnation, oldest: row.get(1)?, swept: row.get(2)? }, row.get(3)?))
+            })
+            .optional()?;
+        let (history, sum) = row.ok_or(Damage::Nameless)?;
+        history.summed(|parts| sum::check("store", 1, parts, sum))?;
+        Ok(history)
+    }
+
+    /// Writes the row over the one there is.
+    pub(super) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
+        let sum = self.summed(|parts| sum::of("store", parts));
+        db.prepare_cached("UPDATE store SET incarnation = ?1, oldest = ?2, swept = ?3, sum = ?4")?
+            .execute((self.incarnation.0, self.oldest, self.swept, sum))
+            .map(drop)
+    }
+
+    /// Forgets what came before `oldest`; says whether anything is to be swept now.
+    pub(super) fn forget(db: &Connection, oldest: Rev) -> rusqlite::Result<bool> {
+        let history = Self::read(db)?;
+        if oldest > history.oldest {
+            Self { oldest, ..history }.write(db)?;
+        }
+        Ok(oldest > history.oldest || history.is_to_be_swept())
+    }
+
+    /// Whether rows are left that nobody can read any more.
+    pub(super) fn is_to_be_swept(&self) -> bool {
+        self.oldest > Rev::ZERO && rev_of(self.swept) <= self.oldest
+    }
+
+    /// Deletes rows that nobody can read any more, as far as a few rows further; says whether more are left.
+    ///
+    /// Each row up to `oldest` makes the older ones of its key superfluous, and a delete itself, too.
+    pub(super) fn sweep(db: &Connection) -> rusqlite::Result<bool> {
+        let history = Self::read(db)?;
+        let end = first_seq(history.oldest.next());
+        let sql = format!(
+            "SELECT {COLUMNS} FROM log NOT INDEXED WHERE seq > ?1 AND seq < ?2 ORDER BY seq LIMIT ?3"
+        );
+        let rows: Vec<Logged> = db
+            .prepare_cached(&sql)?
+            .query_map((history.swept, end, SWEEP_ROWS), Logged::read)?
+            .collect::<rusqlite::Result<_>>()?;
+        for row in &rows {
+            // A delete goes with what it deleted.
+            let upto = if row.value.is_none() { row.seq + 1 } else { row.seq };
+            db.prepare_cached("DELETE FROM log WHERE key = ?1 AND seq < ?2")?
+                .execute((row.key.as_bytes(), upto))?;
+        }
+        let more = rows.len() == SWEEP_ROWS as usize;
+        let swept = rows.last().filter(|_| more).map_or(end, |row| row.seq);
+        Self { swept, ..history }.write(db)?;
+        Ok(more)
+    }
+
+    fn summed<T>(&self, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {
+        let (oldest, swept) = (self.oldest.0.to_be_bytes(), self.swept.to_be_bytes());
+        sum(&[Some(&self.incarnation.0), Some(&oldest), Some(&swept)])
+    }
+}
+
+/// Rows looked at in one transaction: few enough that commits wait for milliseconds.
+const SWEEP_ROWS: u32 = 512;

@@ -1,0 +1,111 @@
+//! One row of the log: an operation as it was applied, never taken without its checksum.
+
+use bytes::Bytes;
+use rusqlite::{
+    Connection, Row, ToSql,
+    types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Type, ValueRef},
+};
+
+use super::sum;
+use crate::store::{Entry, Event, Key, LeaseId, Rev};
+
+/// What one operation left in the log; a delete has no value.
+#[derive(Clone, Debug)]
+pub(super) struct Logged {
+    pub(super) seq: i64,
+    pub(super) key: Key,
+    pub(super) create_rev: Rev,
+    pub(super) value: Option<Bytes>,
+    pub(super) lease: Option<LeaseId>,
+}
+
+impl Logged {
+    /// Reads the columns [`COLUMNS`].
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let key = Key::new(row.get_ref(1)?.as_blob()?.to_vec())
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Blob, Box::new(error)))?;
+        let value = row.get_ref(3)?.as_blob_or_null()?.map(Bytes::copy_from_slice);
+        let (seq, create_rev, lease, sum) = (row.get(0)?, row.get(2)?, row.get(4)?, row.get(5)?);
+        let logged = Self { seq, key, create_rev, value, lease };
+        logged.summed(|parts| sum::check("log", seq, parts, sum))?;
+        Ok(logged)
+    }
+
+    /// Adds the row to the log.
+    pub(super) fn insert(&self, db: &Connection) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO log (seq, key, create_rev, value, lease, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let (value, sum) = (self.value.as_deref(), self.summed(|parts| sum::of("log", parts)));
+        let row = (self.seq, self.key.as_bytes(), self.create_rev, value, self.lease, sum);
+        db.prepare_cached(sql)?.execute(row).map(drop)
+    }
+
+    /// The checksum of a row without a lease.
+    pub(super) fn sum_of(seq: i64, key: &[u8], create_rev: Rev, value: Option<&[u8]>) -> i64 {
+        sum::of("log", &[Some(&seq.to_be_bytes()), Some(&create_rev.0.to_be_bytes()), None, Some(key), value])
+    }
+
+    pub(super) const fn rev(&self) -> Rev {
+        rev_of(self.seq)
+    }
+
+    /// What the key holds from this row on.
+    pub(super) fn entry(&self) -> Option<Entry> {
+        let value = self.value.clone()?;
+        Some(Entry { value, create_rev: self.create_rev, mod_rev: self.rev(), lease: self.lease })
+    }
+
+    pub(super) fn into_event(self) -> Event {
+        Event { entry: self.entry(), key: self.key }
+    }
+
+    fn summed<T>(&self, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {
+        let (seq, create_rev) = (self.seq.to_be_bytes(), self.create_rev.0.to_be_bytes());
+        let lease = self.lease.as_ref().map(|lease| &lease.0[..]);
+        sum(&[Some(&seq), Some(&create_rev), lease, Some(self.key.as_bytes()), self.value.as_deref()])
+    }
+}
+
+/// The row of the first operation of a commit.
+pub(super) fn first_seq(rev: Rev) -> i64 {
+    // No store lives to see revision 2^55, but a caller may name it.
+    const LAST: i64 = i64::MAX >> PLACE_BITS;
+    i64::try_from(rev.0).map_or(LAST, |rev| rev.min(LAST)) << PLACE_BITS
+}
+
+/// The commit of a row; none of ours is negative, and what a damaged file says is found out elsewhere.
+pub(super) const fn rev_of(seq: i64) -> Rev {
+    Rev((seq >> PLACE_BITS).unsigned_abs())
+}
+
+impl ToSql for Rev {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        i64::try_from(self.0)
+            .map(ToSqlOutput::from)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+    }
+}
+
+impl FromSql for Rev {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let number = i64::column_result(value)?;
+        u64::try_from(number).map(Self).map_err(|_| FromSqlError::OutOfRange(number))
+    }
+}
+
+impl ToSql for LeaseId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(&self.0[..]))
+    }
+}
+
+impl FromSql for LeaseId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 16]>::column_result(value).map(Self)
+    }
+}
+
+/// The columns of [`Logged::read`], in its order.
+pub(super) const COLUMNS: &str = "seq, key, create_rev, value, lease, sum";
+
+/// Bits of a row number for the place in the commit; `Limits::ops` needs six.
+const PLACE_BITS: u32 = 8;
