@@ -49,7 +49,7 @@ pub mod sqlite;
 mod watch;
 
 #[cfg(test)]
-mod model;
+mod conformance;
 
 use std::{future::Future, pin::Pin, time::Duration};
 

@@ -49,11 +49,11 @@ impl Desk {
         db: Connection,
         lock: Lock,
         reserve: Reserve,
+        window: Window,
         notices: broadcast::Sender<Notice>,
     ) -> rusqlite::Result<Self> {
         let leases = Leases::load(&db, Instant::now())?;
         let sweeping = History::read(&db)?.is_to_be_swept();
-        let window = Window::default();
         Ok(Self {
             db,
             lock,
@@ -213,8 +213,11 @@ impl Desk {
         work: impl FnOnce(&Transaction<'_>, &mut Borrowed<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
         if self.suspect {
-            fold(&self.db)?;
-            self.suspect = false;
+            match fold(&self.db) {
+                Ok(true) => self.suspect = false,
+                Ok(false) => return Err(Failure::Refused(Unavailable::Fault("a sync has failed".into()))),
+                Err(error) => return Err(Failure::before_commit(&error)),
+            }
         }
         let mut borrowed = Borrowed { window: &mut self.window, leases: &self.leases };
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate);
@@ -252,9 +255,16 @@ impl Desk {
         }
     }
 
-    /// Gives up the reserve, and with its help all history: what has a value now is worth more.
+    /// Gives up the reserve, with its help folds the WAL, whose end is free space then, and gives up all history: what has
+    /// a value now is worth more.
     fn make_room(&mut self) {
-        if !self.reserve.give_up() {
+        let given_up = self.reserve.give_up();
+        if self.reserve.is_given_up()
+            && let Err(error) = fold(&self.db)
+        {
+            tracing::debug!(%error, "the WAL cannot be folded on a full disk");
+        }
+        if !given_up {
             return;
         }
         tracing::warn!("the disk is full: the store gives up its history and takes only small commits");
@@ -290,17 +300,11 @@ fn notice(rev: Rev, commit: &Commit) -> Notice {
     Notice { rev, keys: commit.ops().iter().map(Op::key).cloned().collect::<Vec<Key>>().into() }
 }
 
-/// Folds the whole WAL into the database and cuts it off. After a sync that failed the kernel may hold pages of the WAL
-/// to be written that never will be; what is folded is written, and synced, anew.
-pub(super) fn fold(db: &Connection) -> Result<(), Failure> {
-    let busy = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-    match busy {
-        Ok(false) => Ok(()),
-        Ok(true) => {
-            Err(Failure::Refused(Unavailable::Fault("a sync failed, and readers are in the way".into())))
-        }
-        Err(error) => Err(Failure::before_commit(&error)),
-    }
+/// Folds the whole WAL into the database and cuts it off; `false` while readers are in the way. After a sync that failed
+/// the system may take for written what never will be; what is folded is written, and synced, anew.
+pub(super) fn fold(db: &Connection) -> rusqlite::Result<bool> {
+    let busy: bool = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(!busy)
 }
 
 /// Pause before what failed in passing is tried again.

@@ -24,9 +24,9 @@ pub enum OpenError {
         /// The system's error.
         source: io::Error,
     },
-    /// The disk is too full to settle what an unclean stop has left.
-    #[error("store {}: disk full", path.display())]
-    Full {
+    /// A reader keeps what an unclean stop has left from being settled.
+    #[error("store {} is being read, by a backup perhaps; try again when that is done", path.display())]
+    BeingRead {
         /// The database file.
         path: PathBuf,
     },
@@ -46,6 +46,16 @@ pub enum OpenError {
         /// Schema of the file.
         found: u32,
         /// Newest schema of this server.
+        known: u32,
+    },
+    /// An earlier version wrote the file, and no server of this one has opened it yet.
+    #[error("store {} has schema {found}; a start of this server brings it to {known}", path.display())]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// Schema of the file.
+        found: u32,
+        /// Schema of this server.
         known: u32,
     },
     /// A database, but not of this product.

@@ -4,10 +4,10 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::{
     damage::Damage,
-    row::{COLUMNS, Logged, first_seq, rev_of},
+    row::{COLUMNS, Logged, first_seq},
     sum,
 };
-use crate::store::{Incarnation, Rev};
+use crate::store::{Incarnation, Key, Rev};
 
 /// Which history, and from where on it is whole.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ impl History {
 
     /// Whether rows are left that nobody can read any more.
     pub(super) fn is_to_be_swept(&self) -> bool {
-        self.oldest > Rev::ZERO && rev_of(self.swept) <= self.oldest
+        self.oldest > Rev::ZERO && self.swept < self.last()
     }
 
     /// Deletes rows that nobody can read any more, as far as a few rows further; says whether more are left.
@@ -65,24 +65,31 @@ impl History {
     /// Each row up to `oldest` makes the older ones of its key superfluous, and a delete itself, too.
     pub(super) fn sweep(db: &Connection) -> rusqlite::Result<bool> {
         let history = Self::read(db)?;
-        let end = first_seq(history.oldest.next());
+        let last = history.last();
         let sql = format!(
-            "SELECT {COLUMNS} FROM log NOT INDEXED WHERE seq > ?1 AND seq < ?2 ORDER BY seq LIMIT ?3"
+            "SELECT {COLUMNS} FROM log NOT INDEXED WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
         );
-        let rows: Vec<Logged> = db
+        let rows: Vec<(i64, bool, Key)> = db
             .prepare_cached(&sql)?
-            .query_map((history.swept, end, SWEEP_ROWS), Logged::read)?
+            .query_map((history.swept, last, SWEEP_ROWS), |row| {
+                let row = Logged::read(row)?;
+                Ok((row.seq, row.value.is_none(), row.key))
+            })?
             .collect::<rusqlite::Result<_>>()?;
-        for row in &rows {
+        for (seq, is_delete, key) in &rows {
             // A delete goes with what it deleted.
-            let upto = if row.value.is_none() { row.seq + 1 } else { row.seq };
             db.prepare_cached("DELETE FROM log WHERE key = ?1 AND seq < ?2")?
-                .execute((row.key.as_bytes(), upto))?;
+                .execute((key.as_bytes(), seq + i64::from(*is_delete)))?;
         }
         let more = rows.len() == SWEEP_ROWS as usize;
-        let swept = rows.last().filter(|_| more).map_or(end, |row| row.seq);
+        let swept = rows.last().filter(|_| more).map_or(last, |(seq, ..)| *seq);
         Self { swept, ..history }.write(db)?;
         Ok(more)
+    }
+
+    /// The last row there can be of the oldest revision.
+    fn last(&self) -> i64 {
+        first_seq(self.oldest.next()) - 1
     }
 
     fn summed<T>(&self, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {

@@ -81,6 +81,13 @@ impl Lock {
         }
     }
 
+    /// Begins anew at `head`, with another store in the place of the one there was.
+    pub(super) fn begin(&mut self, head: Rev) -> io::Result<()> {
+        self.head = head;
+        self.write(&std::process::id().to_string())?;
+        self.file.sync_all()
+    }
+
     /// Lets go after the database was closed in order.
     pub(super) fn release(self) {
         // When this cannot be written the next start takes longer than it needs to.

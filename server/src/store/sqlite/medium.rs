@@ -1,8 +1,10 @@
 //! What the store lies on. In the product there is one; tests put it on a disk whose power can be cut.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
+
+use crate::store::HISTORY;
 
 /// How files are reached, and how far they are trusted.
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +15,13 @@ pub(super) struct Medium {
     pub(super) synchronous: &'static str,
     /// Bytes put aside for a full disk.
     pub(super) reserve: u64,
+    /// How long at least receipts and history are kept.
+    pub(super) history: Duration,
 }
 
 impl Medium {
     /// What every server uses.
-    pub(super) const DISK: Self = Self { vfs: None, synchronous: "FULL", reserve: RESERVE };
+    pub(super) const DISK: Self = Self { vfs: None, synchronous: "FULL", reserve: RESERVE, history: HISTORY };
 
     pub(super) fn connect(self, path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
         match self.vfs {

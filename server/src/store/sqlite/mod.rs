@@ -5,11 +5,13 @@
 //! neighbours in the transaction go through. Every row has a checksum, and what follows it is read only with it.
 
 mod attached;
+mod backup;
 mod damage;
 mod desk;
 mod error;
 mod group;
 mod history;
+mod inspect;
 mod leases;
 mod lock;
 mod log;
@@ -17,6 +19,7 @@ mod medium;
 mod open;
 mod readers;
 mod receipt;
+mod replace;
 mod reserve;
 mod row;
 mod schema;
@@ -33,7 +36,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::ErrorCode;
 use tokio::{sync::broadcast, task::spawn_blocking};
 
-pub use self::error::OpenError;
+pub use self::{
+    backup::{Backup, BackupError, backup},
+    error::OpenError,
+    inspect::{FINDINGS, Inspection, inspect},
+    replace::replace,
+};
 use self::{
     desk::Desk,
     history::History,
@@ -42,6 +50,7 @@ use self::{
     receipt::head,
     reserve::Reserve,
     tail::Tail,
+    window::Window,
     writer::{Errand, Writer},
 };
 use super::{
@@ -76,7 +85,8 @@ impl SqliteStore {
         let readers = Readers::open(path, medium).map_err(failed)?;
         let (notices, _) = broadcast::channel(NOTICES);
         let weak = notices.downgrade();
-        let desk = Desk::new(db, lock, Reserve::beside(path, medium.reserve), notices).map_err(failed)?;
+        let (reserve, window) = (Reserve::beside(path, medium.reserve), Window::new(medium.history));
+        let desk = Desk::new(db, lock, reserve, window, notices).map_err(failed)?;
         let writer =
             Writer::start(desk, weak).map_err(|source| OpenError::Io { path: path.into(), source })?;
         Ok(Self { incarnation, readers: Arc::new(readers), writer: Arc::new(writer) })

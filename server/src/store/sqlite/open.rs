@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
@@ -18,7 +18,6 @@ use super::{
     medium::Medium,
     receipt, schema,
 };
-use crate::store::Unavailable;
 
 /// Locks the file, opens it for the writer, brings its schema up to date, and checks that nothing is missing.
 pub(super) fn writer(path: &Path, medium: Medium) -> Result<(Connection, Lock), OpenError> {
@@ -103,10 +102,13 @@ fn check_head(path: &Path, db: &Connection, last: Last) -> Result<(), OpenError>
 /// Who stopped may have been told of a sync that failed: what the WAL says is made durable before anyone relies on it.
 fn settle_wal(path: &Path, db: &Connection) -> Result<(), OpenError> {
     tracing::info!(path = %path.display(), "the last stop was not clean; the store is settled first");
-    desk::fold(db).map_err(|failure| match failure.unavailable() {
-        Unavailable::DiskFull => OpenError::Full { path: path.into() },
-        other => OpenError::Damaged { path: path.into(), finding: other.to_string() },
-    })
+    let begun = Instant::now();
+    while !desk::fold(db).map_err(|source| failed(path, source))? {
+        if begun.elapsed() > SETTLING {
+            return Err(OpenError::BeingRead { path: path.into() });
+        }
+    }
+    Ok(())
 }
 
 /// 3.51.3, the first release whose checkpoint cannot lose a WAL that is being reset.
@@ -117,6 +119,9 @@ const WRITER_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long a reader waits for the recovery of the WAL that another connection does.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a start after an unclean stop waits for a backup that reads the store.
+const SETTLING: Duration = Duration::from_secs(20);
 
 /// Pages of the WAL (32 MiB) after which it is folded back into the database: seldom enough that pages written
 /// again and again are folded once.

@@ -31,6 +31,14 @@ pub(super) fn check(path: &Path, db: &Connection) -> Result<(u32, u32), OpenErro
     }
 }
 
+/// Refuses what only a server can bring up to date.
+pub(super) fn check_newest(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    match check(path, db)? {
+        (found, known) if found < known => Err(OpenError::Older { path: path.into(), found, known }),
+        _ => Ok(()),
+    }
+}
+
 /// What the tables and indexes of the newest schema are, as SQLite writes it down: a bit that flips there changes what
 /// every query means.
 pub(super) fn check_text(path: &Path, db: &Connection) -> Result<(), OpenError> {
@@ -46,9 +54,10 @@ pub(super) fn check_text(path: &Path, db: &Connection) -> Result<(), OpenError> 
     }
 }
 
-fn text(db: &Connection) -> rusqlite::Result<Vec<(String, String, String, Option<String>)>> {
+/// Kind, name, table and SQL of each.
+fn text(db: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>> {
     let mut rows = db.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")?;
-    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
+    rows.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?.collect()
 }
 
 /// Tells the version of the schema: 0 for an empty file.
@@ -129,7 +138,8 @@ const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] = &[first, second];
 /// "klst" in the header of the file.
 const APPLICATION_ID: u32 = 0x6b6c_7374;
 
-const FIRST: &str = "
+/// Compared to the letter with what a store says of itself: comments count.
+pub(super) const FIRST: &str = "
     -- One row: which history this is, and the oldest revision that can still be read.
     CREATE TABLE store (
         incarnation BLOB NOT NULL,

@@ -1,9 +1,9 @@
 //! A full disk: refused with a clear reason, nothing lost, served again once there is space.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, io::Write, path::Path, process::Command};
 
 use super::*;
-use crate::store::Unavailable;
+use crate::store::{Unavailable, sqlite::medium::Medium};
 
 #[tokio::test]
 async fn full_disk_refuses_commits_and_recovers_by_itself() {
@@ -28,6 +28,39 @@ async fn full_disk_refuses_commits_and_recovers_by_itself() {
         let (entry, _) = store.get(large(n).key(), Read::Linearizable).await.expect("readable");
         assert_eq!(entry.is_some(), n < kept, "exactly what was acknowledged: commit {n} of {kept}");
     }
+}
+
+#[tokio::test]
+async fn reserve_lets_a_full_disk_clean_up_and_is_put_aside_again() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: a tmpfs of its own needs root");
+        return;
+    };
+    let medium = Medium { reserve: 256 << 10, ..Medium::DISK };
+    let store = SqliteStore::open_on(&disk.path().join(FILE), medium).expect("space for an empty store");
+    let reserve = disk.path().join(format!("{FILE}.reserve"));
+    assert!(reserve.exists(), "it is put aside at the start");
+    store.commit(OpId::random(), vec![], vec![large(0)]).await.expect("an empty disk");
+    let filler = disk.fill();
+
+    // Whatever finds no room is refused, and lets the store give its reserve up.
+    let (_, refused) = fill(&store).await;
+    assert_eq!(refused, CommitError::Unavailable(Unavailable::DiskFull));
+    assert!(!reserve.exists(), "it is given up");
+    let refused = store.commit(OpId::random(), vec![], vec![large(0)]).await;
+    assert_eq!(refused, Err(CommitError::Unavailable(Unavailable::DiskFull)), "large ones wait");
+    let revocation = Op::put(key("revoked"), "x");
+    store.commit(OpId::random(), vec![], vec![revocation]).await.expect("a revocation is small");
+    store
+        .commit(OpId::random(), vec![], vec![Op::delete(large(0).key().clone())])
+        .await
+        .expect("so is a delete");
+
+    fs::remove_file(&filler).expect("it was written");
+    while store.commit(OpId::random(), vec![], vec![large(0)]).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(reserve.exists(), "it is put aside again");
 }
 
 /// Commits until one is refused.
@@ -60,6 +93,14 @@ impl SmallDisk {
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Fills it to the brim.
+    fn fill(&self) -> PathBuf {
+        let path = self.path().join("filler");
+        let mut filler = fs::File::create(&path).expect("a name takes no space");
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        path
     }
 }
 

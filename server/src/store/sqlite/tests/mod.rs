@@ -1,10 +1,13 @@
 //! Each rule of the contract against the SQLite store, and the faults it must survive.
 
-mod crash;
+mod broken;
+mod conformance;
 mod disk;
-mod model;
+mod migration;
 mod open;
+mod power;
 mod rules;
+mod specimen;
 mod sync;
 mod watch;
 

@@ -1,11 +1,14 @@
 //! Commits, reads and scans.
 
-use std::{future::Future, pin::pin, sync::Arc, task::Context};
+use std::{future::Future, pin::pin, sync::Arc, task::Context, time::Duration};
 
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::store::{FailedGuard, LimitError, ReadError, Unavailable};
+use crate::store::{
+    FailedGuard, LimitError, ReadError, Unavailable,
+    sqlite::{inspect, medium::Medium},
+};
 
 #[tokio::test]
 async fn commit_applies_all_its_operations_at_one_revision() {
@@ -224,6 +227,27 @@ async fn scan_of_a_compacted_snapshot_is_refused() {
     let scan = |at| fixture.store().scan(&Prefix::all(), None, 1, Some(at));
     assert_eq!(scan(Rev(1)).await, Err(ReadError::Compacted { asked: Rev(1), oldest: rev }));
     assert_eq!(scan(rev).await.expect("the oldest kept").entries.len(), 1);
+}
+
+#[tokio::test]
+async fn history_is_forgotten_by_itself_and_its_rows_are_swept() {
+    let folder = TempDir::new().expect("a folder for the test");
+    let path = folder.path().join(FILE);
+    let medium = Medium { history: Duration::ZERO, ..Medium::DISK };
+    let store = SqliteStore::open_on(&path, medium).expect("an empty folder");
+    let commit = async |op| store.commit(OpId::random(), vec![], vec![op]).await.expect("no guards");
+    for n in 0..1000 {
+        commit(put("a", &n.to_string())).await;
+        commit(put("gone", "x")).await;
+        commit(Op::delete(key("gone"))).await;
+    }
+    let scan = store.scan(&Prefix::all(), None, 1, Some(Rev(1))).await;
+    assert!(matches!(scan, Err(ReadError::Compacted { asked: Rev(1), .. })), "{scan:?}");
+    store.close().await;
+    let left = inspect(&path).expect("a healthy store");
+    assert!(left.is_sound(), "{:?}", left.findings);
+    // Sweeping goes on between commits, a few hundred rows behind at most.
+    assert!(left.rows < 1500 && left.keys == 1, "{left:?}");
 }
 
 impl Fixture {

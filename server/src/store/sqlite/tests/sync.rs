@@ -6,7 +6,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::*;
+use super::{
+    power::{self, Disk, Loss},
+    *,
+};
+use crate::store::{conformance::Chance, sqlite::medium::Medium};
 
 #[tokio::test]
 async fn commit_whose_sync_fails_is_unknown_and_a_retry_settles_it() {
@@ -28,6 +32,33 @@ async fn commit_whose_sync_fails_is_unknown_and_a_retry_settles_it() {
     let settled = commit(fixture.store(), numbers.end).await.expect("the disk works again");
     assert_eq!(fixture.entry(&numbers.end.to_string()).await.expect("retried").mod_rev, settled);
     assert_eq!(commit(fixture.store(), numbers.end).await, Ok(settled));
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_after_a_failed_sync_before_the_wal_was_written_anew() {
+    let folder = TempDir::new().expect("a folder for the test");
+    let path = folder.path().canonicalize().expect("it is there").join(FILE);
+    let (disk, medium) =
+        (Disk::at(folder.path()), Medium { vfs: Some(power::NAME), reserve: 4096, ..Medium::DISK });
+    let store = SqliteStore::open_on(&path, medium).expect("an empty folder");
+    commit(&store, 1).await.expect("the disk works");
+    disk.fail_syncs(true);
+    assert!(matches!(commit(&store, 2).await, Err(CommitError::Unknown { .. })));
+    for _ in 0..3 {
+        assert!(matches!(commit(&store, 3).await, Err(CommitError::Unavailable(_))));
+    }
+    disk.fail_syncs(false);
+    let third = commit(&store, 3).await.expect("the disk works again");
+    let second = commit(&store, 2).await.expect("a retry settles it");
+    disk.cut();
+    drop(store);
+    // What the failed syncs were to write may be lost; nothing that was acknowledged is in there.
+    disk.restore(Loss::Unsynced, &mut Chance::new(1));
+    let store = SqliteStore::open_on(&path, medium).expect("a healthy store");
+    for (n, rev) in [(1, Rev(1)), (2, second), (3, third)] {
+        let (entry, _) = store.get(&key(&n.to_string()), Read::Linearizable).await.expect("readable");
+        assert_eq!(entry.map(|entry| entry.mod_rev), Some(rev), "acknowledged commit {n}");
+    }
 }
 
 /// The process under strace: does nothing unless the test above started it.
