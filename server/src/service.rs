@@ -7,7 +7,7 @@
 //! ```
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -287,12 +287,17 @@ impl Suspended {
 /// # Errors
 /// [`OpenError`] names the file.
 pub fn open_store(state: &Path) -> Result<SqliteStore, OpenError> {
-    SqliteStore::open(&state.join(STORE))
+    SqliteStore::open(&store_path(state))
+}
+
+/// Where the store is in a server's state folder.
+pub fn store_path(state: &Path) -> PathBuf {
+    state.join(STORE)
 }
 
 /// Whether this version could open the store in a server's state folder, which another process has.
 pub(crate) fn check_store(state: &Path) -> Result<(), OpenError> {
-    SqliteStore::check(&state.join(STORE))
+    SqliteStore::check(&store_path(state))
 }
 
 async fn connections(relay: &RelayHandle) -> usize {

@@ -1,5 +1,7 @@
-//! `klserver`: makes a server, runs it, and shows the whole on one machine.
+//! `klserver`: makes a server, runs it, keeps its store, and shows the whole on one machine.
 
+mod backup;
+mod check;
 mod init;
 mod logs;
 mod run;
@@ -35,6 +37,12 @@ enum Command {
     Invite(init::Invite),
     /// Run the server until it is told to stop
     Run(run::Run),
+    /// Write the store to a file, beside a running server or without one
+    Backup(backup::Backup),
+    /// Make the store of a backup; the server must be stopped
+    Restore(backup::Restore),
+    /// Look for damage in the store, changing nothing
+    Check(check::Check),
     /// Show everything on this machine: a server and a managed device as separate processes
     Up(Up),
     /// Check a configuration and print it whole, with every default
@@ -117,8 +125,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>, up: fn(&Up) -> ExitCode) -
         Command::Init(init) => init.run(),
         Command::Invite(invite) => invite.run(),
         Command::Run(run) => run.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
+        Command::Check(check) => match check.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Up(asked) => return up(&asked),
-        Command::CheckConfig(configured) => check(configured),
+        Command::CheckConfig(configured) => check_config(configured),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "klserver", &mut stdout());
             Ok(())
@@ -134,7 +148,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, up: fn(&Up) -> ExitCode) -
     }
 }
 
-fn check(configured: Configured) -> anyhow::Result<()> {
+fn check_config(configured: Configured) -> anyhow::Result<()> {
     let config = configured.read()?;
     print!("{}", config.to_toml());
     Ok(())

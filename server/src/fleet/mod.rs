@@ -14,6 +14,7 @@ mod names;
 mod operators;
 mod presence;
 pub mod record;
+pub mod restore;
 mod roles;
 mod secret;
 mod tokens;
