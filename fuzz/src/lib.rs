@@ -50,6 +50,8 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "server")]
     ("handover", server::handover),
     #[cfg(feature = "server")]
+    ("export", server::export),
+    #[cfg(feature = "server")]
     ("units", server::units),
     #[cfg(feature = "server")]
     ("key", server::key),

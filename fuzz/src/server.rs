@@ -4,7 +4,8 @@ use data_encoding::BASE64URL_NOPAD;
 use klnet_server::config::Config;
 use klnet_server::handover::message::{self, Message};
 use klnet_server::invitation::Invitation;
-use klnet_server::store::{Key, Limits, Prefix};
+use klnet_server::store::export::{Decoder, Encoder};
+use klnet_server::store::{Batch, Entry, Event, Key, Limits, Prefix};
 use klnet_server::units::{duration, ports, print_rate, rate};
 
 /// An invitation survives its text, and prints no secret.
@@ -40,6 +41,31 @@ pub fn handover(data: &[u8]) {
     let again = read.encode();
     assert_eq!(Message::decode(&again).as_ref(), Ok(&read));
     assert!(data.len() <= message::LIMIT && read.descriptors() <= message::DESCRIPTORS_LIMIT);
+}
+
+/// Whatever is taken as an export is within limits and in order, and is what would be written of it.
+pub fn export(data: &[u8]) {
+    let Ok(mut decoder) = Decoder::new(data) else { return };
+    let mut again = Vec::new();
+    let mut encoder = Encoder::new(&mut again, decoder.header()).expect("memory takes everything");
+    let mut last = decoder.header().at;
+    last.0 = 0;
+    loop {
+        match decoder.next() {
+            Err(_) => return,
+            Ok(None) => break,
+            Ok(Some(entry)) => {
+                assert!(entry.value.len() <= Limits::COMMON.value);
+                assert!(entry.mod_rev >= last && entry.mod_rev <= decoder.header().at);
+                last = entry.mod_rev;
+                let kept = Entry { value: entry.value, create_rev: last, mod_rev: last, lease: None };
+                let batch = Batch { rev: last, events: vec![Event { key: entry.key, entry: Some(kept) }] };
+                encoder.batch(&batch).expect("memory takes everything");
+            }
+        }
+    }
+    encoder.finish().expect("memory takes everything");
+    assert_eq!(again, data);
 }
 
 /// Durations and ports are read or refused, and never more of them than a range may have.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use klnet_server::handover::message::{Carry, Kind, Listener, Message, Moved, PROTOCOL, Record, Way};
 use klnet_server::invitation::Invitation;
+use klnet_server::store::export::{Encoder, Header};
+use klnet_server::store::{Batch, Entry, Event, Incarnation, Key, Rev};
 use klnet_tunnel::label::Cookie;
 use klnet_tunnel::pair::{EndReason, PairEnd, PairId};
 use klnet_tunnel::relay::LivePair;
@@ -13,7 +15,7 @@ use klnet_wire::id::{DeviceId, GrantId, OperatorId, TenantId};
 use super::Seed;
 
 pub(super) fn seeds() -> Vec<Seed> {
-    [settings(), handover()].concat()
+    [settings(), handover(), exports()].concat()
 }
 
 /// What people write.
@@ -32,6 +34,27 @@ fn settings() -> Vec<Seed> {
         ("key", "join", b"devices\n42\nname".to_vec()),
         ("key", "longest", vec![b'k'; 512]),
     ]
+}
+
+/// What `klserver backup` writes.
+fn exports() -> Vec<Seed> {
+    let export = |batches: &[Batch]| {
+        let mut file = Vec::new();
+        let mut encoder =
+            Encoder::new(&mut file, Header { incarnation: Incarnation([7; 16]), at: Rev(9) }).unwrap();
+        batches.iter().for_each(|batch| encoder.batch(batch).unwrap());
+        encoder.finish().unwrap();
+        file
+    };
+    let event = |key: &'static str, rev| Event {
+        key: Key::new(key).unwrap(),
+        entry: Some(Entry { value: "value".into(), create_rev: rev, mod_rev: rev, lease: None }),
+    };
+    let two = Batch { rev: Rev(5), events: vec![event("t/a", Rev(5)), event("t/b", Rev(5))] };
+    let one = Batch { rev: Rev(9), events: vec![event("t/c", Rev(9))] };
+    let full = export(&[two, one]);
+    let cut = full[..full.len() - 20].to_vec();
+    vec![("export", "empty", export(&[])), ("export", "full", full), ("export", "cut", cut)]
 }
 
 /// What one process says to the other.
