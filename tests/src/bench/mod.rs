@@ -30,6 +30,7 @@ mod report;
 mod section;
 mod simulator;
 mod spread;
+mod store;
 mod tunnel;
 mod wire;
 
@@ -71,6 +72,11 @@ pub const ALL: &[Benchmark] = &[
         name: "simulator",
         about: "datagrams a second through the simulated network, against a bare heap of the same arrivals",
         run: simulator::run,
+    },
+    Benchmark {
+        name: "store",
+        about: "durable guarded writes through the store's contract, against etcd and PostgreSQL; a restart with a million devices",
+        run: store::run,
     },
     Benchmark { name: "tunnel", about: "our tunnel, against haproxy, rathole and OpenSSH", run: tunnel::run },
     Benchmark {

@@ -24,6 +24,18 @@ impl Postgres {
     /// # Errors
     /// What PostgreSQL says.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
+        Self::start_with(host, port, &["fsync=off", "shared_buffers=16MB"])
+    }
+
+    /// As [`Postgres::start`], with PostgreSQL's own defaults: what it answers is on the disk.
+    ///
+    /// # Errors
+    /// What PostgreSQL says.
+    pub fn start_durable(host: &Host, port: u16) -> Result<Self> {
+        Self::start_with(host, port, &[])
+    }
+
+    fn start_with(host: &Host, port: u16, settings: &[&str]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("klnet-postgres-").tempdir()?;
         std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY))?;
         let data = folder.path().join("data");
@@ -32,8 +44,9 @@ impl Postgres {
         run(initdb.arg(&data))?;
         let mut postgres = unprivileged(host.command("setpriv"), &binary("postgres")?);
         postgres.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        let settings = ["unix_socket_directories=", "fsync=off", "shared_buffers=16MB"];
-        postgres.args(settings.iter().flat_map(|setting| ["-c", setting]));
+        postgres
+            .args(["-c", "unix_socket_directories="])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]));
         let mut process = Process::spawn("postgres", &mut postgres)?;
         process.wait_for_line("ready to accept connections", PATIENCE)?;
         Ok(Self { process, port, _folder: folder })
@@ -43,6 +56,20 @@ impl Postgres {
     #[must_use]
     pub fn is_installed() -> bool {
         binary("postgres").is_ok() && binary("initdb").is_ok()
+    }
+
+    /// The id of its first process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A program that comes with it.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn binary(name: &str) -> Result<PathBuf> {
+        binary(name)
     }
 
     /// Where it listens.
