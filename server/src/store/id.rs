@@ -1,6 +1,9 @@
 //! Revisions, operation ids, and the incarnation they belong to.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use data_encoding::HEXLOWER;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -37,12 +40,17 @@ impl Rev {
 }
 
 impl OpId {
-    /// Draws a fresh id of the server itself; keep it for the retries.
+    /// Draws a fresh id of the server itself; keep it for the retries. It begins with the time in milliseconds: ids made one
+    /// after the other lie side by side in an index, where each of them would otherwise dirty a page of its own.
     ///
     /// # Panics
     /// When the system has no random source.
     pub fn random() -> Self {
-        Self { principal: [0; 16], id: random() }
+        let mut id: [u8; 16] = random();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        // The low 48 bits, which last for some thousand years; what is random behind them tells ids apart.
+        id[..6].copy_from_slice(&now.to_be_bytes()[10..]);
+        Self { principal: [0; 16], id }
     }
 }
 
