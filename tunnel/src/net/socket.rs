@@ -101,8 +101,9 @@ pub fn pace(_stream: &TcpStream, _rate: NonZeroU64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Tells nobody of bytes that arrive, or of each again. The end of the stream, a reset and a closing window are told in
-/// any case; so nothing is lost when the peer goes, and a peer that sends is stopped by the window as ever.
+/// Keeps bytes that arrive from being told to whoever waits on the socket (`on`), or has each told again, what came
+/// meanwhile included. The end of the stream and a reset are told in any case, so nobody misses that the peer has gone; one
+/// that goes on sending is stopped by its window.
 #[cfg(target_os = "linux")]
 pub fn hush(stream: &TcpStream, on: bool) {
     // Above half of the receive buffer the kernel would enlarge it (tcp(7), `SO_RCVLOWAT`).

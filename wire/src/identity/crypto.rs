@@ -21,7 +21,7 @@ pub(crate) fn schemes() -> Vec<SignatureScheme> {
 }
 
 /// The suites of TLS 1.3 (RFC 8446, section 9.1). AES-128 first: it is as strong as the P-256 and X25519 keys beside it,
-/// and its ten rounds cost a quarter less than the fourteen of AES-256.
+/// with ten rounds for the fourteen of AES-256.
 const SUITES: [SupportedCipherSuite; 3] = [
     cipher_suite::TLS13_AES_128_GCM_SHA256,
     cipher_suite::TLS13_AES_256_GCM_SHA384,
