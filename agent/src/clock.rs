@@ -31,6 +31,12 @@ impl ServerClock {
         self.told = Some((now, unix));
     }
 
+    /// At `now` this device's clock, `wall`, was found to be so far from the server's.
+    pub fn measured(&mut self, now: Instant, wall: SystemTime, skew: Skew) {
+        let device = wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.told(now, device.saturating_add_signed(skew.seconds.saturating_neg()));
+    }
+
     /// How far `wall`, this device's clock at `now`, is from the server's, if that was ever told.
     pub fn skew(&self, now: Instant, wall: SystemTime) -> Option<Skew> {
         Some(Skew::between(wall, self.server(now)?))

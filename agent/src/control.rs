@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use klnet_wire::id::ServerId;
 use klnet_wire::identity::Principal;
+use klnet_wire::identity::crl::{Crls, Freshness};
+use klnet_wire::identity::tls::{ALPN_AGENT, checking_config};
 use klnet_wire::message::{Goodbye, Hello, Message};
 use klnet_wire::net::dial::{self, DialError};
 use klnet_wire::net::link::{Command, drive};
@@ -17,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 
-use crate::directory::Candidate;
+use crate::directory::{Candidate, Directory};
+use crate::state::Device;
 
 /// A TLS connection to a server of the fabric, before HELLO.
 #[derive(Debug)]
@@ -65,6 +68,21 @@ pub async fn dial(candidates: &[Candidate], tls: &Arc<ClientConfig>) -> Result<D
         }
     }
     Err(Unreachable(errors))
+}
+
+/// How a control connection is made. A fabric whose key set names no issuer has no revocation lists.
+///
+/// # Errors
+/// The rustls error when the identity is not usable.
+pub fn tls(
+    device: &Device,
+    directory: &Directory,
+    crls: &Arc<Crls>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let lists = !directory.issuers().is_empty();
+    let freshness = if lists { Freshness::Enforced } else { Freshness::Waived };
+    let (trust, crls) = (device.trust.clone(), Arc::clone(crls));
+    checking_config(Some(&device.identity), trust, crls, freshness, &[ALPN_AGENT])
 }
 
 /// Whom the verified certificate names.

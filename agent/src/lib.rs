@@ -9,7 +9,8 @@
 //!                 ▼
 //!              tunnels ══ dials back for each connection ══▶ the same host and port
 //! ```
-//! The lower floor decides without sockets: when to dial ([`backoff`]), and whom ([`directory`]). Above it [`agent`] is
+//! The lower floor decides without sockets: when to dial ([`backoff`]), whom ([`directory`]), and when the certificate is
+//! renewed ([`renewal`]). Above it [`agent`] is
 //! one loop, whose states are:
 //!
 //! ```text
@@ -38,6 +39,8 @@
 //! - It never gives its identity up by itself: a wrong clock is told, an outage waited out, and only a person enrols
 //!   again (`tests/check.rs`: `a_clock_that_is_slow_is_the_clock_with_its_skew`; `tests/enroll.rs`:
 //!   `an_identity_is_replaced_only_by_force`).
+//! - It never strands itself by a certificate: it renews at two thirds of its life, and an expired one for 180 days more;
+//!   a lost answer or a full disk leaves it the old one (`tests/renew.rs`).
 //! - It never storms a server that comes back: a fleet returns spread over the window its server named
 //!   (`backoff::tests`: `a_thousand_agents_return_spread_over_the_window`,
 //!   `a_goaway_over_and_over_does_not_make_a_tight_loop`).
@@ -66,8 +69,11 @@ pub mod discovery;
 #[cfg(feature = "net")]
 pub mod enroll;
 #[cfg(feature = "net")]
+pub mod mover;
+#[cfg(feature = "net")]
 pub mod platform;
 pub mod random;
+pub mod renewal;
 #[cfg(feature = "net")]
 pub mod state;
 #[cfg(feature = "net")]

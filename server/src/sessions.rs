@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use klnet_wire::id::{DeviceId, TenantId};
 use klnet_wire::message::{GoAway, Message};
 use klnet_wire::net::link::Command;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// One session for each connected device.
@@ -20,6 +21,10 @@ pub(crate) struct Live {
     /// Numbers sessions: an epoch is the agent's word, and two sessions may name the same.
     pub(crate) serial: u64,
     pub(crate) epoch: u64,
+    /// [`Hello::boot_id`](klnet_wire::message::Hello::boot_id): the agent's process.
+    pub(crate) boot_id: Bytes,
+    /// Changes whenever the device answers a PING.
+    pub(crate) pongs: watch::Sender<()>,
     pub(crate) commands: mpsc::Sender<Command>,
     /// Cancelled when the session must end at once, without a last word.
     pub(crate) cut: CancellationToken,
@@ -123,6 +128,8 @@ mod tests {
     fn live(serial: u64) -> (Live, mpsc::Receiver<Command>) {
         let (commands, commanded) = mpsc::channel(1);
         let cut = CancellationToken::new();
-        (Live { tenant: TenantId::random(), serial, epoch: serial, commands, cut }, commanded)
+        let (boot_id, pongs) = Default::default();
+        let tenant = TenantId::random();
+        (Live { tenant, serial, epoch: serial, boot_id, pongs, commands, cut }, commanded)
     }
 }

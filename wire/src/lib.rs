@@ -26,6 +26,7 @@ pub mod id;
 #[cfg(feature = "identity")]
 pub mod identity;
 pub mod keyset;
+pub mod lineage;
 pub mod message;
 #[cfg(feature = "net")]
 pub mod net;

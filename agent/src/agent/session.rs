@@ -14,7 +14,7 @@ use super::address::OwnAddress;
 use super::{Agent, AgentError, NoSession};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
-use crate::discovery::DiscoveryError;
+use crate::discovery::{self, DiscoveryError};
 use crate::status::{BUILD, Connection};
 use crate::unix::unix_now;
 use crate::{backoff, platform};
@@ -51,6 +51,18 @@ impl Agent {
                 message = self.tunnels.message() => {
                     control.send(message?).await;
                     self.status.tunnel_connections(self.tunnels.connections());
+                }
+                refreshed = self.refreshing.answer(|| discovery::client(&self.device, &self.crls)) => {
+                    self.refreshed(refreshed).await;
+                }
+                renewed = self.renewing.answer(&self.device, &self.crls, &self.clock) => {
+                    if self.renewed(renewed) {
+                        // The next session is the first use of it; live connections go on meanwhile.
+                        self.tunnels.disconnected().await?;
+                        control.leave("a new certificate").await;
+                        let _ = timeout(FAREWELL_TIMEOUT, control.end()).await;
+                        return Ok(Err(NoSession::Renewed));
+                    }
                 }
                 address = own.lost() => {
                     self.tunnels.disconnected().await?;
@@ -106,6 +118,11 @@ impl Agent {
     async fn welcomed(&mut self, welcome: &Welcome, course: &mut Course) -> Result<(), AgentError> {
         let now = Instant::now();
         course.welcomed = true;
+        self.last_epoch = welcome.epoch;
+        if self.trial.take().is_some() {
+            tracing::info!("the new server welcomes this device, the identity before goes");
+            self.folder.keep()?;
+        }
         let window = Duration::from_millis(welcome.reconnect_window_ms.into());
         self.backoff.handle_input(now, backoff::Input::Connected { window });
         self.compare_clocks(now, welcome.clock);
@@ -164,6 +181,7 @@ impl Agent {
             key_set: self.directory.key_version(),
             clock: unix_now(),
             epoch: fresh_epoch(),
+            last_epoch: self.last_epoch,
         }
     }
 }

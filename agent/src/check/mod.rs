@@ -165,9 +165,14 @@ impl Checkup<'_> {
             self.step("discovery", Outcome::Skipped);
             return Some(directory);
         }
-        let asked = discovery::ask(device).await.and_then(|(keys, servers)| {
-            let _ = directory.take_keys(&keys)?;
-            let _ = directory.take_servers(&servers, unix_now())?;
+        let crls = Arc::new(self.folder.crls(&directory.issuers()));
+        let asked = match discovery::client(device, &crls) {
+            Ok(client) => discovery::ask(&client).await,
+            Err(error) => Err(error.into()),
+        };
+        let asked = asked.and_then(|discovered| {
+            let _ = directory.take_keys(&discovered.keys)?;
+            let _ = directory.take_servers(&discovered.servers, unix_now())?;
             Ok(())
         });
         match asked {

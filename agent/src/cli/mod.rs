@@ -1,10 +1,11 @@
-//! The commands `klnagent` and `klnagchk`.
+//! The commands `klnagent`, `klnagchk` and `klmover`.
 //!
 //! Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 refused by the server, 4 server not reachable.
 
 mod args;
 mod failure;
 mod log;
+mod mover;
 mod run;
 mod show;
 
@@ -20,7 +21,7 @@ use crate::config::{Config, ConfigError};
 use crate::enroll::{Invitation, Token, enroll};
 use crate::state::Folder;
 use crate::status::{Connection, Status};
-use args::{Agent, Check, Command, Enroll, Place, Print};
+use args::{Agent, Check, Command, Enroll, Mover, Place, Print};
 
 /// Runs `klnagent`: `args` begin with the program's own name.
 pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -37,6 +38,15 @@ pub fn check_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Check::try_parse_from(args) {
         Ok(Check { command: Some(what), .. }) => finish("klnagchk", print_about(what, Check::command())),
         Ok(args) => finish("klnagchk", checked(&args)),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Runs `klmover`: `args` begin with the program's own name.
+pub fn mover_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Mover::try_parse_from(args) {
+        Ok(Mover { command: Some(what), .. }) => finish("klmover", print_about(what, Mover::command())),
+        Ok(args) => finish("klmover", mover::moved(args)),
         Err(error) => usage(&error),
     }
 }

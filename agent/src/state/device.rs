@@ -3,13 +3,17 @@
 use std::fs;
 use std::io;
 
+use bytes::Bytes;
 use klnet_wire::identity::enroll::{Enrolled, parse_pin, print_pin};
 use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
 use klnet_wire::identity::secret_file::others_may_read;
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::trust::public_key_of;
 use klnet_wire::identity::{Principal, Role, Trust};
+use klnet_wire::lineage::TrustSet;
 use klnet_wire::signing::SigningKey;
+use prost::Message;
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::{Folder, StateError};
@@ -80,17 +84,65 @@ impl Folder {
     /// # Errors
     /// [`StateError::Io`].
     pub fn save(&self, device: &Device) -> Result<(), StateError> {
-        let path = self.file(AGENT);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StateError::Io { path, error });
-            }
-            _ => {}
-        }
+        self.remove(AGENT)?;
+        // Of the identity before.
+        self.remove(TRUST)?;
         self.write(KEY, key_to_pem(&device.identity.key).as_bytes())?;
         self.write(CHAIN, chain_to_pem(&device.identity.chain).as_bytes())?;
         let text = serde_json::to_string_pretty(&device.file()).expect("strings can be written as JSON");
         self.write(AGENT, text.as_bytes())
+    }
+
+    /// Replaces the certificates of the identity that is stored: after a crash there are the old ones or the new ones.
+    ///
+    /// # Errors
+    /// [`StateError::Io`]; the old ones are there still.
+    pub fn save_chain(&self, chain: &[CertificateDer<'_>]) -> Result<(), StateError> {
+        self.write(CHAIN, chain_to_pem(chain).as_bytes())
+    }
+
+    /// Stores the roots that the fabric's lineage led to.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn save_trust(&self, trust: &Trust) -> Result<(), StateError> {
+        self.write(TRUST, &trust.to_set().encode_to_vec())
+    }
+
+    /// The roots that were stored; one that is damaged is found again, from the root of the enrolment.
+    fn trust(&self) -> Option<Trust> {
+        let set = TrustSet::decode(Bytes::from(fs::read(self.file(TRUST)).ok()?)).ok()?;
+        Trust::of_set(&set).ok()
+    }
+
+    /// The key of an enrolment: the same one until the device is enrolled, so that an answer that was lost is given again.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn enrolment_key(&self) -> Result<SigningKey, StateError> {
+        let made = self.read(ENROLMENT_KEY).ok().and_then(|text| key_from_pem(&text));
+        if let Some(key) = made {
+            return Ok(key);
+        }
+        let key = SigningKey::generate_p256();
+        self.write(ENROLMENT_KEY, key_to_pem(&key).as_bytes())?;
+        Ok(key)
+    }
+
+    /// The key of an enrolment is the device's now.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn end_enrolment(&self) -> Result<(), StateError> {
+        self.remove(ENROLMENT_KEY)
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.file(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::Io { path, error }),
+            _ => Ok(()),
+        }
     }
 
     /// Gives every file in the folder to the folder's owner.
@@ -126,11 +178,16 @@ impl Folder {
         };
         let principal = Principal::named_in(leaf).filter(|principal| principal.role == Role::Agent);
         let principal = principal.ok_or_else(|| self.damaged(CHAIN, "it is not a device's certificate"))?;
-        let trust = Trust::new(root.clone())?;
+        let trust = match self.trust() {
+            Some(trust) => trust,
+            None => Trust::new(root.clone())?,
+        };
         if public_key_of(leaf)? != *key.public() {
             return Err(self.damaged(KEY, "it is not the key of the certificate in chain.pem"));
         }
-        if parse_pin(&file.root) != Some(trust.pin()) {
+        if trust.fabric() != principal.fabric
+            || (trust.version() == 0 && parse_pin(&file.root) != Some(trust.pin()))
+        {
             return Err(self.damaged(CHAIN, "its root is not the one in agent.json"));
         }
         if file.device != principal.id::<()>().to_string() || file.tenant != principal.tenant.to_string() {
@@ -164,9 +221,11 @@ impl Folder {
     }
 }
 
-const AGENT: &str = "agent.json";
-const KEY: &str = "device.key";
-const CHAIN: &str = "chain.pem";
+pub(super) const AGENT: &str = "agent.json";
+pub(super) const KEY: &str = "device.key";
+pub(super) const CHAIN: &str = "chain.pem";
+pub(super) const TRUST: &str = "trust.set";
+const ENROLMENT_KEY: &str = "enrolment.key";
 
 /// Where the API is unless the URL says otherwise.
 const HTTPS_PORT: u16 = 443;

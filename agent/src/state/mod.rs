@@ -4,13 +4,18 @@
 //! |---|---|---|
 //! | `device.key` | private key, PKCS #8 PEM; made here, never leaves | owner |
 //! | `chain.pem` | certificates: device, authority, root | owner |
+//! | `enrolment.key` | the key of an enrolment that is under way | owner |
+//! | `trust.set` | the roots that the pinned one led to; not there while it is the newest | owner |
 //! | `agent.json` | server, root pin, tenant, device; written last, so without it the device is not enrolled | owner |
 //! | `keys.signed`, `servers.signed` | newest key set and server list, as they were signed | owner |
+//! | `crl.pem` | newest revocation list of each issuing authority | owner |
+//! | `next/`, `previous/`, `trial` | an identity to be taken, the one before, and until when the one in use is on trial | owner |
 //! | `status.json` | what the running agent is doing | everybody |
 //! | `lock` | held by the one agent that uses the folder | owner |
 
 mod device;
 mod lock;
+mod moving;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -18,12 +23,15 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use klnet_wire::identity::ChainError;
+use klnet_wire::identity::crl::{Crl, Crls};
+use klnet_wire::identity::pem::{crls_from_pem, crls_to_pem};
 use klnet_wire::identity::secret_file::write_secret;
-use klnet_wire::signed::Signed;
+use klnet_wire::signed::{PublicKey, Signed};
 use prost::Message;
 
 pub use device::Device;
 pub use lock::Lock;
+pub use moving::{Settled, TRIAL};
 
 use crate::directory::{Directory, Taken};
 use crate::unix::unix_now;
@@ -106,7 +114,7 @@ impl Folder {
     /// # Errors
     /// [`StateError::Chain`] when the root has no readable key.
     pub fn directory(&self, device: &Device) -> Result<Directory, StateError> {
-        let mut directory = Directory::new(device.trust.fabric(), device.trust.root_key()?);
+        let mut directory = Directory::new(device.trust.fabric(), device.trust.root_keys());
         let keys = self.signed(KEYS).map(|keys| directory.take_keys(&keys));
         let servers = self.signed(SERVERS).map(|servers| directory.take_servers(&servers, unix_now()));
         for (file, taken) in [(KEYS, keys), (SERVERS, servers)] {
@@ -117,6 +125,27 @@ impl Folder {
             }
         }
         Ok(directory)
+    }
+
+    /// Stores revocation lists that were verified, one of them newer.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn save_crls(&self, crls: &Crls) -> Result<(), StateError> {
+        self.write(CRLS, crls_to_pem(&crls.all()).as_bytes())
+    }
+
+    /// The stored revocation lists of `issuers`; what does not pass is left out, and discovery brings it anew.
+    pub fn crls(&self, issuers: &[PublicKey]) -> Crls {
+        let crls = Crls::default();
+        let stored = self.read(CRLS).ok().and_then(|text| crls_from_pem(&text)).unwrap_or_default();
+        for der in stored {
+            let taken = Crl::verify(&der, issuers.iter().cloned()).and_then(|crl| crls.take(crl));
+            if let Err(error) = taken {
+                tracing::warn!(%error, "a stored revocation list is left out");
+            }
+        }
+        crls
     }
 
     fn signed(&self, file: &str) -> Option<Signed> {
@@ -157,6 +186,7 @@ pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
 
 const KEYS: &str = "keys.signed";
 const SERVERS: &str = "servers.signed";
+const CRLS: &str = "crl.pem";
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use klnet_wire::identity::Role;
-use klnet_wire::identity::tls::{ALPN_AGENT, Clients, Identity, server_config};
+use klnet_wire::identity::tls::{ALPN_AGENT, Clients, Identity, Shown, server_config};
 use klnet_wire::message::{GoAway, Hello, Message, Welcome};
 use klnet_wire::net::link::{Command, drive};
 use klnet_wire::session::{CloseReason, Config, Event, Session};
@@ -43,7 +43,7 @@ impl Control {
     pub async fn start_as(fabric: &Fabric, identity: &Identity) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let clients = Clients::Required(&[Role::Agent]);
-        let tls = server_config(identity, fabric.trust(), clients, &[ALPN_AGENT]).unwrap();
+        let tls = server_config(&Shown::new(identity), fabric.trust(), None, clients, &[ALPN_AGENT]).unwrap();
         Self { listener, tls }
     }
 

@@ -10,13 +10,14 @@ use klnet_wire::message::{GoAway, Hello, Message, Tunnels as TunnelsAlive, Welco
 use klnet_wire::net::link::{Command, drive};
 use klnet_wire::session::{self, CloseReason, Event, Session};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Agents;
-use crate::fleet::Device;
+use crate::fleet::{Device, FleetError, Kind};
 use crate::sessions::Live;
 use crate::tunnels::Tunnels;
 use crate::unix::seconds;
@@ -25,6 +26,7 @@ use crate::unix::seconds;
 struct Known {
     device: Device,
     serial: u64,
+    pongs: watch::Sender<()>,
 }
 
 impl Agents {
@@ -85,22 +87,55 @@ impl Agents {
             Ok(device) => device,
             Err(denied) => {
                 self.refused("denied", peer, &denied);
-                let last = GoAway { reason: denied.to_string(), reconnect_ms: 0, forever: true };
+                let last = refusal(&denied);
                 let _ = commands.send(Command::Finish(Message::GoAway(last), denied.to_string())).await;
                 return None;
             }
         };
+        if self.is_clone(&device, hello).await {
+            self.refused("clone", peer, &"the device is connected already, and answers");
+            let told = self.fleet.cloned(device.tenant, device.id, peer, &hello.host_name).await;
+            if let Err(error) = told {
+                warn!(device = %device.id, %error, "that the device has a clone is not stored");
+            }
+            let last = GoAway { reason: CLONE.into(), reconnect_ms: millis(HELP_EACH), forever: false };
+            let _ = commands.send(Command::Finish(Message::GoAway(last), CLONE.into())).await;
+            return None;
+        }
         let serial = self.serials.fetch_add(1, Ordering::Relaxed);
         let (commands, cut) = (commands.clone(), cut.clone());
-        let live = Live { tenant: device.tenant, serial, epoch: hello.epoch, commands, cut };
+        let (tenant, epoch, boot_id) = (device.tenant, hello.epoch, hello.boot_id.clone());
+        let pongs = watch::Sender::default();
+        let live = Live { tenant, serial, epoch, boot_id, pongs: pongs.clone(), commands, cut };
         self.come(device.id, live, peer, hello).await;
         self.metrics.sessions_opened.inc();
+        if skew(hello.clock).is_none_or(|skew| skew.unsigned_abs() > CLOCK_TOLERANCE.as_secs()) {
+            self.metrics.clocks_wrong.inc();
+        }
         info!(device = %device.id, name = device.name, %peer, epoch = hello.epoch, "device online");
+        if let Err(error) = self.fleet.certificate_used(principal).await {
+            warn!(device = %device.id, %error, "that a new certificate is in use is not stored yet");
+        }
         // A revocation between the look-up and here would have found no session to end.
         if self.fleet.is_denied(device.tenant, device.id) {
             self.deny_device(device.id).await;
         }
-        Some(Known { device, serial })
+        Some(Known { device, serial, pongs })
+    }
+
+    /// Whether a device that introduces itself has a living double. The process that had the session before has left it,
+    /// whatever this server has heard of that; any other is a clone if the first still answers.
+    pub(super) async fn is_clone(&self, device: &Device, hello: &Hello) -> bool {
+        let Some(first) = self.sessions.live(device.id) else { return false };
+        let same_process = !hello.boot_id.is_empty() && first.boot_id == hello.boot_id;
+        if same_process && first.epoch == hello.last_epoch {
+            return false;
+        }
+        let mut pongs = first.pongs.subscribe();
+        // One that takes no more questions would not answer in time.
+        let asked = first.commands.try_send(Command::Ping).is_ok();
+        drop(first);
+        asked && matches!(timeout(CLONE_TIMEOUT, pongs.changed()).await, Ok(Ok(())))
     }
 
     async fn event(&self, known: &Known, event: Event, tunnels: &Tunnels) {
@@ -115,7 +150,10 @@ impl Agents {
             Event::Message(Message::Goodbye(goodbye)) => {
                 debug!(%device, reason = crate::fleet::told(&goodbye.reason), "device says goodbye");
             }
-            Event::Message(_) | Event::Heartbeat | Event::Pong(_) | Event::Hello(_) | Event::Welcome(_) => {}
+            Event::Pong(_) => {
+                known.pongs.send_replace(());
+            }
+            Event::Message(_) | Event::Heartbeat | Event::Hello(_) | Event::Welcome(_) => {}
         }
     }
 
@@ -147,6 +185,9 @@ impl Agents {
         };
         // Before anyone can reach the session: nothing else may be said first.
         let _ = live.commands.send(Command::Welcome(welcome)).await;
+        if let Some(keys) = self.fleet.newer_keys(hello.key_set) {
+            let _ = live.commands.send(Command::Send(Message::Keys(keys))).await;
+        }
         let epoch = live.epoch;
         self.sessions.insert(device, live);
         self.count();
@@ -194,18 +235,34 @@ impl Agents {
     }
 }
 
+/// The last word to a device that may not come. One that is revoked never may; one with a replaced certificate needs
+/// somebody's help, and asks now and then whether it came.
+fn refusal(denied: &FleetError) -> GoAway {
+    let forever = denied.kind() != Kind::Superseded;
+    let reconnect_ms = if forever { 0 } else { millis(HELP_EACH) };
+    GoAway { reason: denied.to_string(), reconnect_ms, forever }
+}
+
 /// A device's clock minus ours, in seconds.
 fn skew(clock: u64) -> Option<i64> {
     let ours = i64::try_from(seconds(SystemTime::now())).ok()?;
     i64::try_from(clock).ok()?.checked_sub(ours)
 }
 
-fn millis(duration: std::time::Duration) -> u32 {
+fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// What an agent that comes back takes of the server's time, twice over.
 const HANDSHAKE_TIME: Duration = Duration::from_micros(500);
+/// What a device's clock may be off without a word, as agents have it too.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+const CLONE: &str = "another device uses this identity and is connected; give this one its own: \
+    klmover --dupfix --token …";
+/// How long a session may take to show that its device is alive before another one with the same identity replaces it.
+const CLONE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a device asks that somebody has to help.
+const HELP_EACH: Duration = Duration::from_secs(3600);
 /// What waits for a session's task; its outbox is bounded apart.
 const COMMANDS_CAPACITY: usize = 64;
 /// What waits for the server to look at; while it is full nothing more is read from the device.

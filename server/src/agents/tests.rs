@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::directory::{Announced, Directory};
 use crate::fabric::Fabric;
+use crate::fleet::Device;
 use crate::sessions::Live;
 use crate::store::SqliteStore;
 
@@ -49,10 +50,76 @@ async fn one_address_cannot_keep_other_agents_out_of_their_handshakes() {
     assert!(enter(2).is_some());
 }
 
+#[tokio::test]
+async fn a_second_device_with_the_same_identity_is_a_clone_while_the_first_answers() {
+    let (agents, _folder) = agents().await;
+    let device = known(DeviceId::random());
+    let (first, mut commanded) = live(1);
+    agents.come(device.id, first.clone(), peer(), &Hello::default()).await;
+    let answering = tokio::spawn(async move {
+        while let Some(command) = commanded.recv().await {
+            if matches!(command, Command::Ping) {
+                first.pongs.send_replace(());
+            }
+        }
+    });
+    assert!(agents.is_clone(&device, &hello(9, 0)).await, "another process");
+    assert!(agents.is_clone(&device, &hello(0, 0)).await, "the same one says nothing of its session");
+    answering.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_answer_is_replaced_after_five_seconds() {
+    let (agents, _folder) = agents().await;
+    let device = known(DeviceId::random());
+    let (first, _commanded) = live(1);
+    agents.sessions.insert(device.id, first);
+    let asked = tokio::time::Instant::now();
+    assert!(!agents.is_clone(&device, &hello(9, 0)).await);
+    assert_eq!(asked.elapsed(), Duration::from_secs(5));
+    let other = known(DeviceId::random());
+    assert!(!agents.is_clone(&other, &hello(9, 0)).await, "nobody is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_has_left_its_session_is_back_at_once() {
+    let (agents, _folder) = agents().await;
+    let device = known(DeviceId::random());
+    let (mut first, _commanded) = live(1);
+    first.boot_id = vec![7; 16].into();
+    agents.sessions.insert(device.id, first);
+    let asked = tokio::time::Instant::now();
+    assert!(!agents.is_clone(&device, &hello(7, 1)).await);
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    assert!(!agents.is_clone(&device, &hello(7, 5)).await, "a copy of its memory is asked about");
+    assert!(asked.elapsed() >= Duration::from_secs(5));
+}
+
+/// What a process with this boot id says that had the session of `last_epoch` before.
+fn hello(boot_id: u8, last_epoch: u64) -> Hello {
+    Hello { boot_id: vec![boot_id; 16].into(), last_epoch, ..Hello::default() }
+}
+
+fn known(id: DeviceId) -> Device {
+    Device {
+        id,
+        tenant: TenantId::random(),
+        name: "pc-1".into(),
+        os: "Debian 12".into(),
+        group: klnet_wire::id::GroupId::random(),
+        enrolled: SystemTime::now(),
+        revoked: None,
+        cloned: None,
+        presence: crate::fleet::Presence::default(),
+    }
+}
+
 fn live(serial: u64) -> (Live, mpsc::Receiver<Command>) {
     let (commands, commanded) = mpsc::channel(2);
     let cut = CancellationToken::new();
-    (Live { tenant: TenantId::random(), serial, epoch: serial, commands, cut }, commanded)
+    let (boot_id, pongs) = Default::default();
+    let tenant = TenantId::random();
+    (Live { tenant, serial, epoch: serial, boot_id, pongs, commands, cut }, commanded)
 }
 
 fn peer() -> SocketAddr {
@@ -70,7 +137,7 @@ async fn agents() -> (Arc<Agents>, TempDir) {
         tunnel_ports: vec![29_200],
         reconnect_window: Duration::from_secs(2),
     };
-    let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
+    let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
     let fleet = Fleet::load(store, fabric, directory).await.unwrap();
     let (relay, _events) = relay::start(relay::Config::new(klnet_tunnel::relay::Config {
         secret: [7; 32],

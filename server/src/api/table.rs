@@ -26,8 +26,10 @@ fn for_everyone() -> Vec<Route> {
         Route::public(Method::GET, "/api/v1/health", "health", "Whether the server serves.", public::health),
         Route::public(Method::GET, "/api/v1/openapi.json", "openapi", "This document.", public::openapi),
         Route::public(Method::GET, "/api/v1/root", "root", "The fabric's root certificate; a pin says whether it is the right one.", public::root),
+        Route::public(Method::GET, "/api/v1/trust", "trust", "How the fabric's first root led to the newest: proves itself.", public::trust),
         Route::public(Method::GET, "/api/v1/discovery", "discovery", "The signed list of the fabric's servers.", public::discovery),
         Route::public(Method::POST, "/api/v1/enroll", "enroll", "Trades a token for a device's certificate.", public::enroll).paced(),
+        Route::public(Method::POST, "/api/v1/renew", "renew", "Trades a certificate, and proof of its key, for the next one.", public::renew).paced(),
         Route::public(Method::POST, "/api/v1/login", "login", "Trades an invitation for an operator's certificate, once.", public::login).paced(),
     ]
 }

@@ -13,7 +13,7 @@ use crate::audit;
 use crate::fleet;
 use crate::tunnels;
 use crate::unix::seconds;
-pub use remote::{AskGrant, Enroll, Enrolled, Granted};
+pub use remote::{AskGrant, Enroll, Enrolled, Granted, Renew};
 
 /// Whether the server serves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +77,8 @@ pub struct Device {
     pub enrolled: u64,
     /// When it was revoked.
     pub revoked: Option<u64>,
+    /// When another device last came with its identity.
+    pub cloned: Option<u64>,
 }
 
 /// Which devices to show.
@@ -326,6 +328,7 @@ impl Device {
             ended: presence.ended,
             enrolled: seconds(device.enrolled),
             revoked: device.revoked.map(seconds),
+            cloned: device.cloned.map(seconds),
         }
     }
 }

@@ -106,7 +106,7 @@ async fn load(config: &Config, fabric: &Arc<Fabric>) -> anyhow::Result<(Arc<Flee
         tunnel_ports: config.tunnel_ports.clone(),
         reconnect_window: config.reconnect_window,
     };
-    let directory = Arc::new(Directory::new(Arc::clone(fabric), announced));
+    let directory = Arc::new(Directory::new(Arc::clone(fabric), Arc::default(), announced));
     let fleet = Fleet::load(store, Arc::clone(fabric), Arc::clone(&directory)).await?;
     Ok((fleet, directory))
 }

@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod init;
 mod logs;
+mod rotate;
 mod run;
 mod supervisor;
 mod up;
@@ -35,6 +36,10 @@ enum Command {
     Init(init::Init),
     /// Invite another administrator when none can log in any more; the server must be stopped
     Invite(init::Invite),
+    /// Give the fabric another root, authority and online keys; then reload the server
+    RotateRoot(rotate::RotateRoot),
+    /// Revoke the server's own certificate, whose key somebody else may have; then reload the server
+    RevokeCertificate(Configured),
     /// Run the server until it is told to stop
     Run(run::Run),
     /// Write the store to a file, beside a running server or without one
@@ -124,6 +129,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>, up: fn(&Up) -> ExitCode) -
     let done = match cli.command {
         Command::Init(init) => init.run(),
         Command::Invite(invite) => invite.run(),
+        Command::RotateRoot(rotate) => rotate.run(),
+        Command::RevokeCertificate(configured) => rotate::revoke_certificate(configured),
         Command::Run(run) => run.run(),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),

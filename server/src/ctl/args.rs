@@ -35,6 +35,8 @@ pub(super) enum Command {
     /// Become an operator: makes a key on this machine and a profile that holds it
     #[command(allow_missing_positional = true)]
     Login(Login),
+    /// Renew the profile's certificate now, also after the fabric has got another root
+    Renew,
     /// Show who you are to the server, and what you may do
     Whoami,
     /// List, show and move devices

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::text::{ago, moment, printable, table};
 use crate::api::reply::Done;
 use crate::api::types::{Device, MoveDevice, Revoke};
+use crate::unix::seconds;
 
 pub(super) async fn list(console: &Console) -> Result<(), Failure> {
     let devices: Vec<Device> = console.get("/devices").await?;
@@ -74,18 +75,27 @@ fn described(device: &Device) -> String {
         ["Clock".to_owned(), skew],
         ["Enrolled".to_owned(), moment(Some(device.enrolled))],
         ["Revoked".to_owned(), moment(device.revoked)],
+        ["Clone".to_owned(), moment(device.cloned)],
     ];
     let line = |[name, value]: [String; 2]| format!("{name:<10} {}", printable(&value)).trim_end().to_owned();
     rows.map(line).join("\n")
 }
 
-const fn state(device: &Device) -> &'static str {
+/// A clone is shown for a day after it came: it comes again each hour until it has an identity of its own.
+fn state(device: &Device) -> &'static str {
+    let cloned =
+        device.cloned.is_some_and(|last| seconds(SystemTime::now()).saturating_sub(last) < CLONE_SHOWN);
     match (device.revoked, device.online) {
         (Some(_), _) => "revoked",
+        (None, true) if cloned => "online, and a clone",
         (None, true) => "online",
+        (None, false) if cloned => "offline, and a clone",
         (None, false) => "offline",
     }
 }
+
+/// In seconds.
+const CLONE_SHOWN: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +118,7 @@ mod tests {
             ended: Some(hostile.into()),
             enrolled: 1,
             revoked: None,
+            cloned: Some(1),
         };
         for text in [shown(std::slice::from_ref(&device)), described(&device)] {
             assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text:?}");

@@ -1,13 +1,16 @@
 //! Devices: finding, moving and revoking them.
 
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use klnet_wire::id::{DeviceId, GroupId, TenantId};
 use klnet_wire::identity::{Principal, Role};
-use klnet_wire::signed::PublicKey;
+use klnet_wire::signed::{PublicKey, Signed};
 
+use super::certificate::Use;
 use super::operators::Caller;
 use super::record::DeviceRecord;
+use super::renewal::superseded;
 use super::{Change, Denied, Fleet, FleetError, Presence, Stored, keys};
 use crate::store::Guard;
 use crate::unix::{seconds, time};
@@ -29,6 +32,8 @@ pub struct Device {
     pub enrolled: SystemTime,
     /// When it was revoked.
     pub revoked: Option<SystemTime>,
+    /// When another device last came with its identity.
+    pub cloned: Option<SystemTime>,
     /// Its connection.
     pub presence: Presence,
 }
@@ -80,7 +85,7 @@ impl Fleet {
     /// The device a verified certificate names, if it may connect.
     ///
     /// # Errors
-    /// `Denied` when it is no device, unknown, or revoked.
+    /// `Denied` when it is no device, unknown, or revoked; `Superseded` when a newer certificate is in use.
     pub fn device_of(&self, principal: &Principal) -> Result<Device, FleetError> {
         if principal.role != Role::Agent {
             return Err(FleetError::denied("this is for devices only"));
@@ -89,9 +94,13 @@ impl Fleet {
         let stored = model.devices.get(&(principal.tenant, principal.id()));
         let stored =
             stored.ok_or_else(|| FleetError::denied("this device is not known here; it was removed"))?;
-        match stored.record.revoked {
-            0 => Ok(self.shown(principal.tenant, principal.id(), &stored.record)),
-            _ => Err(FleetError::denied("this device was revoked")),
+        let record = &stored.record;
+        if record.revoked != 0 || self.directory.is_revoked(&principal.serial) {
+            return Err(FleetError::denied("this device was revoked"));
+        }
+        match Use::of(&principal.serial, &record.serial, record.pending.as_ref()) {
+            Use::Superseded => Err(superseded(principal)),
+            Use::Known | Use::First => Ok(self.shown(principal.tenant, principal.id(), record)),
         }
     }
 
@@ -100,6 +109,11 @@ impl Fleet {
         let model = self.model();
         let stored = model.devices.get(&(tenant, device));
         stored.is_none_or(|device| device.record.revoked != 0)
+    }
+
+    /// The fabric's key set, for a device that has an older one; one that has none asks discovery.
+    pub fn newer_keys(&self, version: u64) -> Option<Signed> {
+        (1..self.fabric.keys().version).contains(&version).then(|| self.fabric.signed_keys().clone())
     }
 
     /// The device's public key.
@@ -145,6 +159,34 @@ impl Fleet {
         self.commit_denial(change, Denied::Device(device)).await
     }
 
+    /// Another device came with this one's identity while it was connected and alive. Stored at most once an hour: a
+    /// clone comes again.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`, `Unavailable`.
+    pub async fn cloned(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        from: SocketAddr,
+        host_name: &str,
+    ) -> Result<(), FleetError> {
+        let Stored { record, rev } = self.stored_device(tenant, device)?;
+        let now = seconds(SystemTime::now());
+        if now.saturating_sub(record.cloned) < CLONE_EACH {
+            return Ok(());
+        }
+        let key = keys::device(tenant, device);
+        let record = DeviceRecord { cloned: now, ..record };
+        let change = Change::new(tenant, &format!("device {}", record.name), "device.clone", &record.name)
+            .detail("device", device)
+            .detail("from", from.ip())
+            .detail("machine", super::names::told(host_name))
+            .guard(Guard::ModRev(key.clone(), rev))
+            .put(key, &record);
+        self.commit(change).await.map(drop)
+    }
+
     /// A condition that holds while the device is as it is now: for what must not happen after a revocation.
     pub fn device_unchanged(&self, tenant: TenantId, device: DeviceId) -> Result<Guard, FleetError> {
         let rev = self.stored_device(tenant, device)?.rev;
@@ -166,7 +208,11 @@ impl Fleet {
             group: GroupId::try_from(record.group.as_slice()).unwrap_or(super::groups::root(tenant)),
             enrolled: time(record.enrolled).unwrap_or(SystemTime::UNIX_EPOCH),
             revoked: time(record.revoked),
+            cloned: time(record.cloned),
             presence: self.presence(id),
         }
     }
 }
+
+/// How often the clone of a device is stored, in seconds.
+const CLONE_EACH: u64 = 3600;

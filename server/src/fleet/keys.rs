@@ -40,6 +40,11 @@ pub(super) fn token(tenant: TenantId, hash: &str) -> Key {
     of(tenant, "token", hash)
 }
 
+/// The number of the last revocation list.
+pub(super) fn list(tenant: TenantId) -> Key {
+    of(tenant, "revocation", "list")
+}
+
 /// An audit entry's place: the newest comes first in a scan.
 pub fn audit(tenant: TenantId, number: u64) -> Key {
     of(tenant, "audit", &format!("{:020}", u64::MAX - number))

@@ -3,6 +3,7 @@
 //! second server over the same store would see the same.
 
 mod admission;
+mod certificate;
 mod change;
 mod devices;
 mod error;
@@ -14,7 +15,9 @@ mod names;
 mod operators;
 mod presence;
 pub mod record;
+mod renewal;
 pub mod restore;
+mod revoked;
 mod roles;
 mod secret;
 mod tokens;

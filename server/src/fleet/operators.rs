@@ -6,7 +6,9 @@ use klnet_wire::id::{OperatorId, TenantId};
 use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signed::PublicKey;
 
+use super::certificate::Use;
 use super::record::OperatorRecord;
+use super::renewal::superseded;
 use super::roles::{OperatorRole, Roles};
 use super::secret::Secret;
 use super::{Change, Denied, Fleet, FleetError, Kind, Stored, keys, names};
@@ -48,7 +50,7 @@ impl Fleet {
     /// The operator a verified certificate names, if they may act.
     ///
     /// # Errors
-    /// `Denied` when it is no operator, unknown, revoked, or not their newest certificate.
+    /// `Denied` when it is no operator, unknown, or revoked; `Superseded` when it is not one of the newest two.
     pub fn caller(&self, principal: &Principal) -> Result<Caller, FleetError> {
         if principal.role != Role::Operator {
             return Err(FleetError::denied("this is for operators only"));
@@ -56,11 +58,11 @@ impl Fleet {
         let model = self.model();
         let stored = model.operators.get(&(principal.tenant, principal.id()));
         let record = &stored.ok_or_else(|| FleetError::denied("this operator is not known here"))?.record;
-        if record.revoked != 0 {
+        if record.revoked != 0 || self.directory.is_revoked(&principal.serial) {
             return Err(FleetError::denied(format!("operator {} was revoked", record.name)));
         }
-        if record.serial != principal.serial {
-            return Err(FleetError::denied("this is not the operator's newest certificate; log in again"));
+        if Use::of(&principal.serial, &record.serial, record.pending.as_ref()) == Use::Superseded {
+            return Err(superseded(principal));
         }
         let roles = roles(record);
         Ok(Caller { operator: principal.id(), name: record.name.clone(), tenant: principal.tenant, roles })

@@ -21,9 +21,29 @@ pub struct DeviceRecord {
     /// When it was revoked, Unix seconds; 0 while it is not.
     #[prost(uint64, tag = "6")]
     pub revoked: u64,
-    /// Serial number of its newest certificate.
+    /// Serial number of the newest certificate that it has used; empty before its first session.
     #[prost(bytes = "vec", tag = "7")]
     pub serial: Vec<u8>,
+    /// A newer certificate that it has not used yet.
+    #[prost(message, optional, tag = "8")]
+    pub pending: Option<Pending>,
+    /// When another device last came with its identity, Unix seconds; 0 while none has.
+    #[prost(uint64, tag = "9")]
+    pub cloned: u64,
+}
+
+/// A certificate that was issued and not used yet: whoever asks again, because the answer was lost, is given it again.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Pending {
+    /// Its serial number.
+    #[prost(bytes = "vec", tag = "1")]
+    pub serial: Vec<u8>,
+    /// The certificate in DER.
+    #[prost(bytes = "vec", tag = "2")]
+    pub leaf: Vec<u8>,
+    /// SHA-256 of the token it was issued for; empty for a renewal.
+    #[prost(bytes = "vec", tag = "3")]
+    pub token: Vec<u8>,
 }
 
 /// Under `t/TENANT/group/ID`.
@@ -61,9 +81,12 @@ pub struct OperatorRecord {
     /// Until when the invitation is good, Unix seconds.
     #[prost(uint64, tag = "7")]
     pub invited_until: u64,
-    /// Serial number of the newest certificate.
+    /// Serial number of the certificate before the pending one, or of the newest.
     #[prost(bytes = "vec", tag = "8")]
     pub serial: Vec<u8>,
+    /// The newest certificate; both are good until they end.
+    #[prost(message, optional, tag = "9")]
+    pub pending: Option<Pending>,
 }
 
 /// Under `t/TENANT/token/HASH`, where HASH is SHA-256 of the secret in hexadecimal.
@@ -130,4 +153,12 @@ pub struct TunnelEnd {
     /// The grant that both are about, 16 bytes.
     #[prost(bytes = "vec", tag = "3")]
     pub grant: Vec<u8>,
+}
+
+/// Under `t/TENANT/revocation/list`: lists of every issuer share their numbers.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ListRecord {
+    /// The number of the last list that may have been signed.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
 }

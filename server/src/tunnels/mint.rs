@@ -280,7 +280,7 @@ const fn why(kind: Kind) -> &'static str {
     match kind {
         Kind::NotFound => "not found",
         Kind::Conflict => "conflict",
-        Kind::Denied => "denied",
+        Kind::Denied | Kind::Superseded => "denied",
         Kind::Invalid => "invalid",
         Kind::Limit => "limit",
         Kind::Unavailable => "unavailable",

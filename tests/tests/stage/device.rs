@@ -41,6 +41,19 @@ impl Device {
         Ok(())
     }
 
+    /// Another device with a copy of this one's disk, whose agent runs.
+    pub(crate) fn copied(&self, stage: &Stage, name: &str) -> Result<Self> {
+        let state = stage.path(name);
+        std::fs::create_dir(&state)?;
+        for file in std::fs::read_dir(&self.state)? {
+            let file = file?;
+            std::fs::copy(file.path(), state.join(file.file_name()))?;
+        }
+        let mut copy = Self { name: name.to_owned(), state, agent: None };
+        copy.start()?;
+        Ok(copy)
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) -> Result<()> {
         let mut agent = self.agent.take().context("the agent runs")?;

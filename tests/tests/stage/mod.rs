@@ -198,7 +198,11 @@ impl Stage {
 
     /// Enrols a device whose agent does not run yet.
     pub(crate) async fn enrolled(&self, name: &str) -> Result<Device> {
-        Device::enroll(self, name, &self.token(1).await?)
+        self.enrolled_with(name, &self.token(1).await?)
+    }
+
+    pub(crate) fn enrolled_with(&self, name: &str, token: &str) -> Result<Device> {
+        Device::enroll(self, name, token)
     }
 
     pub(crate) async fn online(&self, device: &Device) -> Result<()> {

@@ -36,6 +36,9 @@ pub struct Hello {
     /// replays an old session's grants, even the server, finds them void.
     #[prost(fixed64, tag = "10")]
     pub epoch: u64,
+    /// The epoch of the session that this process had before; 0 in its first.
+    #[prost(fixed64, tag = "11")]
+    pub last_epoch: u64,
 }
 
 /// What the server answers to [`Hello`].

@@ -62,7 +62,7 @@ impl Bench {
             tunnel_ports: vec![29_200],
             reconnect_window: Duration::from_secs(2),
         };
-        let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
+        let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
         let store = Arc::clone(&disk) as Arc<dyn Store>;
         let fleet = Fleet::load(store, Arc::clone(&fabric), Arc::clone(&directory)).await.unwrap();
         let core = klnet_tunnel::relay::Config {
@@ -97,9 +97,9 @@ impl Bench {
         let record = DeviceRecord { name: name.into(), key: public, enrolled: 1, ..DeviceRecord::default() };
         put(&self.fleet, tenant, "device", &id.to_string(), &record).await;
         let (commands, told) = mpsc::channel(64);
-        self.tunnels
-            .sessions
-            .insert(id, Live { tenant, serial: 0, epoch: EPOCH, commands, cut: Default::default() });
+        let (boot_id, pongs, cut) = Default::default();
+        let live = Live { tenant, serial: 0, epoch: EPOCH, boot_id, pongs, commands, cut };
+        self.tunnels.sessions.insert(id, live);
         self.relay.online(id, EPOCH).await.unwrap();
         Device { id, key, told }
     }
