@@ -59,6 +59,7 @@ async fn a_list_past_its_time_that_nobody_replaces_keeps_the_agent_away_and_says
     site.publish(1, &[], 200 * DAY);
     let place = site.device(&[control.port()]);
     let _agent = Running::start(&place);
+    assert!(control.handshake().await.is_err());
     told(&place, "the revocation list of the certificate's issuer is out of date").await;
 }
 
@@ -71,6 +72,7 @@ async fn an_older_list_is_refused_also_after_a_restart() {
     place.folder().save_crls(&kept(&site.fabric, &site.list(5, &[&stolen], Duration::ZERO))).unwrap();
     site.publish(4, &[], Duration::ZERO);
     let _agent = Running::start(&place);
+    assert!(thief.handshake().await.is_err());
     told(&place, "the certificate was revoked").await;
 }
 

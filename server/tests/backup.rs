@@ -154,7 +154,7 @@ impl Place {
             tunnel_ports: vec![29_200],
             reconnect_window: Duration::from_secs(2),
         };
-        let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
+        let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
         let store = Arc::new(open_store(&self.state()).unwrap());
         Fleet::load(store, fabric, directory).await.unwrap()
     }
