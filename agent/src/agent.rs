@@ -36,7 +36,7 @@ use crate::control::{self, Dialled, Unreachable};
 use crate::directory::{Candidate, Directory, Taken};
 use crate::discovery::{self, Discovered, DiscoveryError};
 use crate::random::Random;
-use crate::state::{Device, Folder, Lock, Settled, StateError};
+use crate::state::{Device, Folder, Lock, Settled, StateError, Sync};
 use crate::status::{Connection, StatusFile};
 use crate::tunnels::Tunnels;
 use outage::Outage;
@@ -64,6 +64,8 @@ pub struct Agent {
     boot_id: Bytes,
     /// Names the session before: whoever says it is no clone.
     last_epoch: u64,
+    /// The ids that this process has not exchanged with the server yet.
+    sync: Option<Sync>,
     /// When a server was last there.
     reached: Option<Instant>,
     /// Until when a server must have welcomed the device, or it goes back to the identity before.
@@ -84,6 +86,9 @@ pub enum AgentError {
     /// The server has asked the agent never to come back.
     #[error("the server refuses this device for good: {0}")]
     Banned(String),
+    /// The server gave the device, which is a clone, an identity of its own: open the folder again.
+    #[error("the device takes an identity of its own")]
+    Separated,
     /// The device went back to the identity before, since the server of the next one did not welcome it: open the
     /// folder again.
     #[error("the device goes back to the identity before")]
@@ -155,6 +160,7 @@ impl Agent {
             refreshing: Refreshing::new(Random::new(random.bits())),
             boot_id: Bytes::from(Id::<()>::random().to_vec()),
             last_epoch: 0,
+            sync: Some(folder.sync()?),
             clock: ServerClock::default(),
             outage: Outage::default(),
             reached: None,
@@ -178,8 +184,8 @@ impl Agent {
     /// Runs until `shutdown`, saying goodbye to the server then.
     ///
     /// # Errors
-    /// [`AgentError::Banned`] when the server wants this device never to come back, [`AgentError::WentBack`] when the
-    /// folder is to be opened again.
+    /// [`AgentError::Banned`] when the server wants this device never to come back, [`AgentError::WentBack`] and
+    /// [`AgentError::Separated`] when the folder is to be opened again.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
         if let Some(keys) = self.directory.keys() {
             self.tunnels.keys(keys.clone()).await?;

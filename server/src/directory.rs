@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
+use klnet_wire::identity::ChainError;
 use klnet_wire::identity::crl::Crls;
-use klnet_wire::identity::enroll::{encode_lineage, encode_signed};
+use klnet_wire::identity::enroll::{encode_lineage, encode_signed, unix};
 use klnet_wire::identity::pem::chain_to_pem;
 use klnet_wire::servers::{Server, ServerList};
 use klnet_wire::signed::Signed;
@@ -81,9 +82,12 @@ impl Directory {
         }
     }
 
-    /// Whether a revocation list names this serial number.
-    pub fn is_revoked(&self, serial: &[u8]) -> bool {
-        self.crls.names(serial)
+    /// What the revocation lists say of this serial number.
+    ///
+    /// # Errors
+    /// [`ChainError::Revoked`]; [`ChainError::StaleList`] when no new list could be signed in time.
+    pub fn check_lists(&self, serial: &[u8]) -> Result<(), ChainError> {
+        self.crls.check_all(serial, unix(SystemTime::now()))
     }
 
     /// What anyone is told whose roots are old.

@@ -74,7 +74,7 @@ impl Sessions {
     pub(crate) fn insert(&self, device: DeviceId, live: Live) {
         let older = self.0.lock().expect("no holder panics").insert(device, live);
         if let Some(older) = older {
-            let last = GoAway { reason: "a newer session took over".into(), reconnect_ms: 0, forever: false };
+            let last = GoAway { reason: "a newer session took over".into(), ..GoAway::default() };
             older.end(last, "replaced");
         }
     }

@@ -51,6 +51,8 @@ async fn nothing_revoked_or_used_comes_back_to_life_with_a_backup() {
     let late = enrol(&fleet, &admin, &token, "late").await;
     fleet.revoke_device(&admin, late, "a mistake").await.unwrap();
     let newest = fleet.audit(tenant, None, 1).await.unwrap()[0].number;
+    let ahead = SystemTime::now() + 1000 * HOUR;
+    let list = fleet.next_list_number(ahead).await.unwrap();
     fleet.close().await;
     drop(fleet);
 
@@ -72,6 +74,7 @@ async fn nothing_revoked_or_used_comes_back_to_life_with_a_backup() {
     assert_eq!((entry.action.as_str(), entry.number), ("store.restore", newest + 1));
     assert_eq!(entry.detail["revocations kept"], "2");
     assert_ne!(fleet.store().incarnation(), before);
+    assert!(fleet.next_list_number(SystemTime::now()).await.unwrap() > list, "no floor stops the next list");
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn a_copied_device_is_shown_as_a_clone_and_gets_an_identity_of_its_own() -
     told.await.context("the clone is not told")?;
     let devices: Vec<Value> = stage.client.get("/api/v1/devices").await?;
     ensure!(
-        devices.len() == 1 && devices[0]["online"] == true && devices[0]["cloned"].is_u64(),
+        devices.len() == 1 && devices[0]["online"] == true && devices[0]["clone"]["machine"] == "web-7",
         "{devices:#?}"
     );
     let mut dupfix = Command::new(program("klmover")?);
@@ -93,6 +93,70 @@ async fn a_copied_device_is_shown_as_a_clone_and_gets_an_identity_of_its_own() -
     succeeded(dupfix.env("KLNET_TOKEN", stage.token(1).await?))?;
     stage.online(&copy).await?;
     ensure!(stage.is_online("web-7").await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clone_that_an_operator_approves_of_takes_an_identity_of_its_own_by_itself() -> Result<()> {
+    let mut stage = Stage::set().await?;
+    let device = stage.device("web-7").await?;
+    let mut copy = device.copied(&stage, "web-7-copy")?;
+    let clones = async || !stage.audit("device.clone").await.unwrap_or_default().is_empty();
+    eventually(PATIENCE, clones).await.context("the clone is not told")?;
+    let said = klctl(&mut stage, &["device", "approve-clone", "web-7"])?;
+    ensure!(said.contains("web-7 at 127.0.0.1"), "{said}");
+    // It asks again in its own time, and at once when it is started anew.
+    copy.stop()?;
+    copy.start()?;
+    let devices = async || -> Result<Vec<Value>> { Ok(stage.client.get("/api/v1/devices").await?) };
+    let apart = async || {
+        let devices = devices().await.unwrap_or_default();
+        devices.len() == 2 && devices.iter().all(|device| device["online"] == true)
+    };
+    eventually(PATIENCE, apart).await.with_context(|| copy.log())?;
+    ensure!(devices().await?.iter().all(|device| device["set_back"].is_null()));
+    copy.stop()
+}
+
+#[tokio::test]
+async fn a_disk_that_was_set_back_is_shown() -> Result<()> {
+    let stage = Stage::set().await?;
+    let mut device = stage.device("web-7").await?;
+    let snapshot = stage.path("snapshot");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        succeeded(Command::new("cp").arg("-aT").arg(from).arg(to)).map(drop)
+    };
+    let set_back = async || -> Result<bool> {
+        let devices: Vec<Value> = stage.client.get("/api/v1/devices").await?;
+        Ok(devices[0]["set_back"].is_u64())
+    };
+    device.stop()?;
+    copy(&device.state, &snapshot)?;
+    for _ in 0..2 {
+        device.start()?;
+        stage.online(&device).await?;
+        device.stop()?;
+        stage.offline(&device).await?;
+    }
+    ensure!(!set_back().await?, "an agent that is started anew is in order");
+    std::fs::remove_dir_all(&device.state)?;
+    copy(&snapshot, &device.state)?;
+    device.start()?;
+    stage.online(&device).await?;
+    ensure!(set_back().await?);
+    ensure!(stage.audit("device.set-back").await?.len() == 1);
+    device.stop()
+}
+
+#[tokio::test]
+async fn a_removed_device_is_cut_and_never_comes_back() -> Result<()> {
+    let mut stage = Stage::set().await?;
+    let device = stage.device("web-7").await?;
+    klctl(&mut stage, &["device", "remove", "web-7"])?;
+    let banned = async || device.log().contains("was removed") || device.log().contains("revoked");
+    eventually(PATIENCE, banned).await.with_context(|| device.log())?;
+    let devices: Vec<Value> = stage.client.get("/api/v1/devices").await?;
+    ensure!(devices.is_empty(), "{devices:#?}");
     Ok(())
 }
 

@@ -15,9 +15,11 @@ use super::{Agent, AgentError, NoSession};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
 use crate::discovery::{self, DiscoveryError};
+use crate::enroll::{Invitation, Token};
+use crate::state::Sync;
 use crate::status::{BUILD, Connection};
 use crate::unix::unix_now;
-use crate::{backoff, platform};
+use crate::{backoff, mover, platform};
 
 /// Where a session leads, and what has happened in it.
 struct Course {
@@ -27,6 +29,8 @@ struct Course {
     welcomed: bool,
     /// What GOAWAY said.
     sent_away: Option<String>,
+    /// For an identity of its own, when this device is a clone.
+    token: Option<Token>,
 }
 
 impl Agent {
@@ -77,7 +81,30 @@ impl Agent {
             }
         }
         self.tunnels.disconnected().await?;
-        Ok(Err(course.end(control.end().await)))
+        let (token, end) = (course.token.take(), course.end(control.end().await));
+        if let Some(token) = token {
+            tokio::select! {
+                separated = self.separate(token) => separated?,
+                () = shutdown.cancelled() => {}
+            }
+        }
+        Ok(Err(end))
+    }
+
+    /// Takes an identity of its own; without one it stays a clone, which asks again.
+    async fn separate(&self, token: Token) -> Result<(), AgentError> {
+        let (server, root) = (self.device.server.clone(), self.device.trust.pin());
+        // The name that the identity was enrolled with is the other device's.
+        match mover::prepare(&self.folder, &Invitation { server, root, token, name: None }).await {
+            Ok(own) => {
+                tracing::info!(device = %own.principal.id::<()>(), "this clone takes an identity of its own");
+                Err(AgentError::Separated)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an identity of its own was offered to this clone, and not taken");
+                Ok(())
+            }
+        }
     }
 
     async fn event(
@@ -119,6 +146,7 @@ impl Agent {
         let now = Instant::now();
         course.welcomed = true;
         self.last_epoch = welcome.epoch;
+        self.synchronised(&welcome.sync)?;
         if self.trial.take().is_some() {
             tracing::info!("the new server welcomes this device, the identity before goes");
             self.folder.keep()?;
@@ -148,6 +176,14 @@ impl Agent {
         Ok(self.tunnels.connected(session).await?)
     }
 
+    /// The server has stored the id that HELLO named.
+    fn synchronised(&mut self, id: &[u8]) -> Result<(), AgentError> {
+        if let Some(sync) = self.sync.take_if(|sync| sync.next == id) {
+            self.folder.save_sync(&sync.advanced())?;
+        }
+        Ok(())
+    }
+
     /// A clock that is off is told, and nothing else: no decision depends on it.
     fn compare_clocks(&mut self, now: Instant, server: u64) {
         self.clock.told(now, server);
@@ -165,11 +201,13 @@ impl Agent {
         if message.forever {
             self.backoff.handle_input(now, backoff::Input::Banned { reason: message.reason.clone() });
         }
+        course.token = Some(message.token).filter(|token| !token.is_empty()).map(Token);
         course.sent_away = Some(message.reason);
         control.leave("asked to leave").await;
     }
 
     fn hello(&self) -> Hello {
+        let Sync { last, next } = self.sync.clone().unwrap_or_default();
         Hello {
             minor_min: MINOR_MIN,
             minor_max: MINOR_MAX,
@@ -182,6 +220,8 @@ impl Agent {
             clock: unix_now(),
             epoch: fresh_epoch(),
             last_epoch: self.last_epoch,
+            sync: next,
+            last_sync: last,
         }
     }
 }
@@ -189,7 +229,7 @@ impl Agent {
 impl Course {
     fn new(dialled: &Dialled) -> Self {
         let (candidate, address, server) = (dialled.candidate.clone(), dialled.address, dialled.server);
-        Self { candidate, address, server, welcomed: false, sent_away: None }
+        Self { candidate, address, server, welcomed: false, sent_away: None, token: None }
     }
 
     fn end(self, reason: CloseReason) -> NoSession {

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Agent, AgentError};
 use crate::config::Config;
 
-/// Runs until SIGTERM or SIGINT; after SIGUSR1, or when the device went back to the identity before, with what the state
-/// folder holds then.
+/// Runs until SIGTERM or SIGINT; after SIGUSR1, or when the device takes another identity, with what the state folder
+/// holds then.
 pub(super) async fn run(config: &Config) -> Result<()> {
     let (mut look, stop) = signals()?;
     while !stop.is_cancelled() {
@@ -31,7 +31,7 @@ pub(super) async fn run(config: &Config) -> Result<()> {
             never = watchdog() => match never {},
         };
         match ended {
-            Err(AgentError::WentBack) | Ok(()) => {}
+            Err(AgentError::WentBack | AgentError::Separated) | Ok(()) => {}
             Err(error) => return Err(error).context("the agent stops"),
         }
     }

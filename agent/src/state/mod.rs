@@ -10,12 +10,14 @@
 //! | `keys.signed`, `servers.signed` | newest key set and server list, as they were signed | owner |
 //! | `crl.pem` | newest revocation list of each issuing authority | owner |
 //! | `next/`, `previous/`, `trial` | an identity to be taken, the one before, and until when the one in use is on trial | owner |
+//! | `sync.id` | the ids last exchanged with the server, by which it notices a disk that was set back | owner |
 //! | `status.json` | what the running agent is doing | everybody |
 //! | `lock` | held by the one agent that uses the folder | owner |
 
 mod device;
 mod lock;
 mod moving;
+mod sync;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -32,6 +34,7 @@ use prost::Message;
 pub use device::Device;
 pub use lock::Lock;
 pub use moving::{Settled, TRIAL};
+pub use sync::Sync;
 
 use crate::directory::{Directory, Taken};
 use crate::unix::unix_now;
@@ -149,8 +152,11 @@ impl Folder {
     }
 
     fn signed(&self, file: &str) -> Option<Signed> {
-        let bytes = fs::read(self.file(file)).ok()?;
-        Signed::decode(Bytes::from(bytes)).ok()
+        Signed::decode(Bytes::from(self.read_bytes(file)?)).ok()
+    }
+
+    fn read_bytes(&self, file: &str) -> Option<Vec<u8>> {
+        fs::read(self.file(file)).ok()
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -13,6 +13,7 @@ use std::io;
 use std::time::Duration;
 
 use super::device::{AGENT, CHAIN, KEY, TRUST};
+use super::sync::SYNC;
 use super::{CRLS, Folder, KEYS, SERVERS, StateError};
 use crate::unix::unix_now;
 
@@ -124,7 +125,7 @@ const NEXT: &str = "next";
 const PREVIOUS: &str = "previous";
 const TRIAL_FILE: &str = "trial";
 /// Every file of an identity; the one that makes it whole comes last.
-const IDENTITY: [&str; 7] = [KEY, CHAIN, TRUST, KEYS, SERVERS, CRLS, AGENT];
+const IDENTITY: [&str; 8] = [KEY, CHAIN, TRUST, KEYS, SERVERS, CRLS, SYNC, AGENT];
 /// How long a new server has to welcome the device: several rounds of the agent's patience.
 pub const TRIAL: Duration = Duration::from_secs(300);
 

@@ -104,7 +104,12 @@ impl Peer {
     }
 
     pub async fn go_away(self, reconnect_ms: u32, forever: bool) {
-        let last = Message::GoAway(GoAway { reason: "revoked by anna".into(), reconnect_ms, forever });
+        let last = Message::GoAway(GoAway {
+            reason: "revoked by anna".into(),
+            reconnect_ms,
+            forever,
+            ..GoAway::default()
+        });
         self.commands.send(Command::Finish(last, "test".into())).await.unwrap();
         self.task.await.unwrap();
     }

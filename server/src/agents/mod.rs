@@ -169,7 +169,7 @@ impl Agents {
         self.revoke(Scope::Device(device)).await;
         let Some(live) = self.sessions.live(device) else { return };
         info!(%device, "device revoked, its session ends");
-        let last = GoAway { reason: REVOKED.into(), reconnect_ms: 0, forever: true };
+        let last = GoAway { reason: REVOKED.into(), forever: true, ..GoAway::default() };
         live.end(last, REVOKED);
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Principal;
 use klnet_wire::message::{GoAway, Hello, Message, Tunnels as TunnelsAlive, Welcome};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::Agents;
+use crate::fleet::sync::{self, Synced};
 use crate::fleet::{Device, FleetError, Kind};
 use crate::sessions::Live;
 use crate::tunnels::Tunnels;
@@ -94,20 +96,17 @@ impl Agents {
         };
         if self.is_clone(&device, hello).await {
             self.refused("clone", peer, &"the device is connected already, and answers");
-            let told = self.fleet.cloned(device.tenant, device.id, peer, &hello.host_name).await;
-            if let Err(error) = told {
-                warn!(device = %device.id, %error, "that the device has a clone is not stored");
-            }
-            let last = GoAway { reason: CLONE.into(), reconnect_ms: millis(HELP_EACH), forever: false };
+            let last = self.help_for_clone(&device, hello, peer).await;
             let _ = commands.send(Command::Finish(Message::GoAway(last), CLONE.into())).await;
             return None;
         }
+        let sync = self.synchronised(&device, hello).await;
         let serial = self.serials.fetch_add(1, Ordering::Relaxed);
         let (commands, cut) = (commands.clone(), cut.clone());
         let (tenant, epoch, boot_id) = (device.tenant, hello.epoch, hello.boot_id.clone());
         let pongs = watch::Sender::default();
         let live = Live { tenant, serial, epoch, boot_id, pongs: pongs.clone(), commands, cut };
-        self.come(device.id, live, peer, hello).await;
+        self.come(device.id, live, peer, hello, sync).await;
         self.metrics.sessions_opened.inc();
         if skew(hello.clock).is_none_or(|skew| skew.unsigned_abs() > CLOCK_TOLERANCE.as_secs()) {
             self.metrics.clocks_wrong.inc();
@@ -136,6 +135,39 @@ impl Agents {
         let asked = first.commands.try_send(Command::Ping).is_ok();
         drop(first);
         asked && matches!(timeout(CLONE_TIMEOUT, pongs.changed()).await, Ok(Ok(())))
+    }
+
+    /// What a clone is told: an operator may have approved of it.
+    async fn help_for_clone(&self, device: &Device, hello: &Hello, peer: SocketAddr) -> GoAway {
+        let (tenant, machine) = (device.tenant, hello.host_name.as_str());
+        let token = match self.fleet.token_for_clone(tenant, device.id, peer, machine).await {
+            Ok(None) => self.fleet.cloned(tenant, device.id, peer, machine).await.map(|()| String::new()),
+            Ok(Some(token)) => Ok(token),
+            Err(error) => Err(error),
+        };
+        let token = token.unwrap_or_else(|error| {
+            warn!(device = %device.id, %error, "that the device has a clone is not stored");
+            String::new()
+        });
+        GoAway { reason: CLONE.into(), reconnect_ms: millis(HELP_EACH), forever: false, token }
+    }
+
+    /// The id that the device may store, once it is stored here.
+    async fn synchronised(&self, device: &Device, hello: &Hello) -> Bytes {
+        if !sync::is_asked(hello) {
+            return Bytes::new();
+        }
+        match self.fleet.synchronise(device, hello).await {
+            Ok(Synced::InOrder) => {}
+            Ok(Synced::SetBack) => {
+                warn!(device = %device.id, name = device.name, "the device's disk was set back, or is a copy");
+            }
+            Err(error) => {
+                warn!(device = %device.id, %error, "that the device synchronised is not stored");
+                return Bytes::new();
+            }
+        }
+        hello.sync.clone()
     }
 
     async fn event(&self, known: &Known, event: Event, tunnels: &Tunnels) {
@@ -174,13 +206,21 @@ impl Agents {
     }
 
     /// Welcomes the device, makes this its session, and tells the relay.
-    pub(super) async fn come(&self, device: DeviceId, live: Live, peer: SocketAddr, hello: &Hello) {
+    pub(super) async fn come(
+        &self,
+        device: DeviceId,
+        live: Live,
+        peer: SocketAddr,
+        hello: &Hello,
+        sync: Bytes,
+    ) {
         let _turn = self.turn.lock().await;
         self.fleet.came_online(device, peer, skew(hello.clock), &hello.build);
         let welcome = Welcome {
             heartbeat_ms: millis(self.config.heartbeat_for(self.fleet.online())),
             reconnect_window_ms: self.window_ms(),
             clock: seconds(SystemTime::now()),
+            sync,
             ..Welcome::default()
         };
         // Before anyone can reach the session: nothing else may be said first.
@@ -217,7 +257,7 @@ impl Agents {
     /// What a session is ended with at shutdown.
     fn restarts(&self) -> Command {
         let reason = "the server restarts".into();
-        let last = GoAway { reason, reconnect_ms: self.return_ms(), forever: false };
+        let last = GoAway { reason, reconnect_ms: self.return_ms(), ..GoAway::default() };
         Command::Finish(Message::GoAway(last), "shutdown".into())
     }
 
@@ -236,11 +276,14 @@ impl Agents {
 }
 
 /// The last word to a device that may not come. One that is revoked never may; one with a replaced certificate needs
-/// somebody's help, and asks now and then whether it came.
+/// somebody's help, and asks now and then whether it came; a server that cannot know is asked again soon.
 fn refusal(denied: &FleetError) -> GoAway {
-    let forever = denied.kind() != Kind::Superseded;
-    let reconnect_ms = if forever { 0 } else { millis(HELP_EACH) };
-    GoAway { reason: denied.to_string(), reconnect_ms, forever }
+    let (forever, reconnect) = match denied.kind() {
+        Kind::Superseded => (false, HELP_EACH),
+        Kind::Unavailable => (false, BLIND_EACH),
+        _ => (true, Duration::ZERO),
+    };
+    GoAway { reason: denied.to_string(), reconnect_ms: millis(reconnect), forever, ..GoAway::default() }
 }
 
 /// A device's clock minus ours, in seconds.
@@ -258,11 +301,13 @@ const HANDSHAKE_TIME: Duration = Duration::from_micros(500);
 /// What a device's clock may be off without a word, as agents have it too.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 const CLONE: &str = "another device uses this identity and is connected; give this one its own: \
-    klmover --dupfix --token …";
+    klmover --dupfix --token … here, or klctl device approve-clone there";
 /// How long a session may take to show that its device is alive before another one with the same identity replaces it.
 const CLONE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a device asks that somebody has to help.
-const HELP_EACH: Duration = Duration::from_secs(3600);
+const HELP_EACH: Duration = Duration::from_secs(300);
+/// How often a device asks whether this server knows again who is revoked.
+const BLIND_EACH: Duration = Duration::from_secs(30);
 /// What waits for a session's task; its outbox is bounded apart.
 const COMMANDS_CAPACITY: usize = 64;
 /// What waits for the server to look at; while it is full nothing more is read from the device.

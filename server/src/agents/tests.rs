@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use klnet_tunnel::net::relay;
 use klnet_wire::id::{ServerId, TenantId};
 use klnet_wire::message::Hello;
@@ -20,7 +21,7 @@ async fn a_revoked_session_too_busy_to_hear_of_it_is_cut_and_ends_by_itself() {
     let (agents, _folder) = agents().await;
     let device = DeviceId::random();
     let (live, _commanded) = live(1);
-    agents.come(device, live.clone(), peer(), &Hello::default()).await;
+    agents.come(device, live.clone(), peer(), &Hello::default(), Bytes::new()).await;
     while live.commands.try_send(Command::Ping).is_ok() {}
     agents.deny_device(device).await;
     assert!(live.cut.is_cancelled());
@@ -33,8 +34,8 @@ async fn a_revoked_session_too_busy_to_hear_of_it_is_cut_and_ends_by_itself() {
 async fn a_device_is_online_exactly_while_it_has_a_session() {
     let (agents, _folder) = agents().await;
     let device = DeviceId::random();
-    agents.come(device, live(1).0, peer(), &Hello::default()).await;
-    agents.come(device, live(2).0, peer(), &Hello::default()).await;
+    agents.come(device, live(1).0, peer(), &Hello::default(), Bytes::new()).await;
+    agents.come(device, live(2).0, peer(), &Hello::default(), Bytes::new()).await;
     assert!(!agents.go(device, 1, "gone").await, "a newer session is there");
     assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (1, 1));
     assert!(agents.go(device, 2, "gone").await);
@@ -55,7 +56,7 @@ async fn a_second_device_with_the_same_identity_is_a_clone_while_the_first_answe
     let (agents, _folder) = agents().await;
     let device = known(DeviceId::random());
     let (first, mut commanded) = live(1);
-    agents.come(device.id, first.clone(), peer(), &Hello::default()).await;
+    agents.come(device.id, first.clone(), peer(), &Hello::default(), Bytes::new()).await;
     let answering = tokio::spawn(async move {
         while let Some(command) = commanded.recv().await {
             if matches!(command, Command::Ping) {
@@ -109,7 +110,8 @@ fn known(id: DeviceId) -> Device {
         group: klnet_wire::id::GroupId::random(),
         enrolled: SystemTime::now(),
         revoked: None,
-        cloned: None,
+        clone: None,
+        set_back: None,
         presence: crate::fleet::Presence::default(),
     }
 }

@@ -42,6 +42,8 @@ fn for_operators() -> Vec<Route> {
         Route::operator(View, Method::GET, "/api/v1/devices/{id}", "showDevice", "One device.", devices::show),
         Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/group", "moveDevice", "Puts a device into a group.", devices::relocate),
         Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/revoke", "revokeDevice", "Revokes a device for ever and cuts its sessions.", devices::revoke),
+        Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/clone/approve", "approveClone", "Lets a device's clone have an identity of its own.", devices::approve_clone),
+        Route::operator(Administer, Method::DELETE, "/api/v1/devices/{id}", "removeDevice", "Removes a device for ever and cuts its sessions.", devices::remove),
         Route::operator(View, Method::GET, "/api/v1/groups", "listGroups", "Every group.", groups::list),
         Route::operator(Administer, Method::POST, "/api/v1/groups", "addGroup", "Adds a group.", groups::add),
         Route::operator(Administer, Method::DELETE, "/api/v1/groups/{id}", "removeGroup", "Removes an empty group.", groups::remove),

@@ -77,8 +77,23 @@ pub struct Device {
     pub enrolled: u64,
     /// When it was revoked.
     pub revoked: Option<u64>,
-    /// When another device last came with its identity.
-    pub cloned: Option<u64>,
+    /// The last device that came with its identity while it was connected itself.
+    pub clone: Option<Clone>,
+    /// When it last showed an older state than it had stored: its disk was set back, or is a copy.
+    pub set_back: Option<u64>,
+}
+
+/// A device that came with another's identity.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Clone {
+    /// When it came last, to within an hour.
+    pub at: u64,
+    /// The address it came from.
+    pub address: String,
+    /// The host name it told.
+    pub machine: String,
+    /// Until when it is given an identity of its own if it comes again.
+    pub approved_until: Option<u64>,
 }
 
 /// Which devices to show.
@@ -328,8 +343,16 @@ impl Device {
             ended: presence.ended,
             enrolled: seconds(device.enrolled),
             revoked: device.revoked.map(seconds),
-            cloned: device.cloned.map(seconds),
+            clone: device.clone.map(Clone::new),
+            set_back: device.set_back.map(seconds),
         }
+    }
+}
+
+impl Clone {
+    fn new(clone: fleet::Clone) -> Self {
+        let fleet::Clone { at, address, machine, approved_until } = clone;
+        Self { at: seconds(at), address, machine, approved_until: approved_until.map(seconds) }
     }
 }
 

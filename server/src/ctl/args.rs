@@ -39,7 +39,7 @@ pub(super) enum Command {
     Renew,
     /// Show who you are to the server, and what you may do
     Whoami,
-    /// List, show and move devices
+    /// List, show, move and remove devices
     #[command(visible_alias = "devices")]
     Device {
         #[command(subcommand)]
@@ -116,6 +116,16 @@ pub(super) enum Device {
         device: String,
         /// The group's path, such as /office/servers
         group: String,
+    },
+    /// Remove a device for ever; what it has open is cut at once
+    Remove {
+        /// Its name, its id, or the start of its id
+        device: String,
+    },
+    /// Let the clone of a device have an identity of its own when it comes again, within a day
+    ApproveClone {
+        /// Name, id, or start of the id of the device whose identity the clone uses
+        device: String,
     },
 }
 

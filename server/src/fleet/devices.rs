@@ -1,6 +1,5 @@
 //! Devices: finding, moving and revoking them.
 
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use klnet_wire::id::{DeviceId, GroupId, TenantId};
@@ -8,6 +7,7 @@ use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signed::{PublicKey, Signed};
 
 use super::certificate::Use;
+use super::clones::Clone;
 use super::operators::Caller;
 use super::record::DeviceRecord;
 use super::renewal::superseded;
@@ -32,22 +32,24 @@ pub struct Device {
     pub enrolled: SystemTime,
     /// When it was revoked.
     pub revoked: Option<SystemTime>,
-    /// When another device last came with its identity.
-    pub cloned: Option<SystemTime>,
+    /// The last device that came with its identity while it was connected itself.
+    pub clone: Option<Clone>,
+    /// When it last showed an older state than it had stored.
+    pub set_back: Option<SystemTime>,
     /// Its connection.
     pub presence: Presence,
 }
 
 impl Fleet {
-    /// How many devices there are, also offline and revoked ones.
+    /// How many devices there are, also offline, revoked and removed ones.
     pub fn enrolled(&self) -> usize {
         self.model().devices.len()
     }
 
-    /// Every device of a tenant, also revoked ones, by name.
+    /// Every device of a tenant, also revoked ones, by name; those that were removed are gone.
     pub fn devices(&self, tenant: TenantId) -> Vec<Device> {
         let model = self.model();
-        let ours = model.devices.iter().filter(|((of, _), _)| *of == tenant);
+        let ours = model.devices.iter().filter(|((of, _), device)| *of == tenant && !is_removed(device));
         let mut devices: Vec<_> =
             ours.map(|((_, id), stored)| self.shown(tenant, *id, &stored.record)).collect();
         devices.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
@@ -62,7 +64,8 @@ impl Fleet {
         let unknown = || FleetError::not_found(format!("there is no device {name_or_id:?}"));
         if let Ok(id) = name_or_id.parse() {
             let model = self.model();
-            let stored = model.devices.get(&(tenant, id)).ok_or_else(unknown)?;
+            let stored = model.devices.get(&(tenant, id)).filter(|device| !is_removed(device));
+            let stored = stored.ok_or_else(unknown)?;
             return Ok(self.shown(tenant, id, &stored.record));
         }
         let named = |device: &Device| device.name == name_or_id;
@@ -92,12 +95,13 @@ impl Fleet {
         }
         let model = self.model();
         let stored = model.devices.get(&(principal.tenant, principal.id()));
-        let stored =
-            stored.ok_or_else(|| FleetError::denied("this device is not known here; it was removed"))?;
+        let stored = stored.ok_or_else(|| FleetError::denied("this device is not known here"))?;
         let record = &stored.record;
-        if record.revoked != 0 || self.directory.is_revoked(&principal.serial) {
-            return Err(FleetError::denied("this device was revoked"));
+        if record.revoked != 0 {
+            let how = if is_removed(stored) { "removed" } else { "revoked" };
+            return Err(FleetError::denied(format!("this device was {how}")));
         }
+        self.judge(&principal.serial, "this device")?;
         match Use::of(&principal.serial, &record.serial, record.pending.as_ref()) {
             Use::Superseded => Err(superseded(principal)),
             Use::Known | Use::First => Ok(self.shown(principal.tenant, principal.id(), record)),
@@ -159,44 +163,24 @@ impl Fleet {
         self.commit_denial(change, Denied::Device(device)).await
     }
 
-    /// Another device came with this one's identity while it was connected and alive. Stored at most once an hour: a
-    /// clone comes again.
-    ///
-    /// # Errors
-    /// `NotFound`, `Conflict`, `Unavailable`.
-    pub async fn cloned(
-        &self,
-        tenant: TenantId,
-        device: DeviceId,
-        from: SocketAddr,
-        host_name: &str,
-    ) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(tenant, device)?;
-        let now = seconds(SystemTime::now());
-        if now.saturating_sub(record.cloned) < CLONE_EACH {
-            return Ok(());
-        }
-        let key = keys::device(tenant, device);
-        let record = DeviceRecord { cloned: now, ..record };
-        let change = Change::new(tenant, &format!("device {}", record.name), "device.clone", &record.name)
-            .detail("device", device)
-            .detail("from", from.ip())
-            .detail("machine", super::names::told(host_name))
-            .guard(Guard::ModRev(key.clone(), rev))
-            .put(key, &record);
-        self.commit(change).await.map(drop)
-    }
-
     /// A condition that holds while the device is as it is now: for what must not happen after a revocation.
     pub fn device_unchanged(&self, tenant: TenantId, device: DeviceId) -> Result<Guard, FleetError> {
         let rev = self.stored_device(tenant, device)?.rev;
         Ok(Guard::ModRev(keys::device(tenant, device), rev))
     }
 
-    fn stored_device(&self, tenant: TenantId, device: DeviceId) -> Result<Stored<DeviceRecord>, FleetError> {
+    /// The record of a device that was not removed.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(super) fn stored_device(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+    ) -> Result<Stored<DeviceRecord>, FleetError> {
         let model = self.model();
-        let stored = model.devices.get(&(tenant, device)).cloned();
-        stored.ok_or_else(|| FleetError::not_found(format!("there is no device {device}")))
+        let stored = model.devices.get(&(tenant, device)).filter(|device| !is_removed(device));
+        stored.cloned().ok_or_else(|| FleetError::not_found(format!("there is no device {device}")))
     }
 
     fn shown(&self, tenant: TenantId, id: DeviceId, record: &DeviceRecord) -> Device {
@@ -208,11 +192,13 @@ impl Fleet {
             group: GroupId::try_from(record.group.as_slice()).unwrap_or(super::groups::root(tenant)),
             enrolled: time(record.enrolled).unwrap_or(SystemTime::UNIX_EPOCH),
             revoked: time(record.revoked),
-            cloned: time(record.cloned),
+            clone: Clone::of(record),
+            set_back: time(record.set_back),
             presence: self.presence(id),
         }
     }
 }
 
-/// How often the clone of a device is stored, in seconds.
-const CLONE_EACH: u64 = 3600;
+const fn is_removed(device: &Stored<DeviceRecord>) -> bool {
+    device.record.removed != 0
+}

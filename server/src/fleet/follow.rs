@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 use klnet_wire::id::{DeviceId, TenantId};
 use prost::Message;
 use tokio::sync::{broadcast, watch};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::record::AuditRecord;
+use super::sight::{LOOK_EACH, Sight};
 use super::{Denied, Fleet, FleetError, Model, keys, presence};
 use crate::directory::Directory;
 use crate::fabric::Fabric;
@@ -42,6 +44,7 @@ impl Fleet {
             model: RwLock::new(model),
             presence,
             reached: watch::Sender::new(at),
+            sight: Sight::now(),
             denied: broadcast::Sender::new(DENIED_CAPACITY),
             next_audit: AtomicU64::new(next_audit),
             closing: CancellationToken::new(),
@@ -61,14 +64,16 @@ impl Fleet {
         loop {
             let mut watch = self.store.watch(keys::tenants(), after);
             let end = loop {
-                match watch.next().await {
-                    Ok(batch) => {
+                match timeout(LOOK_EACH, watch.next()).await {
+                    Ok(Ok(batch)) => {
                         self.apply(&batch.events);
                         after = batch.rev;
                         self.reached.send_replace(after);
+                        self.sight.proven();
                         outage = false;
                     }
-                    Err(end) => break end,
+                    Ok(Err(end)) => break end,
+                    Err(_) => self.look(after).await,
                 }
             };
             if !std::mem::replace(&mut outage, true) {
@@ -78,7 +83,8 @@ impl Fleet {
                 WatchEnd::Lost { after: seen } => after = seen.max(after),
                 WatchEnd::Compacted { .. } => after = self.rescan().await.unwrap_or(after),
             }
-            tokio::time::sleep(WATCH_PAUSE).await;
+            sleep(WATCH_PAUSE).await;
+            self.look(after).await;
         }
     }
 

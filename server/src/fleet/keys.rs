@@ -23,6 +23,11 @@ pub(super) fn seen(tenant: TenantId, id: DeviceId) -> Key {
     of(tenant, SEEN, &id.to_string())
 }
 
+/// The id that a device and this server exchanged last.
+pub(super) fn sync(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "sync", &id.to_string())
+}
+
 pub(super) fn group(tenant: TenantId, id: GroupId) -> Key {
     of(tenant, "group", &id.to_string())
 }

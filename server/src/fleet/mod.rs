@@ -5,6 +5,7 @@
 mod admission;
 mod certificate;
 mod change;
+mod clones;
 mod devices;
 mod error;
 mod follow;
@@ -15,11 +16,14 @@ mod names;
 mod operators;
 mod presence;
 pub mod record;
+mod removal;
 mod renewal;
 pub mod restore;
 mod revoked;
 mod roles;
 mod secret;
+mod sight;
+pub mod sync;
 mod tokens;
 
 use std::sync::atomic::AtomicU64;
@@ -32,6 +36,7 @@ use crate::directory::Directory;
 use crate::fabric::Fabric;
 use crate::store::{Rev, Store};
 pub use change::Change;
+pub use clones::Clone;
 pub use devices::Device;
 pub use error::{FleetError, Kind};
 pub use groups::Group;
@@ -51,6 +56,7 @@ pub struct Fleet {
     presence: presence::Table,
     /// The revision up to which the model has followed the store.
     reached: watch::Sender<Rev>,
+    sight: sight::Sight,
     denied: broadcast::Sender<Denied>,
     next_audit: AtomicU64,
     /// Cancelled once the store is to be closed.

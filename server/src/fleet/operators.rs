@@ -58,9 +58,11 @@ impl Fleet {
         let model = self.model();
         let stored = model.operators.get(&(principal.tenant, principal.id()));
         let record = &stored.ok_or_else(|| FleetError::denied("this operator is not known here"))?.record;
-        if record.revoked != 0 || self.directory.is_revoked(&principal.serial) {
-            return Err(FleetError::denied(format!("operator {} was revoked", record.name)));
+        let who = format!("operator {}", record.name);
+        if record.revoked != 0 {
+            return Err(FleetError::denied(format!("{who} was revoked")));
         }
+        self.judge(&principal.serial, &who)?;
         if Use::of(&principal.serial, &record.serial, record.pending.as_ref()) == Use::Superseded {
             return Err(superseded(principal));
         }

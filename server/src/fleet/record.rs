@@ -1,5 +1,7 @@
 //! What is stored, in protobuf so that a newer version can add fields.
 
+use bytes::Bytes;
+
 /// Under `t/TENANT/device/ID`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct DeviceRecord {
@@ -27,9 +29,46 @@ pub struct DeviceRecord {
     /// A newer certificate that it has not used yet.
     #[prost(message, optional, tag = "8")]
     pub pending: Option<Pending>,
-    /// When another device last came with its identity, Unix seconds; 0 while none has.
-    #[prost(uint64, tag = "9")]
-    pub cloned: u64,
+    /// The last device that came with its identity while it was connected itself.
+    #[prost(message, optional, tag = "9")]
+    pub clone: Option<CloneRecord>,
+    /// When it last showed an older state than it had stored, Unix seconds; 0 while it has not.
+    #[prost(uint64, tag = "10")]
+    pub set_back: u64,
+    /// When it was removed, Unix seconds; 0 while it is not. Then this is a tombstone.
+    #[prost(uint64, tag = "11")]
+    pub removed: u64,
+}
+
+/// A device that came with another's identity.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CloneRecord {
+    /// When, Unix seconds.
+    #[prost(uint64, tag = "1")]
+    pub at: u64,
+    /// The address it came from.
+    #[prost(string, tag = "2")]
+    pub address: String,
+    /// The host name it told.
+    #[prost(string, tag = "3")]
+    pub machine: String,
+    /// Until when it is given an identity of its own if it comes again, Unix seconds; 0 unless an operator said so.
+    #[prost(uint64, tag = "4")]
+    pub approved_until: u64,
+    /// The operator who did.
+    #[prost(string, tag = "5")]
+    pub approved_by: String,
+}
+
+/// Under `t/TENANT/sync/DEVICE`: what the device has stored too.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SyncRecord {
+    /// The id exchanged last.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    /// The store's history in which it was.
+    #[prost(bytes = "vec", tag = "2")]
+    pub incarnation: Vec<u8>,
 }
 
 /// A certificate that was issued and not used yet: whoever asks again, because the answer was lost, is given it again.

@@ -8,13 +8,16 @@ use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
 use klnet_wire::identity::renew::RenewRequest;
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::{Principal, Role, Trust};
+use klnet_wire::message::Hello;
 use klnet_wire::signing::SigningKey;
+use prost::Message;
 use tempfile::TempDir;
 
+use super::sync::Synced;
 use super::*;
 use crate::directory::Announced;
 use crate::invitation::Invitation;
-use crate::store::SqliteStore;
+use crate::store::{Op, OpId, SqliteStore};
 
 #[tokio::test]
 async fn a_device_enrols_with_a_token_and_is_known_by_its_certificate() {
@@ -219,6 +222,92 @@ async fn revoking_is_heard_and_final() {
     assert_eq!(fleet.device_of(&principal).unwrap_err().kind(), Kind::Denied);
     let again = fleet.revoke_device(&admin, principal.id(), "again").await;
     assert_eq!(again.unwrap_err().kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn a_device_that_was_removed_is_gone_and_comes_back_by_nothing() {
+    let (fleet, _folder) = fleet().await;
+    let device = enrolled_device(&fleet).await;
+    let (id, by) = (named(&device).id(), fleet.caller(&named(&administrator(&fleet).await)).unwrap());
+    fleet.certificate_used(&named(&device)).await.unwrap();
+    let next = renew(&fleet, &device).await.unwrap();
+    let mut denials = fleet.denials();
+    fleet.remove_device(&by, id).await.unwrap();
+    assert_eq!(denials.recv().await, Ok(Denied::Device(id)));
+    assert!(fleet.devices(by.tenant).is_empty() && fleet.is_denied(by.tenant, id));
+    assert_eq!(fleet.device(by.tenant, &id.to_string()).unwrap_err().kind(), Kind::NotFound);
+    for identity in [&device, &next] {
+        assert_eq!(fleet.device_of(&named(identity)).unwrap_err().kind(), Kind::Denied);
+        assert_eq!(renew(&fleet, identity).await.unwrap_err().kind(), Kind::Denied);
+    }
+    let listed: Vec<_> = fleet.revoked_serials().into_iter().map(|(serial, _)| serial).collect();
+    assert_eq!(listed, [named(&device).serial, named(&next).serial], "third parties are told of both");
+    assert_eq!(fleet.remove_device(&by, id).await.unwrap_err().kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_clone_is_given_a_token_once_an_operator_has_approved_of_it() {
+    let (fleet, _folder) = fleet().await;
+    let device = named(&enrolled_device(&fleet).await).id();
+    let by = fleet.caller(&named(&administrator(&fleet).await)).unwrap();
+    let tenant = by.tenant;
+    assert_eq!(fleet.approve_clone(&by, device).await.unwrap_err().kind(), Kind::Invalid, "there is none");
+    fleet.cloned(tenant, device, from(), "pc-2").await.unwrap();
+    let offered = async |from, machine| fleet.token_for_clone(tenant, device, from, machine).await.unwrap();
+    assert_eq!(offered(from(), "pc-2").await, None, "nobody has approved of it");
+    fleet.approve_clone(&by, device).await.unwrap();
+    assert_eq!(offered(([192, 0, 2, 9], 1).into(), "pc-2").await, None, "of another machine nobody has");
+    assert_eq!(offered(from(), "pc-3").await, None);
+    let token = offered(from(), "pc-2").await.unwrap();
+    assert_eq!(offered(from(), "pc-2").await, None, "once");
+    let own = enrol(&fleet, &token).await.unwrap();
+    assert_ne!(own.id(), device);
+    assert_eq!(enrol(&fleet, &token).await.unwrap_err().kind(), Kind::Denied);
+}
+
+#[tokio::test]
+async fn a_disk_that_was_set_back_is_noticed_and_a_lost_answer_or_a_restored_store_is_none() {
+    let (fleet, _folder) = fleet().await;
+    let device = fleet.device_of(&named(&enrolled_device(&fleet).await)).unwrap();
+    let says = async |last: u8, next: u8| {
+        let id = |n: u8| if n == 0 { bytes::Bytes::new() } else { vec![n; 16].into() };
+        let hello = Hello { sync: id(next), last_sync: id(last), ..Hello::default() };
+        assert!(sync::is_asked(&hello));
+        fleet.synchronise(&device, &hello).await.unwrap()
+    };
+    assert_eq!(says(0, 1).await, Synced::InOrder, "the first time");
+    assert_eq!(says(0, 1).await, Synced::InOrder, "WELCOME was lost");
+    assert_eq!(says(1, 2).await, Synced::InOrder);
+    assert_eq!(says(0, 1).await, Synced::SetBack);
+    assert!(fleet.device(device.tenant, &device.id.to_string()).unwrap().set_back.is_some());
+    assert_eq!(says(1, 3).await, Synced::InOrder, "it goes on from there");
+    let of_before = record::SyncRecord { id: vec![9; 16].into(), incarnation: vec![0; 8] };
+    let put = Op::put(keys::sync(device.tenant, device.id), of_before.encode_to_vec());
+    fleet.store.commit(OpId::random(), Vec::new(), vec![put]).await.unwrap();
+    assert_eq!(says(3, 4).await, Synced::InOrder, "a restored store knows older ids than its devices");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_see_who_is_revoked_lets_nobody_in() {
+    let (fleet, _folder) = fleet().await;
+    let device = named(&enrolled_device(&fleet).await);
+    // The store is closed: its watch is lost, and it proves nothing.
+    fleet.store.close().await;
+    tokio::time::sleep(sight::BLIND_AFTER - Duration::from_secs(1)).await;
+    fleet.device_of(&device).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let refused = fleet.device_of(&device).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable, "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_in_which_nothing_happens_blinds_nobody() {
+    let (fleet, _folder) = fleet().await;
+    let device = named(&enrolled_device(&fleet).await);
+    for _ in 0..20 {
+        tokio::time::sleep(sight::BLIND_AFTER / 10).await;
+        fleet.device_of(&device).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -183,10 +183,14 @@ impl Crls {
         }
     }
 
-    /// Whether any list names this serial number, which no other issuer has given.
-    pub fn names(&self, serial: &[u8]) -> bool {
-        let named = |crl: &Arc<Crl>| !matches!(crl.list.find_serial(serial), Ok(None));
-        self.all().iter().any(named)
+    /// Checks a serial number, which no other issuer has given, against every list.
+    ///
+    /// # Errors
+    /// [`ChainError::Revoked`] if any names it, else [`ChainError::StaleList`] if the time of any is over.
+    pub fn check_all(&self, serial: &[u8], now: UnixTime) -> Result<(), ChainError> {
+        let lists = self.all();
+        lists.iter().try_for_each(|crl| crl.check(serial, now, Freshness::Waived))?;
+        lists.iter().try_for_each(|crl| crl.check(serial, now, Freshness::Enforced))
     }
 
     /// Every list.

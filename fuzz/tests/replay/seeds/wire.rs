@@ -43,6 +43,8 @@ fn messages() -> Vec<(&'static str, Message)> {
     let hello = Hello {
         build: "0.1.0".into(),
         boot_id: grant.clone(),
+        sync: vec![6; 16].into(),
+        last_sync: vec![7; 16].into(),
         host_name: "pc-7".into(),
         os: "Debian 13".into(),
         features: 1,

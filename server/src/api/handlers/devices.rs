@@ -45,6 +45,19 @@ pub(in crate::api) async fn revoke(
     Ok(Json(Done {}))
 }
 
+pub(in crate::api) async fn remove(Call { by, context }: Call<Caller>, PathId(id): Id) -> Reply<Done> {
+    context.fleet.remove_device(&by, id).await?;
+    Ok(Json(Done {}))
+}
+
+pub(in crate::api) async fn approve_clone(
+    Call { by, context }: Call<Caller>,
+    PathId(id): Id,
+) -> Reply<Device> {
+    context.fleet.approve_clone(&by, id).await?;
+    show(Call { by, context }, PathId(id)).await
+}
+
 pub(in crate::api) async fn standing(Call { by, context }: Call<fleet::Device>, (): ()) -> Reply<Standing> {
     let group = context.fleet.group(by.tenant, &by.group.to_string())?.path;
     Ok(Json(Standing { device: by.id.to_string(), name: by.name, group, online: by.presence.online }))
