@@ -4,12 +4,12 @@
 mod stage;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use klnet_server::fabric::Fabric;
 use klnet_tests::scale;
 use klnet_wire::identity::Role;
-use klnet_wire::identity::pem::{chain_from_pem, key_from_pem};
 use klnet_wire::identity::tls::{
     ALPN_AGENT, ALPN_HTTP, Clients, Identity, Shown, client_config, server_config,
 };
@@ -46,9 +46,8 @@ async fn whoever_comes_back_to_any_listener_begins_anew() -> Result<()> {
 #[tokio::test]
 async fn the_client_of_these_tests_resumes_where_it_may() -> Result<()> {
     let stage = Stage::set().await?;
-    let server = std::fs::read_to_string(stage.path("server").join("server.identity"))?;
-    let chain = chain_from_pem(&server).context("a chain")?;
-    let identity = Identity { chain, key: key_from_pem(&server).context("a key")? };
+    let fabric = Fabric::load(&stage.path("server"))?;
+    let identity = fabric.server_identity(&["localhost".into()], SystemTime::now())?;
     let clients = Clients::Optional(&[Role::Operator]);
     let safe =
         server_config(&Shown::new(&identity), stage.profile.trust.clone(), None, clients, &[ALPN_HTTP])?;
@@ -86,12 +85,14 @@ async fn resumed(config: &Arc<ClientConfig>, port: u16) -> Result<u32> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         let mut stream = connector.connect(name.clone(), stream).await?;
         // Tickets come after the handshake, and before whatever the server says to this.
-        stream.write_all(b"?\r\n\r\n").await?;
+        stream.write_all(&NONSENSE).await?;
         let _ = timeout(TICKETS, stream.read(&mut [0; 64])).await;
         resumed += u32::from(stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed));
     }
     Ok(resumed)
 }
 
+/// Neither a request nor a frame.
+const NONSENSE: [u8; 64] = [0xff; 64];
 /// How long a ticket is waited for; a server that gives none says something, or closes.
 const TICKETS: Duration = Duration::from_secs(1);
