@@ -62,7 +62,15 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("welcome", Message::Welcome(welcome)),
         ("ping", Message::Ping),
         ("pong", Message::Pong),
-        ("go-away", Message::GoAway(GoAway { reason: reason.clone(), reconnect_ms: 500, forever: true })),
+        (
+            "go-away",
+            Message::GoAway(GoAway {
+                reason: reason.clone(),
+                reconnect_ms: 500,
+                forever: true,
+                token: reason.clone(),
+            }),
+        ),
         ("goodbye", Message::Goodbye(Goodbye { reason: reason.clone() })),
         ("keys", Message::Keys(signed.clone())),
         ("servers", Message::Servers(signed.clone())),
