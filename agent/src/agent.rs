@@ -160,7 +160,7 @@ impl Agent {
             refreshing: Refreshing::new(Random::new(random.bits())),
             boot_id: Bytes::from(Id::<()>::random().to_vec()),
             last_epoch: 0,
-            sync: Some(folder.sync()?),
+            sync: folder.sync().inspect_err(|error| tracing::warn!(%error, "not to be synchronised")).ok(),
             clock: ServerClock::default(),
             outage: Outage::default(),
             reached: None,

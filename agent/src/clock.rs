@@ -80,7 +80,7 @@ impl std::fmt::Display for Skew {
 
 /// Whether a refused chain may be a clock's fault.
 pub const fn is_about_time(error: &ChainError) -> bool {
-    matches!(error, ChainError::Expired(_) | ChainError::NotYetValid(_))
+    matches!(error, ChainError::Expired(_) | ChainError::NotYetValid(_) | ChainError::StaleList(_))
 }
 
 /// Says what a certificate that fails by time means, with the skew when it is known.

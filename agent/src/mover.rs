@@ -14,7 +14,7 @@ use crate::directory::Directory;
 use crate::discovery::{self, DiscoveryError};
 use crate::enroll::{EnrollError, Invitation, enroll};
 use crate::random::Random;
-use crate::state::{Device, Folder, Settled, StateError};
+use crate::state::{Device, Folder, StateError};
 use crate::status::{Connection, Status};
 
 /// Why the device was not moved; it is what it was.
@@ -74,15 +74,6 @@ async fn try_out(draft: &Folder, device: &Device) -> Result<(), MoveError> {
     let candidates = directory.candidates(&mut Random::new(u64::from(std::process::id())));
     control::dial(&candidates, &control::tls(device, &directory, &crls)?).await?;
     Ok(())
-}
-
-/// Takes the next identity where no agent runs; the agent that is started next has the trial.
-///
-/// # Errors
-/// [`StateError`], [`StateError::Locked`] when an agent runs.
-pub fn take(folder: &Folder) -> Result<Settled, StateError> {
-    let _lock = folder.lock()?;
-    folder.settle()
 }
 
 /// Waits until the running agent says that it is connected as `device`, or as another one again.

@@ -150,6 +150,11 @@ impl Fabric {
         if !folder.join(NAMES).exists() {
             return Err(FabricError::Missing(folder.to_owned()));
         }
+        let _lock = rotation::lock(folder)?;
+        Self::load_locked(folder)
+    }
+
+    fn load_locked(folder: &Path) -> Result<Self, FabricError> {
         rotation::finish(folder)?;
         let names: Names =
             read_as(folder, NAMES, "names of tenant and server", |bytes| serde_json::from_slice(bytes).ok())?;

@@ -69,6 +69,7 @@ impl Ground {
         let directory =
             Arc::new(Directory::new(Arc::clone(&self.fabric), Arc::clone(&self.tls.crls), announced));
         let fleet = Fleet::load(store, Arc::clone(&self.fabric), Arc::clone(&directory)).await?;
+        fleet.note_fabric().await?;
         // Before anyone comes: without a list nobody is let in.
         self.revocation(&fleet).sign(SystemTime::now()).await?;
         Ok((fleet, directory))

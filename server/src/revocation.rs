@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
-use klnet_wire::identity::authority::{AGENT_LIFE, IssueError, OPERATOR_LIFE, issued_at};
-use klnet_wire::identity::crl::{Crl, CrlError, Crls};
+use klnet_wire::identity::authority::IssueError;
+use klnet_wire::identity::crl::{self, Crl, CrlError, Crls};
 use klnet_wire::identity::enroll::unix;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::fabric::Fabric;
 use crate::fleet::{Denied, Fleet, FleetError};
@@ -62,14 +62,20 @@ impl Revocation {
         Ok(())
     }
 
-    /// Serial numbers and when each was revoked. One whose certificate has ended needs no place on a list.
+    /// Serial numbers and when each was revoked, the last first.
     fn revoked(&self, now: SystemTime) -> Vec<(Vec<u8>, u64)> {
-        let longest = AGENT_LIFE.max(OPERATOR_LIFE).as_secs();
-        let good = |serial: &[u8]| issued_at(serial).saturating_add(longest) >= seconds(now);
-        let servers = self.fabric.revoked_servers().iter().map(|serial| (serial.clone(), 0));
+        let servers = self.fabric.revoked_servers().iter().map(|serial| (serial.clone(), u64::MAX));
         let mut seen = HashSet::new();
-        let revoked = self.fleet.revoked_serials().into_iter().chain(servers);
-        revoked.filter(|(serial, _)| good(serial) && seen.insert(serial.clone())).collect()
+        let revoked = self.fleet.revoked_serials(now).into_iter().chain(servers);
+        let mut revoked: Vec<_> = revoked.filter(|(serial, _)| seen.insert(serial.clone())).collect();
+        revoked.sort_by_key(|(_, at)| std::cmp::Reverse(*at));
+        if revoked.len() > ENTRIES_LIMIT {
+            // The fleet's own list is whole; third parties are told of the last.
+            error!(revoked = revoked.len(), listed = ENTRIES_LIMIT, "the revocation list is full");
+            revoked.truncate(ENTRIES_LIMIT);
+        }
+        revoked.iter_mut().for_each(|(_, at)| *at = (*at).min(seconds(now)));
+        revoked
     }
 
     /// Signs new lists whenever someone is denied, and before the time of those that are out is half over.
@@ -114,5 +120,7 @@ pub(crate) fn page(fabric: &Fabric, crls: &Crls, path: &str) -> Page {
 
 /// How long a list is good.
 const LIFE: Duration = Duration::from_secs(7 * 86_400);
+/// Most entries of a list, of some 40 bytes each: it stays within what verifiers read ([`crl::LIMIT`]).
+const ENTRIES_LIMIT: usize = crl::LIMIT / 48;
 /// How often it is looked whether a list needs a successor.
 const LOOK_EACH: Duration = Duration::from_secs(60);

@@ -77,6 +77,27 @@ async fn nothing_revoked_or_used_comes_back_to_life_with_a_backup() {
     assert!(fleet.next_list_number(SystemTime::now()).await.unwrap() > list, "no floor stops the next list");
 }
 
+/// As the README says.
+#[tokio::test]
+async fn a_lost_disk_is_made_good_by_the_backup_and_a_copy_of_everything_else() {
+    let place = Place::init();
+    assert_eq!(place.klserver("rotate-root").0, 0);
+    let file = place.folder.path().join("backup");
+    assert_eq!(place.klserver(&format!("backup {}", file.display())).0, 0);
+    let pin = Fabric::load(&place.state()).unwrap().trust().pin();
+    let names: Vec<_> = fs::read_dir(place.state()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    for name in names {
+        if name.to_string_lossy().starts_with("state.db") {
+            fs::remove_file(place.state().join(name)).unwrap();
+        }
+    }
+    let (code, said) = place.klserver(&format!("restore {}", file.display()));
+    assert_eq!(code, 0, "{said}");
+    let fleet = place.fleet().await;
+    assert_eq!(fleet.audit(admin(&fleet).await.tenant, None, 10).await.unwrap()[2].action, "store.restore");
+    assert_eq!(Fabric::load(&place.state()).unwrap().trust().pin(), pin);
+}
+
 #[tokio::test]
 async fn backup_that_is_damaged_or_of_another_server_changes_nothing() {
     let (place, other) = (Place::init(), Place::init());

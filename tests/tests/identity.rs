@@ -35,6 +35,7 @@ async fn every_key_of_a_fabric_is_rotated_under_a_live_tunnel_and_sleepers_come_
         echoes(&mut fresh, b"granted by the new keys").await?;
     }
     ensure!(roots(&server.stage)?[0] != first[0]);
+    ensure!(server.stage.audit("fabric.rotate").await?.len() == 3);
     asleep.start()?;
     server.stage.online(&asleep).await?;
     let mut late = open(&server.stage, &asleep, &target).await?;
@@ -103,7 +104,7 @@ async fn a_clone_that_an_operator_approves_of_takes_an_identity_of_its_own_by_it
     let mut copy = device.copied(&stage, "web-7-copy")?;
     let clones = async || !stage.audit("device.clone").await.unwrap_or_default().is_empty();
     eventually(PATIENCE, clones).await.context("the clone is not told")?;
-    let said = klctl(&mut stage, &["device", "approve-clone", "web-7"])?;
+    let said = klctl(&mut stage, &["device", "approve-clone", "web-7", "127.0.0.1"])?;
     ensure!(said.contains("web-7 at 127.0.0.1"), "{said}");
     // It asks again in its own time, and at once when it is started anew.
     copy.stop()?;

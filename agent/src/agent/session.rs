@@ -146,10 +146,13 @@ impl Agent {
         let now = Instant::now();
         course.welcomed = true;
         self.last_epoch = welcome.epoch;
-        self.synchronised(&welcome.sync)?;
+        self.synchronised(&welcome.sync);
         if self.trial.take().is_some() {
             tracing::info!("the new server welcomes this device, the identity before goes");
-            self.folder.keep()?;
+            if let Err(error) = self.folder.keep() {
+                // It is tried again when the agent starts, if the server welcomes it then.
+                tracing::error!(%error, "the identity before is kept");
+            }
         }
         let window = Duration::from_millis(welcome.reconnect_window_ms.into());
         self.backoff.handle_input(now, backoff::Input::Connected { window });
@@ -177,11 +180,12 @@ impl Agent {
     }
 
     /// The server has stored the id that HELLO named.
-    fn synchronised(&mut self, id: &[u8]) -> Result<(), AgentError> {
-        if let Some(sync) = self.sync.take_if(|sync| sync.next == id) {
-            self.folder.save_sync(&sync.advanced())?;
+    fn synchronised(&mut self, id: &[u8]) {
+        let Some(sync) = self.sync.take_if(|sync| sync.next == id) else { return };
+        if let Err(error) = self.folder.save_sync(&sync.advanced()) {
+            // The same two are said next time, which the server takes for a WELCOME that was lost.
+            tracing::warn!(%error, "that this device has synchronised is not stored");
         }
-        Ok(())
     }
 
     /// A clock that is off is told, and nothing else: no decision depends on it.

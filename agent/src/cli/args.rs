@@ -182,7 +182,8 @@ Examples:
   klmover --dupfix --token -
                      on a copy of a device: an identity of its own, at the same server
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable. Unless 0 the device is where it was.";
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable.
+Until the new server has welcomed the agent, within five minutes of its start, the device is where it was.";
 
 #[cfg(test)]
 mod tests {

@@ -1,49 +1,33 @@
 //! `klmover`: to another server, or to an identity of its own.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::{Gid, Pid, Signal, Uid, geteuid, kill_process};
-use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use klnet_wire::identity::owner::become_owner;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::args::Mover;
 use super::{on_runtime, print, token};
 use crate::enroll::{Invitation, Token};
-use crate::mover::{outcome, prepare, take};
+use crate::mover::{outcome, prepare};
 use crate::state::{Device, Folder, TRIAL};
 
 /// Moves the device; the running agent is told, or whoever starts one.
 pub(super) fn moved(args: Mover) -> Result<ExitCode> {
     let folder = Folder::new(args.place.config()?.state);
-    become_owner(folder.path())?;
+    become_owner(folder.path()).context("the state folder's owner")?;
     on_runtime(moved_to(args, folder))
-}
-
-/// Root becomes the account that the agent runs under, before there is a second thread: in a folder of that account it
-/// writes nothing that the account could not, wherever its links may lead.
-fn become_owner(state: &Path) -> Result<()> {
-    let Ok(owner) = std::fs::metadata(state) else { return Ok(()) };
-    if !geteuid().is_root() || owner.uid() == 0 {
-        return Ok(());
-    }
-    let group = Gid::from_raw(owner.gid());
-    set_thread_groups(&[group]).and_then(|()| set_thread_gid(group)).context("its owner's group")?;
-    set_thread_uid(Uid::from_raw(owner.uid())).context("the state folder's owner")
 }
 
 async fn moved_to(args: Mover, folder: Folder) -> Result<ExitCode> {
     let device = prepare(&folder, &invitation(&args, &folder)?).await?;
     let running = folder.is_locked()?;
-    match running {
-        true => {
-            tell(&folder)?;
-            outcome(&folder, &device, TRIAL + PATIENCE).await?;
-        }
-        false => drop(take(&folder)?),
+    // Where no agent runs, the trial begins when one starts.
+    if running {
+        tell(&folder)?;
+        outcome(&folder, &device, TRIAL + PATIENCE).await?;
     }
     print(said(&device, running, args.json).as_bytes())
 }

@@ -16,6 +16,7 @@ use prost::Message;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
+use super::sync::SYNC;
 use super::{Folder, StateError};
 use crate::directory::Candidate;
 
@@ -79,14 +80,17 @@ impl Folder {
         self.file(AGENT).exists()
     }
 
-    /// Stores an identity. `agent.json` is the last file written and the first removed: an identity is whole, or none.
+    /// Stores an identity in the place of every other one, also one that was staged or on trial. `agent.json` is the last
+    /// file written and the first removed: an identity is whole, or none.
     ///
     /// # Errors
     /// [`StateError::Io`].
     pub fn save(&self, device: &Device) -> Result<(), StateError> {
         self.remove(AGENT)?;
+        self.forget_others()?;
         // Of the identity before.
         self.remove(TRUST)?;
+        self.remove(SYNC)?;
         self.write(KEY, key_to_pem(&device.identity.key).as_bytes())?;
         self.write(CHAIN, chain_to_pem(&device.identity.chain).as_bytes())?;
         let text = serde_json::to_string_pretty(&device.file()).expect("strings can be written as JSON");
@@ -139,10 +143,17 @@ impl Folder {
 
     pub(super) fn remove(&self, name: &str) -> Result<(), StateError> {
         let path = self.file(name);
-        match fs::remove_file(&path) {
+        match fs::remove_file(&path).and_then(|()| self.sync_names()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::Io { path, error }),
             _ => Ok(()),
         }
+    }
+
+    /// Has the disk take which files there are.
+    pub(super) fn sync_names(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        fs::File::open(&self.path)?.sync_all()?;
+        Ok(())
     }
 
     /// Gives every file in the folder to the folder's owner.

@@ -72,14 +72,23 @@ impl Folder {
     }
 
     fn take_next(&self) -> Result<(), StateError> {
-        // Otherwise this was begun before, and previous/ is whole.
-        if self.is_enrolled() {
+        // With a trial this was begun before, or the one in use is on trial itself: previous/ is whole.
+        if self.trial().is_none() && self.is_enrolled() {
             self.remove_all(PREVIOUS)?;
             Self::new(self.path.join(PREVIOUS)).copy_from(self)?;
         }
         self.write(TRIAL_FILE, (unix_now() + TRIAL.as_secs()).to_string().as_bytes())?;
         self.copy_from(&self.next())?;
         self.remove_all(NEXT)
+    }
+
+    /// No identity is staged, on trial, or to be gone back to.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn forget_others(&self) -> Result<(), StateError> {
+        self.remove_all(NEXT)?;
+        self.keep()
     }
 
     /// Removes the folder and all that is in it.
@@ -112,9 +121,11 @@ impl Folder {
         Some(self.read(TRIAL_FILE).ok()?.trim().parse().unwrap_or(0))
     }
 
+    /// Removes one of the other identities, first the file that makes it whole.
     fn remove_all(&self, name: &str) -> Result<(), StateError> {
+        Self::new(self.file(name)).remove(AGENT)?;
         let path = self.file(name);
-        match fs::remove_dir_all(&path) {
+        match fs::remove_dir_all(&path).and_then(|()| self.sync_names()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::Io { path, error }),
             _ => Ok(()),
         }
@@ -168,6 +179,18 @@ mod tests {
         assert_eq!(name_of(&folder), "new");
         // On the way back.
         folder.remove(AGENT).unwrap();
+        assert_eq!((folder.settle().unwrap(), name_of(&folder)), (Settled::Kept, "old".to_owned()));
+    }
+
+    #[test]
+    fn a_crash_when_the_next_one_is_in_its_place_leaves_the_way_back() {
+        let (_place, folder) = folder("old");
+        identity(&folder.next(), "new");
+        folder.settle().unwrap();
+        // next/ was not gone yet.
+        identity(&folder.next(), "new");
+        assert!(matches!(folder.settle().unwrap(), Settled::OnTrial(_)));
+        folder.write(TRIAL_FILE, b"1").unwrap();
         assert_eq!((folder.settle().unwrap(), name_of(&folder)), (Settled::Kept, "old".to_owned()));
     }
 

@@ -85,28 +85,15 @@ impl Agents {
         commands: &mpsc::Sender<Command>,
         cut: &CancellationToken,
     ) -> Option<Known> {
-        let device = match self.fleet.device_of(principal) {
-            Ok(device) => device,
-            Err(denied) => {
-                self.refused("denied", peer, &denied);
-                let last = refusal(&denied);
-                let _ = commands.send(Command::Finish(Message::GoAway(last), denied.to_string())).await;
+        let known = match self.admitted(principal, hello, peer, commands, cut).await {
+            Ok(known) => known,
+            Err(last) => {
+                let reason = last.reason.clone();
+                let _ = commands.send(Command::Finish(Message::GoAway(last), reason)).await;
                 return None;
             }
         };
-        if self.is_clone(&device, hello).await {
-            self.refused("clone", peer, &"the device is connected already, and answers");
-            let last = self.help_for_clone(&device, hello, peer).await;
-            let _ = commands.send(Command::Finish(Message::GoAway(last), CLONE.into())).await;
-            return None;
-        }
-        let sync = self.synchronised(&device, hello).await;
-        let serial = self.serials.fetch_add(1, Ordering::Relaxed);
-        let (commands, cut) = (commands.clone(), cut.clone());
-        let (tenant, epoch, boot_id) = (device.tenant, hello.epoch, hello.boot_id.clone());
-        let pongs = watch::Sender::default();
-        let live = Live { tenant, serial, epoch, boot_id, pongs: pongs.clone(), commands, cut };
-        self.come(device.id, live, peer, hello, sync).await;
+        let device = &known.device;
         self.metrics.sessions_opened.inc();
         if skew(hello.clock).is_none_or(|skew| skew.unsigned_abs() > CLOCK_TOLERANCE.as_secs()) {
             self.metrics.clocks_wrong.inc();
@@ -119,13 +106,62 @@ impl Agents {
         if self.fleet.is_denied(device.tenant, device.id) {
             self.deny_device(device.id).await;
         }
-        Some(Known { device, serial, pongs })
+        Some(known)
+    }
+
+    /// Gives the device its session, or the last word for it. What was decided may have changed while the one before was
+    /// asked whether it is there: then it is decided anew.
+    async fn admitted(
+        &self,
+        principal: &Principal,
+        hello: &Hello,
+        peer: SocketAddr,
+        commands: &mpsc::Sender<Command>,
+        cut: &CancellationToken,
+    ) -> Result<Known, GoAway> {
+        for _ in 0..DECISIONS_LIMIT {
+            let device = self.device_of(principal, peer).await?;
+            let first = self.sessions.live(device.id);
+            let replaced = first.as_ref().map(|first| first.serial);
+            if Self::is_clone(first, hello).await {
+                self.refused("clone", peer, &"the device is connected already, and answers");
+                return Err(self.help_for_clone(&device, hello, peer).await);
+            }
+            let sync = self.synchronised(&device, hello, peer).await;
+            let device = self.device_of(principal, peer).await?;
+            let serial = self.serials.fetch_add(1, Ordering::Relaxed);
+            let (commands, cut) = (commands.clone(), cut.clone());
+            let (tenant, epoch, boot_id) = (device.tenant, hello.epoch, hello.boot_id.clone());
+            let pongs = watch::Sender::default();
+            let live = Live { tenant, serial, epoch, boot_id, pongs: pongs.clone(), commands, cut };
+            if self.come(device.id, live, replaced, peer, hello, sync).await {
+                return Ok(Known { device, serial, pongs });
+            }
+        }
+        let reason = "others come with this identity all the time".to_owned();
+        Err(GoAway { reason, reconnect_ms: millis(HELP_EACH), ..GoAway::default() })
+    }
+
+    async fn device_of(&self, principal: &Principal, peer: SocketAddr) -> Result<Device, GoAway> {
+        let denied = match self.fleet.device_of(principal) {
+            Ok(device) => return Ok(device),
+            Err(denied) => denied,
+        };
+        self.refused(why(denied.kind()), peer, &denied);
+        if denied.kind() == Kind::Superseded {
+            // The best sign there is that somebody else has had this device's disk.
+            let told = self.fleet.set_back(principal.tenant, principal.id(), "certificate", peer).await;
+            if let Err(error) = told {
+                warn!(%error, "that a device has a certificate that was replaced is not stored");
+            }
+        }
+        Err(refusal(&denied))
     }
 
     /// Whether a device that introduces itself has a living double. The process that had the session before has left it,
     /// whatever this server has heard of that; any other is a clone if the first still answers.
-    pub(super) async fn is_clone(&self, device: &Device, hello: &Hello) -> bool {
-        let Some(first) = self.sessions.live(device.id) else { return false };
+    pub(super) async fn is_clone(first: Option<Live>, hello: &Hello) -> bool {
+        let Some(first) = first else { return false };
         let same_process = !hello.boot_id.is_empty() && first.boot_id == hello.boot_id;
         if same_process && first.epoch == hello.last_epoch {
             return false;
@@ -153,11 +189,11 @@ impl Agents {
     }
 
     /// The id that the device may store, once it is stored here.
-    async fn synchronised(&self, device: &Device, hello: &Hello) -> Bytes {
+    async fn synchronised(&self, device: &Device, hello: &Hello, peer: SocketAddr) -> Bytes {
         if !sync::is_asked(hello) {
             return Bytes::new();
         }
-        match self.fleet.synchronise(device, hello).await {
+        match self.fleet.synchronise(device, hello, peer).await {
             Ok(Synced::InOrder) => {}
             Ok(Synced::SetBack) => {
                 warn!(device = %device.id, name = device.name, "the device's disk was set back, or is a copy");
@@ -205,16 +241,21 @@ impl Agents {
         info!(%device, name = known.device.name, reason, "device offline");
     }
 
-    /// Welcomes the device, makes this its session, and tells the relay.
+    /// Welcomes the device, makes this its session, and tells the relay, unless another than the `replaced` has come
+    /// meanwhile.
     pub(super) async fn come(
         &self,
         device: DeviceId,
         live: Live,
+        replaced: Option<u64>,
         peer: SocketAddr,
         hello: &Hello,
         sync: Bytes,
-    ) {
+    ) -> bool {
         let _turn = self.turn.lock().await;
+        if self.sessions.live(device).is_some_and(|live| Some(live.serial) != replaced) {
+            return false;
+        }
         self.fleet.came_online(device, peer, skew(hello.clock), &hello.build);
         let welcome = Welcome {
             heartbeat_ms: millis(self.config.heartbeat_for(self.fleet.online())),
@@ -234,6 +275,7 @@ impl Agents {
         if self.relay.online(device, epoch).await.is_err() {
             debug!("the relay has stopped");
         }
+        true
     }
 
     /// Forgets a session and tells the relay, unless a newer one has taken its place.
@@ -275,6 +317,15 @@ impl Agents {
     }
 }
 
+/// As the metric names it.
+const fn why(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Superseded => "superseded",
+        Kind::Unavailable => "blind",
+        _ => "denied",
+    }
+}
+
 /// The last word to a device that may not come. One that is revoked never may; one with a replaced certificate needs
 /// somebody's help, and asks now and then whether it came; a server that cannot know is asked again soon.
 fn refusal(denied: &FleetError) -> GoAway {
@@ -304,6 +355,8 @@ const CLONE: &str = "another device uses this identity and is connected; give th
     klmover --dupfix --token … here, or klctl device approve-clone there";
 /// How long a session may take to show that its device is alive before another one with the same identity replaces it.
 const CLONE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is decided about a device while others come with its identity.
+const DECISIONS_LIMIT: usize = 3;
 /// How often a device asks that somebody has to help.
 const HELP_EACH: Duration = Duration::from_secs(300);
 /// How often a device asks whether this server knows again who is revoked.

@@ -4,6 +4,7 @@
 mod remote;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
@@ -110,6 +111,14 @@ pub struct DeviceFilter {
 pub struct MoveDevice {
     /// The group, by path or id.
     pub group: String,
+}
+
+/// Which clone may have an identity of its own.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveClone {
+    /// The address it came from.
+    pub address: IpAddr,
 }
 
 /// Says why something is revoked.

@@ -83,7 +83,7 @@ async fn first_operator(config: &Config, fabric: &Arc<Fabric>, name: &str) -> an
 
 impl Invite {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = self.configured.read()?;
+        let config = self.configured.read_as_owner()?;
         let fabric = Arc::new(Fabric::load(&config.state)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let invitation = runtime.block_on(async {

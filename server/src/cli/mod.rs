@@ -15,7 +15,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use klnet_wire::identity::owner::become_owner;
 
 pub use up::Up;
 
@@ -95,6 +97,14 @@ struct Ports(Vec<u16>);
 const PortsParser: fn(&str) -> Result<Ports, crate::units::NotPorts> = |text| ports(text).map(Ports);
 
 impl Configured {
+    /// Reads the configuration for a command that writes in the state folder; as root it becomes the folder's owner, so
+    /// that the service can read what was written.
+    fn read_as_owner(self) -> anyhow::Result<Config> {
+        let config = self.read()?;
+        become_owner(&config.state).context("the state folder's owner")?;
+        Ok(config)
+    }
+
     /// Reads the configuration and lets the arguments override it.
     fn read(self) -> Result<Config, ConfigError> {
         let default = Path::new(CONFIG);

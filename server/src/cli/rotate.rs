@@ -25,11 +25,13 @@ pub(super) struct RotateRoot {
 
 impl RotateRoot {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let state = self.configured.read()?.state;
+        let state = self.configured.clone().read()?.state;
         let path = self.root_key.unwrap_or_else(|| state.join("root.key"));
         let shown = path.display();
         let text = std::fs::read_to_string(&path).with_context(|| format!("the root's key {shown}"))?;
         let key = key_from_pem(&text).with_context(|| format!("{shown} is no private key in PEM"))?;
+        // The key may be where only root reads.
+        let state = self.configured.read_as_owner()?.state;
         let fabric = Fabric::rotate(&state, &key, SystemTime::now())?;
         let state = state.display();
         println!("The fabric has a new root; its old one signed it.");
@@ -49,7 +51,7 @@ impl RotateRoot {
 
 /// The next revocation list names the server's certificate, and the server shows another one once it is reloaded.
 pub(super) fn revoke_certificate(configured: Configured) -> anyhow::Result<()> {
-    let state = configured.read()?.state;
+    let state = configured.read_as_owner()?.state;
     for serial in Fabric::revoke_server(&state)? {
         println!("revoked: {serial}");
     }

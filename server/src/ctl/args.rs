@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,6 +127,8 @@ pub(super) enum Device {
     ApproveClone {
         /// Name, id, or start of the id of the device whose identity the clone uses
         device: String,
+        /// The address the clone came from, as `klctl device show` tells it
+        address: IpAddr,
     },
 }
 

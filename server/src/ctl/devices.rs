@@ -1,5 +1,6 @@
 //! `klctl device`.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::args::Named;
@@ -7,7 +8,7 @@ use super::console::{Console, in_query, named, short};
 use super::failure::Failure;
 use super::text::{ago, moment, printable, table};
 use crate::api::reply::Done;
-use crate::api::types::{Clone, Device, MoveDevice, Revoke};
+use crate::api::types::{ApproveClone, Clone, Device, MoveDevice, Revoke};
 use crate::unix::seconds;
 
 pub(super) async fn list(console: &Console) -> Result<(), Failure> {
@@ -40,10 +41,10 @@ pub(super) async fn remove(console: &Console, device: &str) -> Result<(), Failur
     console.done(&format!("Device {} ({}) is removed", device.name, device.id))
 }
 
-pub(super) async fn approve_clone(console: &Console, device: &str) -> Result<(), Failure> {
+pub(super) async fn approve_clone(console: &Console, device: &str, address: IpAddr) -> Result<(), Failure> {
     let device = find(console, device).await?;
     let path = format!("/devices/{}/clone/approve", device.id);
-    let approved: Device = console.post(&path, &serde_json::json!({})).await?;
+    let approved: Device = console.post(&path, &ApproveClone { address }).await?;
     console.show(&approved, |device| {
         let from = device.clone.as_ref().map_or_else(|| "-".to_owned(), from);
         printable(&format!("The clone of {} ({from}) is given an identity when it comes again", device.name))

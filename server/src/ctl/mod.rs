@@ -76,7 +76,9 @@ async fn administer(command: Command, console: &Console) -> Result<(), Failure> 
             Device::Show { device } => devices::show(console, &device).await,
             Device::Move { device, group } => devices::relocate(console, &device, group).await,
             Device::Remove { device } => devices::remove(console, &device).await,
-            Device::ApproveClone { device } => devices::approve_clone(console, &device).await,
+            Device::ApproveClone { device, address } => {
+                devices::approve_clone(console, &device, address).await
+            }
         },
         Command::Group { action } => match action.unwrap_or(GroupAction::List) {
             GroupAction::List => groups::list(console).await,

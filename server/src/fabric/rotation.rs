@@ -33,12 +33,13 @@ impl Fabric {
     /// # Errors
     /// [`FabricError::RootKey`] unless `root_key` is that of the newest root; or what the file system says.
     pub fn rotate(folder: &Path, root_key: &SigningKey, now: SystemTime) -> Result<Self, FabricError> {
-        let old = Self::load(folder)?;
+        let _lock = lock(folder)?;
+        let old = Self::load_locked(folder)?;
         if old.trust().root_keys().first() != Some(root_key.public()) {
             return Err(FabricError::RootKey);
         }
         old.stage(&folder.join(STAGE), root_key, now)?;
-        Self::load(folder)
+        Self::load_locked(folder)
     }
 
     fn stage(&self, stage: &Path, root_key: &SigningKey, now: SystemTime) -> Result<(), FabricError> {
@@ -93,6 +94,19 @@ impl Fabric {
     }
 }
 
+/// Waits for whoever rotates or loads the fabric: nobody sees half a rotation, or ends another's.
+pub(super) fn lock(folder: &Path) -> Result<fs::File, FabricError> {
+    let path = folder.join(LOCK);
+    let io = |error| FabricError::Io { path: path.clone(), error };
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path).map_err(io)?;
+    file.lock().map_err(io)?;
+    Ok(file)
+}
+
 /// Ends a rotation that was interrupted: what was staged whole is moved to its place, anything less is dropped.
 pub(super) fn finish(folder: &Path) -> Result<(), FabricError> {
     let stage = folder.join(STAGE);
@@ -121,6 +135,7 @@ fn gone(done: io::Result<()>, folder: &Path, name: &str) -> Result<(), FabricErr
 }
 
 const STAGE: &str = "rotation";
+const LOCK: &str = "rotation.lock";
 const COMPLETE: &str = "complete";
 /// Every file that a rotation replaces.
 const MOVED: [&str; 10] = [
@@ -185,6 +200,18 @@ mod tests {
         old.stage(&folder.path().join(STAGE), &root_key(folder.path()), now).unwrap();
         fs::remove_file(folder.path().join(STAGE).join(COMPLETE)).unwrap();
         assert_eq!(Fabric::load(folder.path()).unwrap().trust(), old.trust(), "it never began");
+    }
+
+    #[test]
+    fn whoever_loads_the_fabric_waits_for_a_rotation_under_way() {
+        let (folder, now) = (tempfile::tempdir().unwrap(), SystemTime::now());
+        let old = Fabric::init(folder.path(), now).unwrap();
+        let rotating = lock(folder.path()).unwrap();
+        let (path, key) = (folder.path().to_owned(), root_key(folder.path()));
+        let loading = std::thread::spawn(move || Fabric::load(&path).unwrap().trust().version());
+        old.stage(&folder.path().join(STAGE), &key, now).unwrap();
+        drop(rotating);
+        assert_eq!(loading.join().unwrap(), 1, "nothing that was staged is dropped");
     }
 
     fn root_key(folder: &Path) -> SigningKey {

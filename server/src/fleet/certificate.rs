@@ -53,12 +53,14 @@ impl Pending {
         Ok(Self { serial: leaf.principal.serial.clone(), leaf: certificate, token })
     }
 
-    /// The whole chain, if `authority` has issued it and it is still worth giving out `now`.
+    /// The whole chain, if `authority` has issued it, and it is good and still worth giving out: a clock that was ahead
+    /// may have issued one whose time has not come.
     pub(super) fn chain(&self, authority: &Authority, leaf: &Leaf) -> Option<Vec<CertificateDer<'static>>> {
         let chain = authority.chain_of(CertificateDer::from(self.leaf.clone()));
-        let later = unix(leaf.now + WORTH_GIVING);
-        let verified = authority.trust().verify(&chain, &[leaf.principal.role], later);
-        verified.is_ok_and(|holder| holder.serial == self.serial).then_some(chain)
+        let (trust, role) = (authority.trust(), leaf.principal.role);
+        let good =
+            |at| trust.verify(&chain, &[role], unix(at)).is_ok_and(|holder| holder.serial == self.serial);
+        (good(leaf.now) && good(leaf.now + WORTH_GIVING)).then_some(chain)
     }
 }
 

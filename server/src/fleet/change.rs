@@ -87,12 +87,31 @@ impl Fleet {
         }
     }
 
-    /// Commits a revocation. Whoever is revoked is cut even when that cannot be stored: a full disk protects nobody.
+    /// Commits what `make` makes of the model, and makes it anew whenever something else came first.
     ///
     /// # Errors
-    /// As [`Fleet::commit`]; `Unavailable` then says that they were cut but may come back.
-    pub(super) async fn commit_denial(&self, change: Change, denied: Denied) -> Result<(), FleetError> {
-        match self.commit(change).await {
+    /// Those of `make`, `Unavailable`.
+    pub async fn commit_anew(&self, make: impl Fn() -> Result<Change, FleetError>) -> Result<(), FleetError> {
+        for _ in 0..CONTENTION_LIMIT {
+            match self.commit(make()?).await {
+                Err(error) if error.kind() == Kind::Conflict => {}
+                done => return done.map(drop),
+            }
+        }
+        Err(FleetError::new(Kind::Unavailable, "too much changes at once; try again"))
+    }
+
+    /// Commits a revocation, as [`Fleet::commit_anew`] does. Whoever is revoked is cut even when that cannot be stored: a
+    /// full disk protects nobody.
+    ///
+    /// # Errors
+    /// Those of `make`; `Unavailable` says that they were cut but may come back.
+    pub(super) async fn commit_denial(
+        &self,
+        denied: Denied,
+        make: impl Fn() -> Result<Change, FleetError>,
+    ) -> Result<(), FleetError> {
+        match self.commit_anew(make).await {
             Err(error) if error.kind() == Kind::Unavailable => {
                 self.deny(denied);
                 let message = format!(
@@ -100,7 +119,7 @@ impl Fleet {
                 );
                 Err(FleetError::new(Kind::Unavailable, message))
             }
-            done => done.map(drop),
+            done => done,
         }
     }
 
@@ -120,5 +139,7 @@ impl Fleet {
     }
 }
 
+/// How often a change is made anew because something else came first.
+const CONTENTION_LIMIT: usize = 16;
 /// How often a commit of unknown outcome is asked for again.
 const UNKNOWN_RETRIES: usize = 2;

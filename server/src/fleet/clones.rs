@@ -1,22 +1,25 @@
 //! Clones: devices that come with the identity of one that is connected and answers, because its disk was copied. A clone is
 //! shown, and an operator may let it have an identity of its own: the next time it comes it is given a token of one use.
+//!
+//! Whoever stole a disk comes as a clone too. So an operator approves of one address, not of whoever comes next, and while
+//! an approval is open no other clone takes the place of the one that has it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use klnet_wire::id::{DeviceId, TenantId};
 
 use super::operators::Caller;
-use super::record::{CloneRecord, DeviceRecord, TokenRecord};
+use super::record::{CloneRecord, TokenRecord};
 use super::secret::Secret;
-use super::{Change, Fleet, FleetError, Stored, keys, names};
+use super::{Change, Fleet, FleetError, Kind, Stored, keys, names};
 use crate::store::Guard;
 use crate::unix::{seconds, time};
 
 /// A device that came with another's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clone {
-    /// When it came last, to within an hour.
+    /// When it came, to within an hour.
     pub at: SystemTime,
     /// The address it came from.
     pub address: String,
@@ -27,7 +30,7 @@ pub struct Clone {
 }
 
 impl Fleet {
-    /// A clone came. Stored at most once an hour: it comes again.
+    /// A clone came. Stored at most once an hour, whatever it says.
     ///
     /// # Errors
     /// `NotFound`, `Conflict`, `Unavailable`.
@@ -38,51 +41,58 @@ impl Fleet {
         from: SocketAddr,
         machine: &str,
     ) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(tenant, device)?;
-        let came = CloneRecord {
-            at: seconds(SystemTime::now()),
-            address: from.ip().to_string(),
-            machine: names::told(machine),
-            ..CloneRecord::default()
-        };
-        let known = record.clone.as_ref().filter(|known| is_same(known, &came));
-        if known.is_some_and(|known| came.at.saturating_sub(known.at) < STORED_EACH) {
+        let (name, now) = (self.stored_device(tenant, device)?.record.name, seconds(SystemTime::now()));
+        let known = self.stored_clone(tenant, device);
+        let fresh =
+            |clone: &CloneRecord| now.saturating_sub(clone.at) < STORED_EACH || clone.approved_until > now;
+        if known.as_ref().is_some_and(|known| fresh(&known.record)) {
             return Ok(());
         }
-        let key = keys::device(tenant, device);
-        let change = Change::new(tenant, &format!("device {}", record.name), "device.clone", &record.name)
+        let (address, machine) = (from.ip().to_string(), names::told(machine));
+        let came = CloneRecord { at: now, address, machine, ..CloneRecord::default() };
+        let change = Change::new(tenant, &format!("device {name}"), "device.clone", &name)
             .detail("device", device)
             .detail("from", &came.address)
             .detail("machine", &came.machine)
-            .guard(Guard::ModRev(key.clone(), rev))
-            .put(key, &DeviceRecord { clone: Some(came), ..record });
+            .guard(unchanged(tenant, device, known.as_ref()))
+            .put(keys::clone(tenant, device), &came);
         self.commit(change).await.map(drop)
     }
 
-    /// Lets the clone that came last have an identity of its own when it comes again within a day.
+    /// Lets the clone that is shown, if it is the one from this address, have an identity of its own when it comes again
+    /// within a day.
     ///
     /// # Errors
-    /// `NotFound`, `Invalid` when the device has no clone, `Conflict`, `Unavailable`.
-    pub async fn approve_clone(&self, by: &Caller, device: DeviceId) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(by.tenant, device)?;
-        let clone =
-            record.clone.clone().ok_or_else(|| FleetError::invalid("no clone of this device came"))?;
-        let clone = CloneRecord {
-            approved_until: seconds(SystemTime::now() + APPROVED_FOR),
-            approved_by: by.name.clone(),
-            ..clone
+    /// `NotFound`, `Invalid` when the device has no clone, `Conflict` when it is one from elsewhere, `Unavailable`.
+    pub async fn approve_clone(
+        &self,
+        by: &Caller,
+        device: DeviceId,
+        address: IpAddr,
+    ) -> Result<(), FleetError> {
+        let approved = || {
+            let name = self.stored_device(by.tenant, device)?.record.name;
+            let known = self.stored_clone(by.tenant, device);
+            let clone = known.as_ref().map(|known| known.record.clone());
+            let clone = clone.ok_or_else(|| FleetError::invalid("no clone of this device came"))?;
+            if clone.address != address.to_string() {
+                let message = format!("the clone that came is {} at {}", clone.machine, clone.address);
+                return Err(FleetError::new(Kind::Conflict, message));
+            }
+            let approved_until = seconds(SystemTime::now() + APPROVED_FOR);
+            let clone = CloneRecord { approved_until, approved_by: by.name.clone(), ..clone };
+            Ok(Change::new(by.tenant, &by.name, "device.clone-approve", &name)
+                .detail("device", device)
+                .detail("from", &clone.address)
+                .detail("machine", &clone.machine)
+                .guard(unchanged(by.tenant, device, known.as_ref()))
+                .put(keys::clone(by.tenant, device), &clone))
         };
-        let key = keys::device(by.tenant, device);
-        let change = Change::new(by.tenant, &by.name, "device.clone-approve", &record.name)
-            .detail("device", device)
-            .detail("from", &clone.address)
-            .detail("machine", &clone.machine)
-            .guard(Guard::ModRev(key.clone(), rev))
-            .put(key, &DeviceRecord { clone: Some(clone), ..record });
-        self.commit(change).await.map(drop)
+        self.commit_anew(approved).await
     }
 
-    /// The token of one use for the clone that comes from there, if an operator approved of it; that is done with then.
+    /// The token of one use for the clone that comes from there, if an operator approved of it; that is done with then. If
+    /// the clone never gets it, the operator approves again.
     ///
     /// # Errors
     /// `NotFound`, `Conflict`, `Unavailable`.
@@ -93,52 +103,48 @@ impl Fleet {
         from: SocketAddr,
         machine: &str,
     ) -> Result<Option<String>, FleetError> {
-        let Stored { record, rev } = self.stored_device(tenant, device)?;
-        let now = SystemTime::now();
-        let came = CloneRecord {
-            address: from.ip().to_string(),
-            machine: names::told(machine),
-            ..CloneRecord::default()
+        let (record, now) = (self.stored_device(tenant, device)?.record, SystemTime::now());
+        let known = self.stored_clone(tenant, device);
+        let is_approved = |clone: &CloneRecord| {
+            let comes = (from.ip().to_string(), names::told(machine));
+            clone.approved_until > seconds(now) && (&clone.address, &clone.machine) == (&comes.0, &comes.1)
         };
-        let approved = record.clone.as_ref();
-        let approved = approved.filter(|clone| clone.approved_until > seconds(now) && is_same(clone, &came));
-        let Some(clone) = approved.cloned() else { return Ok(None) };
-        let (secret, key) = (Secret::random(), keys::device(tenant, device));
-        let token = TokenRecord {
-            group: record.group.clone(),
-            uses_left: 1,
-            expires: seconds(now + TOKEN_LIFE),
-            created_by: clone.approved_by.clone(),
-        };
+        let clone = known.as_ref().map(|known| known.record.clone()).filter(is_approved);
+        let Some(clone) = clone else { return Ok(None) };
+        let (secret, expires) = (Secret::random(), seconds(now + TOKEN_LIFE));
+        let created_by = clone.approved_by.clone();
+        let token = TokenRecord { group: record.group, uses_left: 1, expires, created_by };
         let change =
             Change::new(tenant, &format!("device {}", record.name), "device.clone-token", &record.name)
                 .detail("device", device)
                 .detail("from", &clone.address)
                 .detail("machine", &clone.machine)
                 .detail("approved by", &clone.approved_by)
-                .guard(Guard::ModRev(key.clone(), rev))
+                .guard(unchanged(tenant, device, known.as_ref()))
                 .put(keys::token(tenant, &secret.hash_hex()), &token)
-                .put(
-                    key,
-                    &DeviceRecord { clone: Some(CloneRecord { approved_until: 0, ..clone }), ..record },
-                );
+                .put(keys::clone(tenant, device), &CloneRecord { approved_until: 0, ..clone });
         self.commit(change).await?;
         Ok(Some(secret.print()))
     }
-}
 
-impl Clone {
-    pub(super) fn of(record: &DeviceRecord) -> Option<Self> {
-        let CloneRecord { at, address, machine, approved_until, .. } = record.clone.clone()?;
-        Some(Self { at: time(at)?, address, machine, approved_until: time(approved_until) })
+    pub(super) fn clone_of(&self, tenant: TenantId, device: DeviceId) -> Option<Clone> {
+        let CloneRecord { at, address, machine, approved_until, .. } =
+            self.stored_clone(tenant, device)?.record;
+        Some(Clone { at: time(at)?, address, machine, approved_until: time(approved_until) })
+    }
+
+    fn stored_clone(&self, tenant: TenantId, device: DeviceId) -> Option<Stored<CloneRecord>> {
+        self.model().clones.get(&(tenant, device)).cloned()
     }
 }
 
-fn is_same(clone: &CloneRecord, other: &CloneRecord) -> bool {
-    (&clone.address, &clone.machine) == (&other.address, &other.machine)
+/// Holds while the clone is the one that is known.
+fn unchanged(tenant: TenantId, device: DeviceId, known: Option<&Stored<CloneRecord>>) -> Guard {
+    let key = keys::clone(tenant, device);
+    known.map_or_else(|| Guard::Absent(key.clone()), |known| Guard::ModRev(key.clone(), known.rev))
 }
 
-/// How often the same clone is stored, in seconds.
+/// How often a clone is stored, in seconds.
 const STORED_EACH: u64 = 3600;
 /// How long an operator's approval is good.
 const APPROVED_FOR: Duration = Duration::from_secs(86_400);

@@ -131,17 +131,19 @@ impl Fleet {
     /// # Errors
     /// `NotFound`, `Conflict`, `Unavailable`.
     pub async fn move_device(&self, by: &Caller, device: DeviceId, group: GroupId) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(by.tenant, device)?;
-        let path = self.group(by.tenant, &group.to_string())?.path;
-        let key = keys::device(by.tenant, device);
-        let record = DeviceRecord { group: group.to_vec(), ..record };
-        let change = Change::new(by.tenant, &by.name, "device.move", &record.name)
-            .detail("device", device)
-            .detail("group", path)
-            .guard(Guard::ModRev(key.clone(), rev))
-            .guard(Guard::Present(keys::group(by.tenant, group)))
-            .put(key, &record);
-        self.commit(change).await.map(drop)
+        let moved = || {
+            let Stored { record, rev } = self.stored_device(by.tenant, device)?;
+            let path = self.group(by.tenant, &group.to_string())?.path;
+            let key = keys::device(by.tenant, device);
+            let record = DeviceRecord { group: group.to_vec(), ..record };
+            Ok(Change::new(by.tenant, &by.name, "device.move", &record.name)
+                .detail("device", device)
+                .detail("group", path)
+                .guard(Guard::ModRev(key.clone(), rev))
+                .guard(Guard::Present(keys::group(by.tenant, group)))
+                .put(key, &record))
+        };
+        self.commit_anew(moved).await
     }
 
     /// Revokes a device for ever: its sessions and tunnels are cut, its certificate is worth nothing.
@@ -149,18 +151,20 @@ impl Fleet {
     /// # Errors
     /// `NotFound`, `Conflict` when it is revoked already, `Unavailable`.
     pub async fn revoke_device(&self, by: &Caller, device: DeviceId, reason: &str) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(by.tenant, device)?;
-        if record.revoked != 0 {
-            return Err(FleetError::new(super::Kind::Conflict, "the device is revoked already"));
-        }
-        let key = keys::device(by.tenant, device);
-        let record = DeviceRecord { revoked: seconds(SystemTime::now()), ..record };
-        let change = Change::new(by.tenant, &by.name, "device.revoke", &record.name)
-            .detail("device", device)
-            .detail("reason", super::names::told(reason))
-            .guard(Guard::ModRev(key.clone(), rev))
-            .put(key, &record);
-        self.commit_denial(change, Denied::Device(device)).await
+        let revoked = || {
+            let Stored { record, rev } = self.stored_device(by.tenant, device)?;
+            if record.revoked != 0 {
+                return Err(FleetError::new(super::Kind::Conflict, "the device is revoked already"));
+            }
+            let key = keys::device(by.tenant, device);
+            let record = DeviceRecord { revoked: seconds(SystemTime::now()), ..record };
+            Ok(Change::new(by.tenant, &by.name, "device.revoke", &record.name)
+                .detail("device", device)
+                .detail("reason", super::names::told(reason))
+                .guard(Guard::ModRev(key.clone(), rev))
+                .put(key, &record))
+        };
+        self.commit_denial(Denied::Device(device), revoked).await
     }
 
     /// A condition that holds while the device is as it is now: for what must not happen after a revocation.
@@ -192,8 +196,8 @@ impl Fleet {
             group: GroupId::try_from(record.group.as_slice()).unwrap_or(super::groups::root(tenant)),
             enrolled: time(record.enrolled).unwrap_or(SystemTime::UNIX_EPOCH),
             revoked: time(record.revoked),
-            clone: Clone::of(record),
-            set_back: time(record.set_back),
+            clone: self.clone_of(tenant, id),
+            set_back: self.was_set_back(tenant, id),
             presence: self.presence(id),
         }
     }

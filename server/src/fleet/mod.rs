@@ -23,6 +23,7 @@ mod revoked;
 mod roles;
 mod secret;
 mod sight;
+mod succession;
 pub mod sync;
 mod tokens;
 

@@ -8,7 +8,7 @@ use klnet_wire::signed::PublicKey;
 use prost::Message;
 
 use super::keys;
-use super::record::{DeviceRecord, GroupRecord, OperatorRecord, TokenRecord};
+use super::record::{CloneRecord, DeviceRecord, GroupRecord, OperatorRecord, SetBackRecord, TokenRecord};
 use crate::store::{Entry, Key, Rev};
 
 /// A stored record and the revision that last changed it, for guards.
@@ -28,6 +28,10 @@ type Table<Id, Record> = HashMap<(TenantId, Id), Stored<Record>>;
 pub struct Model {
     /// Devices, also revoked ones: a tombstone is for ever.
     pub devices: Table<DeviceId, DeviceRecord>,
+    /// The last clone of each device that has one.
+    pub clones: Table<DeviceId, CloneRecord>,
+    /// Devices whose disk was set back.
+    pub set_backs: Table<DeviceId, SetBackRecord>,
     /// Groups.
     pub groups: Table<GroupId, GroupRecord>,
     /// Operators, also revoked ones.
@@ -64,6 +68,14 @@ impl Model {
                 let revoked =
                     self.operators.get(&(tenant, id)).is_none_or(|operator| operator.record.revoked != 0);
                 revoked.then_some(Denied::Operator(id))
+            }
+            "clone" => {
+                put(&mut self.clones, (tenant, keys::id(id)?), entry);
+                None
+            }
+            "set-back" => {
+                put(&mut self.set_backs, (tenant, keys::id(id)?), entry);
+                None
             }
             "group" => {
                 put(&mut self.groups, (tenant, keys::id(id)?), entry);

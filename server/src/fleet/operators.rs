@@ -201,6 +201,10 @@ impl Fleet {
     /// # Errors
     /// `NotFound`, `Conflict` when revoked already or the last administrator, `Unavailable`.
     pub async fn revoke_operator(&self, by: &Caller, id: OperatorId, reason: &str) -> Result<(), FleetError> {
+        self.commit_denial(Denied::Operator(id), || self.revocation(by, id, reason)).await
+    }
+
+    fn revocation(&self, by: &Caller, id: OperatorId, reason: &str) -> Result<Change, FleetError> {
         let Stored { record, rev } = self.stored_operator(by.tenant, id)?;
         if record.revoked != 0 {
             return Err(FleetError::new(Kind::Conflict, "the operator is revoked already"));
@@ -219,8 +223,7 @@ impl Fleet {
             .put(key, &record)
             .delete(keys::operator_name(by.tenant, &name));
         // Two administrators who revoke each other at the same time: one comes first.
-        let change = remains.into_iter().fold(change, Change::guard);
-        self.commit_denial(change, Denied::Operator(id)).await
+        Ok(remains.into_iter().fold(change, Change::guard))
     }
 
     /// A condition that holds while some other administrator, who has logged in, stays one.

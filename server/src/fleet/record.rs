@@ -29,18 +29,16 @@ pub struct DeviceRecord {
     /// A newer certificate that it has not used yet.
     #[prost(message, optional, tag = "8")]
     pub pending: Option<Pending>,
-    /// The last device that came with its identity while it was connected itself.
-    #[prost(message, optional, tag = "9")]
-    pub clone: Option<CloneRecord>,
-    /// When it last showed an older state than it had stored, Unix seconds; 0 while it has not.
-    #[prost(uint64, tag = "10")]
-    pub set_back: u64,
+    /// Serial numbers of certificates that were replaced and have not ended.
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub superseded: Vec<Vec<u8>>,
     /// When it was removed, Unix seconds; 0 while it is not. Then this is a tombstone.
-    #[prost(uint64, tag = "11")]
+    #[prost(uint64, tag = "10")]
     pub removed: u64,
 }
 
-/// A device that came with another's identity.
+/// Under `t/TENANT/clone/DEVICE`: the device that came last with this one's identity while it was connected itself. It is
+/// the clone's word and has a record of its own, so that nothing it says comes between an operator and the device's.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct CloneRecord {
     /// When, Unix seconds.
@@ -58,6 +56,25 @@ pub struct CloneRecord {
     /// The operator who did.
     #[prost(string, tag = "5")]
     pub approved_by: String,
+}
+
+/// Under `t/TENANT/fabric/keys`: the keys that a server last served with.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FabricRecord {
+    /// How often the root was rotated.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Server certificates that were revoked.
+    #[prost(uint64, tag = "2")]
+    pub revoked: u64,
+}
+
+/// Under `t/TENANT/set-back/DEVICE`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SetBackRecord {
+    /// When the device last showed an older state than it had stored, Unix seconds.
+    #[prost(uint64, tag = "1")]
+    pub at: u64,
 }
 
 /// Under `t/TENANT/sync/DEVICE`: what the device has stored too.

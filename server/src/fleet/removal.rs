@@ -17,15 +17,17 @@ impl Fleet {
     /// # Errors
     /// `NotFound`, `Conflict`, `Unavailable`.
     pub async fn remove_device(&self, by: &Caller, device: DeviceId) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(by.tenant, device)?;
-        let key = keys::device(by.tenant, device);
-        let change = Change::new(by.tenant, &by.name, "device.remove", &record.name)
-            .detail("device", device)
-            .guard(Guard::ModRev(key.clone(), rev))
-            .put(key, &tombstone(record, seconds(SystemTime::now())))
-            .delete(keys::seen(by.tenant, device))
-            .delete(keys::sync(by.tenant, device));
-        self.commit_denial(change, Denied::Device(device)).await?;
+        let removed = || {
+            let Stored { record, rev } = self.stored_device(by.tenant, device)?;
+            let key = keys::device(by.tenant, device);
+            let change = Change::new(by.tenant, &by.name, "device.remove", &record.name)
+                .detail("device", device)
+                .guard(Guard::ModRev(key.clone(), rev))
+                .put(key, &tombstone(record, seconds(SystemTime::now())));
+            let also = [keys::seen, keys::sync, keys::clone, keys::set_back];
+            Ok(also.iter().fold(change, |change, key| change.delete(key(by.tenant, device))))
+        };
+        self.commit_denial(Denied::Device(device), removed).await?;
         self.forget(device);
         Ok(())
     }
@@ -35,5 +37,6 @@ impl Fleet {
 fn tombstone(record: DeviceRecord, now: u64) -> DeviceRecord {
     let revoked = if record.revoked == 0 { now } else { record.revoked };
     let pending = record.pending.map(|Pending { serial, .. }| Pending { serial, ..Pending::default() });
-    DeviceRecord { revoked, removed: now, serial: record.serial, pending, ..DeviceRecord::default() }
+    let DeviceRecord { serial, superseded, .. } = record;
+    DeviceRecord { revoked, removed: now, serial, superseded, pending, ..DeviceRecord::default() }
 }

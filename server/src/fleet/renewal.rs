@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use klnet_wire::id::{DeviceId, OperatorId, TenantId};
-use klnet_wire::identity::authority::Leaf;
+use klnet_wire::identity::authority::{AGENT_LIFE, Leaf, issued_at};
 use klnet_wire::identity::enroll::{EnrollReply, unix};
 use klnet_wire::identity::renew::RenewRequest;
 use klnet_wire::identity::{Principal, Role};
@@ -16,6 +16,7 @@ use super::certificate::Use;
 use super::record::{DeviceRecord, OperatorRecord, Pending};
 use super::{Change, Fleet, FleetError, Kind, Stored, keys};
 use crate::store::Guard;
+use crate::unix::seconds;
 
 /// What the store holds of a holder's certificates.
 struct Held<'a> {
@@ -156,7 +157,8 @@ impl Fleet {
         let unused = self.model().devices.get(&(tenant, id)).filter(first).cloned();
         let Some(Stored { record, rev }) = unused else { return Ok(()) };
         let place = keys::device(tenant, id);
-        let record = DeviceRecord { serial: holder.serial.clone(), pending: None, ..record };
+        let superseded = superseded_by(&holder.serial, &record);
+        let record = DeviceRecord { serial: holder.serial.clone(), pending: None, superseded, ..record };
         let change =
             Change::new(tenant, &format!("device {}", record.name), "device.certificate", &record.name)
                 .detail("device", id)
@@ -173,6 +175,16 @@ pub(super) fn superseded(holder: &Principal) -> FleetError {
         who(holder)
     );
     FleetError::new(Kind::Superseded, message)
+}
+
+/// Certificates of a device that were good until it used this one, and have not ended.
+fn superseded_by(used: &[u8], record: &DeviceRecord) -> Vec<Vec<u8>> {
+    let pending = record.pending.iter().map(|pending| &pending.serial);
+    let known = record.superseded.iter().chain([&record.serial]).chain(pending);
+    let ends = |serial: &[u8]| issued_at(serial).saturating_add(AGENT_LIFE.as_secs());
+    let now = seconds(SystemTime::now());
+    let superseded = known.filter(|serial| !serial.is_empty() && serial.as_slice() != used);
+    superseded.filter(|serial| ends(serial) >= now).cloned().collect()
 }
 
 const fn who(holder: &Principal) -> &'static str {

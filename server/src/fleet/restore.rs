@@ -77,6 +77,8 @@ impl Work {
                 self.restored.grants += 1;
                 self.ops.push(Op::delete(key.clone()));
             }
+            // An approval in it may be one that was spent since.
+            Some((_, "clone", _)) => self.ops.push(Op::delete(key.clone())),
             Some((_, "operator", _)) => self.void_invitation(key, entry),
             Some((_, "revocation", _)) => self.note_list(tenant, key, entry),
             _ => self.newest_audit = self.newest_audit.max(audit_number(tenant, key, entry)),

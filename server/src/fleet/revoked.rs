@@ -1,28 +1,35 @@
 //! What the fleet knows for revocation lists: serial numbers of the revoked, and the number of the last list.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use klnet_wire::identity::authority::{AGENT_LIFE, OPERATOR_LIFE, issued_at};
 use prost::Message;
 
-use super::record::{ListRecord, Pending};
-use super::{Fleet, FleetError, keys};
+use super::record::ListRecord;
+use super::{Fleet, FleetError, Stored, keys};
 use crate::store::{Guard, Op, OpId, Read};
 use crate::unix::seconds;
 
 impl Fleet {
-    /// Serial numbers of everyone who was revoked, and when.
-    pub fn revoked_serials(&self) -> Vec<(Vec<u8>, u64)> {
+    /// Serial numbers of everyone who was revoked whose certificate may still be good, and when they were.
+    pub fn revoked_serials(&self, now: SystemTime) -> Vec<(Vec<u8>, u64)> {
         let model = self.model();
-        let devices = model.devices.values().map(|stored| &stored.record);
-        let devices = devices.map(|record| (record.revoked, &record.serial, record.pending.as_ref()));
-        let operators = model.operators.values().map(|stored| &stored.record);
-        let operators = operators.map(|record| (record.revoked, &record.serial, record.pending.as_ref()));
-        let revoked = devices.chain(operators).filter(|(revoked, ..)| *revoked != 0);
-        let serials = revoked.flat_map(|(at, serial, pending)| {
-            let pending = pending.map(|Pending { serial, .. }| serial);
-            [Some(serial), pending].into_iter().flatten().map(move |serial| (serial.clone(), at))
-        });
-        serials.filter(|(serial, _)| !serial.is_empty()).collect()
+        let mut serials = Vec::new();
+        let mut revoked = |at: u64, life: Duration, of: &mut dyn Iterator<Item = &Vec<u8>>| {
+            let ends = |serial: &[u8]| issued_at(serial).saturating_add(life.as_secs());
+            let good = of.filter(|serial| at != 0 && !serial.is_empty() && ends(serial) >= seconds(now));
+            serials.extend(good.map(|serial| (serial.clone(), at)));
+        };
+        for Stored { record, .. } in model.devices.values() {
+            let pending = record.pending.iter().map(|pending| &pending.serial);
+            let mut all = [&record.serial].into_iter().chain(pending).chain(&record.superseded);
+            revoked(record.revoked, AGENT_LIFE, &mut all);
+        }
+        for Stored { record, .. } in model.operators.values() {
+            let pending = record.pending.iter().map(|pending| &pending.serial);
+            revoked(record.revoked, OPERATOR_LIFE, &mut [&record.serial].into_iter().chain(pending));
+        }
+        serials
     }
 
     /// A number for the next list: above every number before it, and not below the time, so that a store that was

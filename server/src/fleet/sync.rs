@@ -7,15 +7,17 @@
 //! ```
 //! The agent draws the next id before it says it and stores both, so that a crash anywhere leaves two that agree.
 
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use klnet_wire::id::{DeviceId, TenantId};
 use klnet_wire::message::Hello;
 use prost::Message;
 
-use super::record::{DeviceRecord, SyncRecord};
-use super::{Change, Device, Fleet, FleetError, Stored, keys};
-use crate::store::{Guard, Op, OpId, Read};
-use crate::unix::seconds;
+use super::record::{SetBackRecord, SyncRecord};
+use super::{Change, Device, Fleet, FleetError, keys};
+use crate::store::{Op, OpId, Read};
+use crate::unix::{seconds, time};
 
 /// What a device's ids say of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,35 +33,58 @@ impl Fleet {
     ///
     /// # Errors
     /// `NotFound`, `Conflict`, `Unavailable`: nothing is stored, and WELCOME must not name the id.
-    pub async fn synchronise(&self, device: &Device, hello: &Hello) -> Result<Synced, FleetError> {
+    pub async fn synchronise(
+        &self,
+        device: &Device,
+        hello: &Hello,
+        from: SocketAddr,
+    ) -> Result<Synced, FleetError> {
         let key = keys::sync(device.tenant, device.id);
         let (entry, _) = self.store.get(&key, Read::Linearizable).await?;
         let stored = entry.as_ref().and_then(|entry| SyncRecord::decode(entry.value.clone()).ok());
         // A store made of a backup knows older ids than its devices.
         let stored = stored.filter(|stored| stored.incarnation == self.incarnation());
         let next = SyncRecord { id: hello.sync.clone(), incarnation: self.incarnation() };
-        match stored {
+        let synced = match stored {
             Some(SyncRecord { id, .. }) if id == hello.sync => return Ok(Synced::InOrder),
-            Some(SyncRecord { id, .. }) if id != hello.last_sync => {
-                return self.set_back(device, next).await.map(|()| Synced::SetBack);
-            }
-            _ => {}
+            Some(SyncRecord { id, .. }) if id != hello.last_sync => Synced::SetBack,
+            _ => Synced::InOrder,
+        };
+        if synced == Synced::SetBack {
+            self.set_back(device.tenant, device.id, "id", from).await?;
         }
         let put = Op::put(key, next.encode_to_vec());
         self.store.commit(OpId::random(), Vec::new(), vec![put]).await?;
-        Ok(Synced::InOrder)
+        Ok(synced)
     }
 
-    async fn set_back(&self, device: &Device, next: SyncRecord) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(device.tenant, device.id)?;
-        let key = keys::device(device.tenant, device.id);
-        let who = format!("device {}", record.name);
-        let change = Change::new(device.tenant, &who, "device.set-back", &record.name)
-            .detail("device", device.id)
-            .guard(Guard::ModRev(key.clone(), rev))
-            .put(keys::sync(device.tenant, device.id), &next)
-            .put(key, &DeviceRecord { set_back: seconds(SystemTime::now()), ..record });
+    /// A device showed an older state than it has stored: another id, or (`sign`) a certificate that was replaced. Told at
+    /// most once an hour, whatever it shows.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`, `Unavailable`.
+    pub async fn set_back(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        sign: &str,
+        from: SocketAddr,
+    ) -> Result<(), FleetError> {
+        let (name, now) = (self.stored_device(tenant, device)?.record.name, seconds(SystemTime::now()));
+        let told = self.model().set_backs.get(&(tenant, device)).map_or(0, |stored| stored.record.at);
+        if now.saturating_sub(told) < TOLD_EACH {
+            return Ok(());
+        }
+        let change = Change::new(tenant, &format!("device {name}"), "device.set-back", &name)
+            .detail("device", device)
+            .detail("sign", sign)
+            .detail("from", from.ip())
+            .put(keys::set_back(tenant, device), &SetBackRecord { at: now });
         self.commit(change).await.map(drop)
+    }
+
+    pub(super) fn was_set_back(&self, tenant: TenantId, device: DeviceId) -> Option<SystemTime> {
+        time(self.model().set_backs.get(&(tenant, device))?.record.at)
     }
 
     fn incarnation(&self) -> Vec<u8> {
@@ -74,3 +99,5 @@ pub fn is_asked(hello: &Hello) -> bool {
 
 /// In bytes.
 const ID_LEN: usize = 16;
+/// How often a disk that was set back is told, in seconds.
+const TOLD_EACH: u64 = 3600;

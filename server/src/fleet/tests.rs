@@ -240,7 +240,8 @@ async fn a_device_that_was_removed_is_gone_and_comes_back_by_nothing() {
         assert_eq!(fleet.device_of(&named(identity)).unwrap_err().kind(), Kind::Denied);
         assert_eq!(renew(&fleet, identity).await.unwrap_err().kind(), Kind::Denied);
     }
-    let listed: Vec<_> = fleet.revoked_serials().into_iter().map(|(serial, _)| serial).collect();
+    let listed: Vec<_> =
+        fleet.revoked_serials(SystemTime::now()).into_iter().map(|(serial, _)| serial).collect();
     assert_eq!(listed, [named(&device).serial, named(&next).serial], "third parties are told of both");
     assert_eq!(fleet.remove_device(&by, id).await.unwrap_err().kind(), Kind::NotFound);
 }
@@ -251,11 +252,14 @@ async fn a_clone_is_given_a_token_once_an_operator_has_approved_of_it() {
     let device = named(&enrolled_device(&fleet).await).id();
     let by = fleet.caller(&named(&administrator(&fleet).await)).unwrap();
     let tenant = by.tenant;
-    assert_eq!(fleet.approve_clone(&by, device).await.unwrap_err().kind(), Kind::Invalid, "there is none");
+    let approve = async |last| fleet.approve_clone(&by, device, [192, 0, 2, last].into()).await;
+    assert_eq!(approve(1).await.unwrap_err().kind(), Kind::Invalid, "there is none");
     fleet.cloned(tenant, device, from(), "pc-2").await.unwrap();
     let offered = async |from, machine| fleet.token_for_clone(tenant, device, from, machine).await.unwrap();
     assert_eq!(offered(from(), "pc-2").await, None, "nobody has approved of it");
-    fleet.approve_clone(&by, device).await.unwrap();
+    assert_eq!(approve(9).await.unwrap_err().kind(), Kind::Conflict, "that is another");
+    approve(1).await.unwrap();
+    fleet.cloned(tenant, device, ([192, 0, 2, 9], 1).into(), "pc-2").await.unwrap();
     assert_eq!(offered(([192, 0, 2, 9], 1).into(), "pc-2").await, None, "of another machine nobody has");
     assert_eq!(offered(from(), "pc-3").await, None);
     let token = offered(from(), "pc-2").await.unwrap();
@@ -273,7 +277,7 @@ async fn a_disk_that_was_set_back_is_noticed_and_a_lost_answer_or_a_restored_sto
         let id = |n: u8| if n == 0 { bytes::Bytes::new() } else { vec![n; 16].into() };
         let hello = Hello { sync: id(next), last_sync: id(last), ..Hello::default() };
         assert!(sync::is_asked(&hello));
-        fleet.synchronise(&device, &hello).await.unwrap()
+        fleet.synchronise(&device, &hello, from()).await.unwrap()
     };
     assert_eq!(says(0, 1).await, Synced::InOrder, "the first time");
     assert_eq!(says(0, 1).await, Synced::InOrder, "WELCOME was lost");
@@ -414,12 +418,12 @@ async fn whoever_is_revoked_is_cut_even_when_that_cannot_be_stored() {
     let (fleet, _folder) = fleet().await;
     let admin = admin(&fleet).await;
     let mut denials = fleet.denials();
-    let (anna, change) =
-        (OperatorId::random(), Change::new(admin.tenant, "admin", "operator.revoke", "anna"));
+    let anna = OperatorId::random();
     // More operations than a commit may have: the store refuses it, as it would on a full disk.
     let key = |n: u32| keys::audit(admin.tenant, 1_000_000 + u64::from(n));
-    let change = (0..100).fold(change, |change, n| change.delete(key(n)));
-    let refused = fleet.commit_denial(change, Denied::Operator(anna)).await.unwrap_err();
+    let change = || Change::new(admin.tenant, "admin", "operator.revoke", "anna");
+    let change = || Ok((0..100).fold(change(), |change, n| change.delete(key(n))));
+    let refused = fleet.commit_denial(Denied::Operator(anna), change).await.unwrap_err();
     assert_eq!((refused.kind(), denials.try_recv()), (Kind::Unavailable, Ok(Denied::Operator(anna))));
 }
 

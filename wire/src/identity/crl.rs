@@ -199,8 +199,8 @@ impl Crls {
     }
 }
 
-/// The longest list that is read, in bytes: some 25,000 revoked certificates.
-pub const LIMIT: usize = 1024 * 1024;
+/// The longest list that is read, in bytes: some 85,000 revoked certificates that have not ended.
+pub const LIMIT: usize = 4 * 1024 * 1024;
 /// Most issuers: a rotation leaves two.
 const ISSUERS_LIMIT: usize = 8;
 

@@ -6,6 +6,8 @@ pub mod authority;
 pub mod crl;
 pub mod crypto;
 pub mod enroll;
+#[cfg(unix)]
+pub mod owner;
 pub mod pem;
 pub mod profile;
 pub mod renew;

@@ -7,7 +7,7 @@ use klnet_wire::id::{GroupId, TenantId, kind};
 use crate::api::input::{Body, PathId, Query};
 use crate::api::reply::{Done, Json, Refusal};
 use crate::api::route::Call;
-use crate::api::types::{Device, DeviceFilter, MoveDevice, Revoke, Standing};
+use crate::api::types::{ApproveClone, Device, DeviceFilter, MoveDevice, Revoke, Standing};
 use crate::fleet::{self, Caller, Fleet};
 
 type Reply<T> = Result<Json<T>, Refusal>;
@@ -52,9 +52,9 @@ pub(in crate::api) async fn remove(Call { by, context }: Call<Caller>, PathId(id
 
 pub(in crate::api) async fn approve_clone(
     Call { by, context }: Call<Caller>,
-    PathId(id): Id,
+    (PathId(id), Body(which)): (Id, Body<ApproveClone>),
 ) -> Reply<Device> {
-    context.fleet.approve_clone(&by, id).await?;
+    context.fleet.approve_clone(&by, id, which.address).await?;
     show(Call { by, context }, PathId(id)).await
 }
 

@@ -177,6 +177,7 @@ async fn call(site: &Site, route: &Route, whom: Option<&Identity>, cast: &Cast) 
     };
     let path = route.path.replace("{id}", named);
     let body = match route.id {
+        "approveClone" => r#"{"address":"192.0.2.1"}"#.to_owned(),
         "moveDevice" => r#"{"group":"/"}"#.to_owned(),
         "addGroup" => r#"{"name":"new"}"#.to_owned(),
         "addOperator" => r#"{"name":"new","roles":["tunnel"],"ttl":60}"#.to_owned(),
