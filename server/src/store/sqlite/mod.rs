@@ -4,6 +4,7 @@
 //! Guards are judged before the first write of a commit, so a conflict leaves nothing to undo and its
 //! neighbours in the transaction go through. Every row has a checksum, and what follows it is read only with it.
 
+mod append;
 mod attached;
 mod backup;
 mod damage;
@@ -12,10 +13,13 @@ mod error;
 mod group;
 mod history;
 mod inspect;
+mod job;
+mod known;
 mod leases;
 mod lock;
 mod log;
 mod medium;
+mod newest;
 mod open;
 mod readers;
 mod receipt;
@@ -24,6 +28,7 @@ mod reserve;
 mod row;
 mod schema;
 mod sum;
+mod sweep;
 mod tail;
 mod window;
 mod writer;
@@ -43,15 +48,8 @@ pub use self::{
     replace::replace,
 };
 use self::{
-    desk::Desk,
-    history::History,
-    medium::Medium,
-    readers::Readers,
-    receipt::head,
-    reserve::Reserve,
-    tail::Tail,
-    window::Window,
-    writer::{Errand, Writer},
+    desk::Desk, history::History, job::Errand, medium::Medium, readers::Readers, receipt::head,
+    reserve::Reserve, tail::Tail, window::Window, writer::Writer,
 };
 use super::{
     BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Page, Prefix, Read,
