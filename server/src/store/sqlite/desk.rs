@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 use super::{
     append::append,
     attached,
+    checkpoint::Checkpointer,
     group::{Borrowed, Failure, Group},
     history::History,
     job::{Errand, Job, Notice, Verdict},
@@ -35,6 +36,7 @@ pub(super) struct Desk {
     reserve: Reserve,
     leases: Leases,
     window: Window,
+    checkpointer: Checkpointer,
     known: Known,
     notices: broadcast::Sender<Notice>,
     /// Rows are left that nobody can read any more.
@@ -53,6 +55,7 @@ impl Desk {
         lock: Lock,
         reserve: Reserve,
         window: Window,
+        checkpointer: Checkpointer,
         notices: broadcast::Sender<Notice>,
     ) -> rusqlite::Result<Self> {
         let leases = Leases::load(&db, Instant::now())?;
@@ -63,6 +66,7 @@ impl Desk {
             reserve,
             leases,
             window,
+            checkpointer,
             known: Known::default(),
             notices,
             sweeping,
@@ -86,7 +90,8 @@ impl Desk {
             }
             self.keep_house();
         }
-        let Self { db, lock, .. } = self;
+        let Self { db, lock, checkpointer, .. } = self;
+        drop(checkpointer);
         // The last connection to close folds the WAL back.
         drop(db);
         lock.release();
@@ -118,6 +123,7 @@ impl Desk {
             Ok(sweeping) => {
                 self.sweeping |= sweeping;
                 self.announce(&group, &verdicts);
+                self.checkpointer.note(group.length());
                 group.answer(verdicts);
             }
             Err(failure) => {

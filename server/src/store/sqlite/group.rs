@@ -58,6 +58,11 @@ impl Group {
         (group, None)
     }
 
+    /// Bytes of keys and values.
+    pub(super) fn length(&self) -> usize {
+        self.waiting.iter().map(|waiting| waiting.commit.length()).sum()
+    }
+
     /// Judges each commit; on an error `verdicts` has those that were reached. Says whether there is something to sweep.
     pub(super) fn judge(
         &self,

@@ -60,6 +60,25 @@ pub(super) fn led_to(db: &Connection, key: &Key, seq: i64) -> rusqlite::Result<L
     row.ok_or_else(|| Damage::Index { row: seq }.into())
 }
 
+/// How many keys lead somewhere, every one of them read as it was written.
+pub(super) fn count(db: &Connection) -> rusqlite::Result<u64> {
+    let mut rows = db.prepare("SELECT key, seq, sum FROM newest")?;
+    let mut rows = rows.query([])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        read(row)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// How many keys have rows in the log: each has one that names none before it, or one that was swept.
+pub(super) fn count_in_log(db: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM log AS l
+        WHERE prev IS NULL OR NOT EXISTS (SELECT 1 FROM log WHERE seq = l.prev)";
+    db.query_row(sql, [], |row| row.get::<_, u32>(0)).map(u64::from)
+}
+
 /// Rows of the log that are newer than what leads to their key, or to whose key nothing leads.
 pub(super) fn missed(db: &Connection) -> rusqlite::Result<u64> {
     let sql = "SELECT count(*) FROM log AS l

@@ -1,4 +1,9 @@
 //! Opening the database file, and what can be wrong with it.
+//!
+//! Each row has a checksum, so what is read is what was written. That a row is *not* found proves nothing by itself: a bit
+//! that flips in a page's list of cells, or in a key, hides rows without spoiling any. So every start walks through all
+//! pages once, and counts keys from both sides. It costs seconds for a million devices, in order through the file; it is
+//! not left out after a clean stop, for what stops cleanly can lie on a bad disk.
 
 use std::{
     fs::{File, OpenOptions, Permissions},
@@ -80,7 +85,8 @@ fn set_up_writer(db: &Connection, medium: Medium) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", medium.synchronous)
 }
 
-/// Looks for rows that an index does not lead to, and the other way round: no checksum of a row tells that it is missed.
+/// Looks at the structure of every page, and for rows that an index does not lead to: no checksum of a row tells that it is
+/// missed.
 fn check(path: &Path, db: &Connection) -> Result<(), OpenError> {
     let finding: String = db
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
@@ -91,15 +97,15 @@ fn check(path: &Path, db: &Connection) -> Result<(), OpenError> {
     }
 }
 
-/// Looks for keys that are not led to, which would read as absent.
+/// Looks for keys that nothing leads to any more, which would read as absent; where a key leads is checked when it is read.
 fn check_newest(path: &Path, db: &Connection) -> Result<(), OpenError> {
-    match newest::missed(db).map_err(|source| failed(path, source))? {
-        0 => Ok(()),
-        missed => Err(OpenError::Damaged {
-            path: path.into(),
-            finding: format!("{missed} rows of log are not led to"),
-        }),
+    let failed = |source| failed(path, source);
+    let (led, there) = (newest::count(db).map_err(failed)?, newest::count_in_log(db).map_err(failed)?);
+    if led == there {
+        return Ok(());
     }
+    let finding = format!("{led} keys lead to rows of log, which has rows of {there}");
+    Err(OpenError::Damaged { path: path.into(), finding })
 }
 
 /// Refuses a store that has lost what was acknowledged.
@@ -137,8 +143,7 @@ const READER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a start after an unclean stop waits for a backup that reads the store.
 const SETTLING: Duration = Duration::from_secs(20);
 
-/// Pages of the WAL (32 MiB) after which it is folded back into the database: seldom enough that pages written
-/// again and again are folded once.
+/// Pages of the WAL (32 MiB) after which the writer folds what is left of it into the database, and begins it anew.
 const WAL_PAGES: u32 = 8192;
 
 /// Page cache of the writer: a transaction that outgrows it is written twice.

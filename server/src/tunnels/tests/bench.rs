@@ -22,10 +22,8 @@ use crate::directory::Announced;
 use crate::fleet::record::{DeviceRecord, GrantRecord, OperatorRecord};
 use crate::fleet::{OperatorRole, keys};
 use crate::sessions::Live;
-use crate::store::{
-    BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Op, OpId, Page, Prefix,
-    Read, ReadError, Rev, SqliteStore, Store, Survivors, Unavailable, Watch,
-};
+use crate::store::forward::{Fault, Forward};
+use crate::store::{BoxFuture, Commit, CommitError, Key, Op, OpId, Rev, SqliteStore, Store, Unavailable};
 
 pub(super) struct Bench {
     pub(super) tunnels: Arc<Tunnels>,
@@ -54,7 +52,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
         let store = SqliteStore::open(&folder.path().join("state.db")).unwrap();
-        let disk = Arc::new(Disk { store, full: AtomicBool::new(false), refused: Notify::new() });
+        let disk = Arc::new(Disk::default());
         let announced = Announced {
             hosts: vec!["localhost".into()],
             https_port: 8443,
@@ -63,7 +61,7 @@ impl Bench {
             reconnect_window: Duration::from_secs(2),
         };
         let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
-        let store = Arc::clone(&disk) as Arc<dyn Store>;
+        let store = Arc::new(Forward { sound: Arc::new(store), fault: Arc::clone(&disk) });
         let fleet = Fleet::load(store, Arc::clone(&fabric), Arc::clone(&directory)).await.unwrap();
         let core = klnet_tunnel::relay::Config {
             secret: [5; 32],
@@ -232,67 +230,21 @@ impl Device {
     }
 }
 
-/// A store whose disk can be full.
+/// A disk that can be full.
+#[derive(Default)]
 pub(super) struct Disk {
-    store: SqliteStore,
     pub(super) full: AtomicBool,
     /// Told of each commit that was refused for that.
     pub(super) refused: Notify,
 }
 
-impl Store for Disk {
-    fn apply(&self, commit: Commit) -> BoxFuture<'_, Result<Rev, CommitError>> {
+impl Fault for Disk {
+    fn apply<'a>(&'a self, sound: &'a dyn Store, commit: Commit) -> BoxFuture<'a, Result<Rev, CommitError>> {
         if self.full.load(Ordering::SeqCst) {
             self.refused.notify_one();
             return Box::pin(async { Err(Unavailable::DiskFull.into()) });
         }
-        self.store.apply(commit)
-    }
-
-    fn get(&self, key: &Key, read: Read) -> BoxFuture<'_, Result<(Option<Entry>, Rev), ReadError>> {
-        self.store.get(key, read)
-    }
-
-    fn scan(
-        &self,
-        prefix: &Prefix,
-        after: Option<&Key>,
-        limit: u32,
-        at: Option<Rev>,
-    ) -> BoxFuture<'_, Result<Page, ReadError>> {
-        self.store.scan(prefix, after, limit, at)
-    }
-
-    fn watch(&self, prefix: Prefix, after: Rev) -> Watch {
-        self.store.watch(prefix, after)
-    }
-
-    fn survivors(&self, after: Rev, at: Option<Rev>) -> BoxFuture<'_, Result<Survivors, ReadError>> {
-        self.store.survivors(after, at)
-    }
-
-    fn grant_lease(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, LeaseError>> {
-        self.store.grant_lease(ttl)
-    }
-
-    fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>> {
-        self.store.keep_alive(lease)
-    }
-
-    fn revoke_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>> {
-        self.store.revoke_lease(lease)
-    }
-
-    fn compact(&self, oldest: Rev) -> BoxFuture<'_, Result<(), ReadError>> {
-        self.store.compact(oldest)
-    }
-
-    fn incarnation(&self) -> Incarnation {
-        self.store.incarnation()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.store.close()
+        sound.apply(commit)
     }
 }
 
