@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::{
     damage::Damage,
     history::History,
-    row::{COLUMNS, Logged, first_seq},
+    row::{Logged, first_seq},
     sum,
 };
 use crate::store::{Key, Rev};
@@ -87,9 +87,7 @@ pub(super) fn missed(db: &Connection) -> rusqlite::Result<u64> {
 }
 
 fn by_seq(db: &Connection, seq: i64) -> rusqlite::Result<Option<Logged>> {
-    db.prepare_cached(&format!("SELECT {COLUMNS} FROM log WHERE seq = ?1"))?
-        .query_row([seq], Logged::read)
-        .optional()
+    db.prepare_cached(ROW)?.query_row([seq], Logged::read).optional()
 }
 
 fn sum_of(key: &[u8], seq: i64) -> i64 {
@@ -99,5 +97,7 @@ fn sum_of(key: &[u8], seq: i64) -> i64 {
 fn parts<'a>(key: &'a [u8], seq: &'a [u8; 8]) -> [Option<&'a [u8]>; 2] {
     [Some(key), Some(seq)]
 }
+
+const ROW: &str = "SELECT seq, key, create_rev, value, lease, prev, sum FROM log WHERE seq = ?1";
 
 const ONE: &str = "SELECT key, seq, sum FROM newest WHERE key = ?1";

@@ -49,6 +49,7 @@ pub(super) fn writer(path: &Path, medium: Medium) -> Result<(Connection, Lock), 
 pub(super) fn reader(path: &Path, medium: Medium) -> rusqlite::Result<Connection> {
     let db = connect(path, READER_PATIENCE, medium)?;
     db.pragma_update(None, "query_only", true)?;
+    db.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(db)
 }
@@ -148,6 +149,10 @@ const WAL_PAGES: u32 = 8192;
 
 /// Page cache of the writer: a transaction that outgrows it is written twice.
 const WRITER_CACHE_KIB: i32 = 32 << 10;
+
+/// Page cache of a reader: the inner pages of a million devices' tables stay in it while a scan fetches rows in the order
+/// of their keys, which in the log lie anywhere.
+const READER_CACHE_KIB: i32 = 8 << 10;
 
 /// Prepared statements kept for each connection; more than there are.
 const STATEMENTS: usize = 32;
