@@ -100,7 +100,7 @@ impl Driver {
             | Input::HandshakeFailed { conn, .. }
             | Input::Ended { conn, .. } => drop(self.connections.remove(conn)),
             // Now addresses are about to be judged.
-            Input::Go { .. } | Input::Resolved { .. } => {
+            Input::Go { conn, .. } | Input::Resolved { conn, .. } if self.core.judges_addresses(*conn) => {
                 self.core.handle_input(now(), Input::OwnAddresses((self.own_addresses)()));
             }
             _ => {}
