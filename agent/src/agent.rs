@@ -235,8 +235,9 @@ impl Agent {
                 // Nobody is there to be told; the target tells again after the next WELCOME.
                 message = self.tunnels.message() => {
                     message?;
-                    self.status.tunnel_connections(self.tunnels.connections());
+                    self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
+                () = until(self.status.poll_timeout()) => self.status.handle_timeout(Instant::now()),
             }
         }
         Ok(())
@@ -460,6 +461,14 @@ impl Agent {
             }
             None => error.to_string(),
         }
+    }
+}
+
+/// Waits for a deadline; for ever without one.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,8 @@ pub struct LastError {
 pub struct StatusFile {
     path: PathBuf,
     status: Status,
+    /// When a change that can wait is written.
+    due: Option<Instant>,
 }
 
 impl Status {
@@ -109,7 +111,7 @@ impl StatusFile {
             clock_skew: None,
             tunnel_connections: 0,
         };
-        let file = Self { path: path(folder), status };
+        let mut file = Self { path: path(folder), status, due: None };
         file.write();
         file
     }
@@ -144,16 +146,30 @@ impl StatusFile {
         }
     }
 
-    /// Tells how many tunnel connections are carried.
-    pub fn tunnel_connections(&mut self, count: usize) {
+    /// Tells how many tunnel connections are carried. Many come and go in a second, and each would wait for a file that
+    /// nobody reads meanwhile: what has changed is written within [`WRITE_WAIT`].
+    pub fn tunnel_connections(&mut self, now: Instant, count: usize) {
         if self.status.tunnel_connections != count {
             self.status.tunnel_connections = count;
+            self.due.get_or_insert(now + WRITE_WAIT);
+        }
+    }
+
+    /// Writes what has waited long enough.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| now >= due) {
             self.write();
         }
     }
 
+    /// When to call [`StatusFile::handle_timeout`] at the latest.
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Nothing depends on this file but people, so a full disk stops nothing.
-    fn write(&self) {
+    fn write(&mut self) {
+        self.due = None;
         let text = serde_json::to_vec_pretty(&self.status).map_err(io::Error::from);
         if let Err(error) = text.and_then(|text| write_public(&self.path, &text)) {
             tracing::debug!(%error, "the status file is not written");
@@ -164,6 +180,9 @@ impl StatusFile {
 fn path(folder: &Folder) -> PathBuf {
     folder.path().join("status.json")
 }
+
+/// How long the number of tunnel connections may be out of date: a person who looks twice sees it change.
+const WRITE_WAIT: Duration = Duration::from_secs(1);
 
 /// The version told to servers and in the status.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::address::OwnAddress;
-use super::{Agent, AgentError, NoSession};
+use super::{Agent, AgentError, NoSession, until};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
 use crate::discovery::{self, DiscoveryError};
@@ -54,7 +54,7 @@ impl Agent {
                 },
                 message = self.tunnels.message() => {
                     control.send(message?).await;
-                    self.status.tunnel_connections(self.tunnels.connections());
+                    self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
                 refreshed = self.refreshing.answer(|| discovery::client(&self.device, &self.crls)) => {
                     self.refreshed(refreshed).await;
@@ -68,6 +68,7 @@ impl Agent {
                         return Ok(Err(NoSession::Renewed));
                     }
                 }
+                () = until(self.status.poll_timeout()) => self.status.handle_timeout(Instant::now()),
                 address = own.lost() => {
                     self.tunnels.disconnected().await?;
                     return Ok(Err(NoSession::Moved(address.ip())));

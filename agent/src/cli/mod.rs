@@ -56,7 +56,7 @@ fn agent(command: Command) -> Result<ExitCode> {
         Command::Enroll(args) => on_runtime(enrolled(args)),
         Command::Run(place) => {
             let config = place.config()?;
-            on_runtime(run::run(&config))?;
+            on_runtime(async move { run::run(&config).await })?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Status { place, json } => status(&place, json),
@@ -136,11 +136,13 @@ impl Place {
     }
 }
 
-fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+fn on_runtime<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(WORKERS).event_interval(TURNS);
     let runtime = builder.enable_all().build().context("no runtime")?;
-    runtime.block_on(work)
+    // On one of its threads, where sockets are waited for: on this one each message of the server would be handed over.
+    let worked = runtime.block_on(async { tokio::spawn(work).await });
+    worked.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 fn print(text: &[u8]) -> Result<ExitCode> {
