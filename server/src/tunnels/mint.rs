@@ -68,7 +68,7 @@ impl Tunnels {
             issued: seconds(SystemTime::now()),
         };
         self.commit_intent(by, &device, &grant).await?;
-        let _opening = self.books.opening(grant.tenant, grant.id);
+        let _opening = self.books.opening(grant.tenant, grant.id, grant.device);
         let signed = self.fabric.sign_grant(grant.encode());
         let secret = fresh_secret();
         self.admit(&device, &grant, &signed, &secret).await?;

@@ -131,7 +131,7 @@ impl Bench {
     /// The relay's record of a connection, stored.
     pub(super) async fn relay_tells(&self, device: &Device, grant: GrantId, cookie: Cookie) {
         let record = self.relayed(device, grant, cookie);
-        self.tunnels.store(&Ended::Relay(record)).await.unwrap();
+        self.tunnels.store(&[Ended::Relay(record)]).await.unwrap();
     }
 
     pub(super) fn relayed(&self, device: &Device, grant: GrantId, cookie: Cookie) -> RelayRecord {
@@ -219,10 +219,7 @@ impl Device {
     }
 
     pub(super) fn unsigned(&self, grant: GrantId, cookie: Cookie) -> TunnelRecord {
-        let reason = EndReason::Finished;
-        let (device, resolved) = (self.id, None);
-        let (opened, closed, to_target, to_initiator) = (10, 20, 30, 40);
-        TunnelRecord { grant, cookie, device, resolved, opened, closed, to_target, to_initiator, reason }
+        told_by_agent(self.id, grant, cookie)
     }
 
     fn record(&self, grant: GrantId, cookie: Cookie) -> Signed {
@@ -275,7 +272,13 @@ pub(in crate::tunnels) fn sample_grant() -> Grant {
     }
 }
 
-pub(super) fn cookie(n: u32) -> Cookie {
+pub(in crate::tunnels) fn told_by_agent(device: DeviceId, grant: GrantId, cookie: Cookie) -> TunnelRecord {
+    let (reason, resolved) = (EndReason::Finished, None);
+    let (opened, closed, to_target, to_initiator) = (10, 20, 30, 40);
+    TunnelRecord { grant, cookie, device, resolved, opened, closed, to_target, to_initiator, reason }
+}
+
+pub(in crate::tunnels) fn cookie(n: u32) -> Cookie {
     let mut bytes = [0; 20];
     bytes[..4].copy_from_slice(&n.to_be_bytes());
     Cookie::new(bytes)
