@@ -83,9 +83,7 @@ impl Tunnels {
 
     /// Removes those of `open` that the relay no longer has.
     pub(super) async fn close_ended(&self, open: Vec<(TenantId, GrantId)>, live: &[LiveTunnel]) {
-        let live: HashSet<_> = live.iter().map(|live| live.view.grant.id).collect();
-        let ended: Vec<_> = open.into_iter().filter(|(_, grant)| !live.contains(grant)).collect();
-        for ended in ended.chunks(self.fleet.store().limits().ops) {
+        for ended in ended(open, live).chunks(self.fleet.store().limits().ops) {
             let delete = |(tenant, grant): &(TenantId, GrantId)| Op::delete(keys::open(*tenant, *grant));
             let ops = ended.iter().map(delete).collect();
             // What the store cannot take now is removed later.
@@ -145,6 +143,12 @@ impl Tunnels {
             .delete(keys::open(tenant, grant));
         self.fleet.note(change).await
     }
+}
+
+/// Those of `open` that the relay no longer has.
+pub(super) fn ended(open: Vec<(TenantId, GrantId)>, live: &[LiveTunnel]) -> Vec<(TenantId, GrantId)> {
+    let live: HashSet<_> = live.iter().map(|live| live.view.grant.id).collect();
+    open.into_iter().filter(|(_, grant)| !live.contains(grant)).collect()
 }
 
 fn grant_of(key: &Key) -> Option<GrantId> {
