@@ -32,7 +32,9 @@ impl Fleet {
         let id = DeviceId::random();
         let leaf = self.leaf(tenant, Role::Agent, *id.as_bytes());
         let (pending, chain) = self.issue(&key, &leaf, secret.hash().to_vec())?;
-        // Others may count the same token down at the same time: look again until it is ours or used up.
+        // Whoever enrols here waits for their turn; another server may count the same token down at the same time: look
+        // again until it is ours or used up.
+        let _turn = self.admissions.lock().await;
         for _ in 0..CONTENTION_LIMIT {
             let (_, token) = self.usable_token(&secret)?;
             let device = DeviceRecord {

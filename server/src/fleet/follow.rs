@@ -47,6 +47,7 @@ impl Fleet {
             sight: Sight::now(),
             denied: broadcast::Sender::new(DENIED_CAPACITY),
             next_audit: AtomicU64::new(next_audit),
+            admissions: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
             store,
             fabric,

@@ -60,6 +60,8 @@ pub struct Fleet {
     sight: sight::Sight,
     denied: broadcast::Sender<Denied>,
     next_audit: AtomicU64,
+    /// Held while a token is counted down: all who have it change one record.
+    admissions: tokio::sync::Mutex<()>,
     /// Cancelled once the store is to be closed.
     closing: CancellationToken,
 }
