@@ -23,6 +23,7 @@ use klnet_wire::net::renew::{RenewError, is_of_unknown_root, newer_roots};
 use klnet_wire::outbox::Full;
 use klnet_wire::session::CloseReason;
 use klnet_wire::signed::Signed;
+use klnet_wire::signing::KeyError;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ClientConfig;
 use tokio::time::sleep_until;
@@ -107,6 +108,8 @@ enum NoSession {
     Unreachable(#[from] Unreachable),
     #[error("{0}")]
     OwnCertificate(String),
+    #[error("this device's key cannot be used: {0}")]
+    Key(#[from] KeyError),
     #[error("HELLO was not sent: {0}")]
     Greeting(Full),
     #[error("the server closed the connection before WELCOME: it may refuse this device's certificate")]
@@ -141,7 +144,7 @@ impl Agent {
     /// # Panics
     /// Outside a tokio runtime, or when the operating system has no randomness to give.
     pub fn open(config: &Config) -> Result<Self, AgentError> {
-        let folder = Folder::new(&config.state);
+        let folder = config.folder();
         let lock = folder.lock()?;
         let trial = match folder.settle()? {
             Settled::OnTrial(left) => Some(Instant::now() + left),
@@ -245,7 +248,7 @@ impl Agent {
 
     /// One attempt: a session until it ends, or none.
     async fn attempt(&mut self, shutdown: &CancellationToken) -> Result<(), AgentError> {
-        self.status.connection(Connection::Connecting);
+        self.status.connecting();
         let dialled = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             dialled = self.dial() => dialled,
@@ -284,6 +287,8 @@ impl Agent {
         if let Err(error) = clock::own_certificate(&self.device, now) {
             return Err(self.unfit(&error).await);
         }
+        // Before anybody is bothered with a handshake that cannot be finished.
+        self.device.identity.key.ready()?;
         let stale = !self.directory.is_fresh(now) || !self.knows_the_revoked(now);
         let discovered = match self.is_lost() || stale {
             true => self.discover().await,
@@ -445,7 +450,10 @@ impl Agent {
             false => tracing::debug!(%reason, "still no connection to the server"),
         }
         let wait = self.backoff.poll_timeout().map(|next| next.saturating_duration_since(Instant::now()));
-        self.status.failed(reason, wait.unwrap_or_default());
+        match error {
+            NoSession::Key(_) => self.status.keyless(reason, wait.unwrap_or_default()),
+            _ => self.status.failed(reason, wait.unwrap_or_default()),
+        }
     }
 
     fn words(&self, error: &NoSession) -> String {

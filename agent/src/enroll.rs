@@ -56,14 +56,15 @@ pub enum EnrollError {
 /// Enrols the device and stores its identity once everything in the answer is verified.
 ///
 /// # Errors
-/// [`EnrollError`]; an identity that exists is kept unless `force`, and until the new one is verified. After one that
-/// tells of no answer the same invitation may be good still: the same key asks again.
+/// [`EnrollError`]; an identity that exists is kept unless `force`, and until the new one is verified; the key of one that
+/// may replace it is always another. After an error that tells of no answer the same invitation may be good still: the
+/// same key asks again.
 pub async fn enroll(folder: &Folder, invitation: &Invitation, force: bool) -> Result<Device, EnrollError> {
     let _lock = folder.lock()?;
     if folder.is_enrolled() && !force {
         return Err(already(folder)?);
     }
-    let key = folder.enrolment_key()?;
+    let key = folder.enrolment_key(force)?;
     let asked = EnrollRequest {
         token: invitation.token.0.clone(),
         request: BASE64URL_NOPAD.encode(&request(&key)?),

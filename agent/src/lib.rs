@@ -31,7 +31,8 @@
 //!   (`tests/enroll.rs`: `a_server_without_the_pinned_root_is_told_nothing`,
 //!   `a_certificate_for_another_key_is_not_stored`).
 //! - Its private key never leaves the device and is never used while others may read it
-//!   (`tests/check.rs`: `a_key_that_others_may_read_is_named`).
+//!   (`tests/check.rs`: `a_key_that_others_may_read_is_named`); one in a token never leaves that, and no PIN is tried twice
+//!   (`tests/token.rs`).
 //! - It replaces keys and lists by newer ones only, also across restarts; the one exception is a list from the future
 //!   (`tests/control.rs`: `newer_keys_are_kept_and_older_ones_refused_also_after_a_restart`; `directory::tests`:
 //!   `newer_blobs_replace_older_ones_and_never_the_other_way_round`,

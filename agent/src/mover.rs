@@ -51,7 +51,7 @@ pub enum MoveError {
 /// # Errors
 /// [`MoveError`]; nothing of the identity in use has changed.
 pub async fn prepare(folder: &Folder, invitation: &Invitation) -> Result<Device, MoveError> {
-    let draft = Folder::new(folder.path().join(DRAFT));
+    let draft = folder.draft();
     let device = enroll(&draft, invitation, true).await?;
     try_out(&draft, &device).await?;
     // The file that makes an identity whole is the last that comes to its place.
@@ -99,6 +99,5 @@ pub async fn outcome(folder: &Folder, device: &Device, patience: Duration) -> Re
     Err(MoveError::Unknown(patience))
 }
 
-const DRAFT: &str = "draft";
 /// How often the agent's status is read.
 const LOOK_EACH: Duration = Duration::from_millis(200);

@@ -56,6 +56,11 @@ pub enum Connection {
         /// Seconds until then.
         seconds: u64,
     },
+    /// Its key is in a token that does not sign now; waits for its next try.
+    Keyless {
+        /// Seconds until then.
+        seconds: u64,
+    },
     /// The server has asked it never to come back.
     Banned {
         /// What the server said.
@@ -92,7 +97,7 @@ impl Status {
 
 impl Connection {
     const fn is_outage(&self) -> bool {
-        matches!(self, Self::Connecting | Self::Waiting { .. })
+        matches!(self, Self::Connecting | Self::Waiting { .. } | Self::Keyless { .. })
     }
 }
 
@@ -116,6 +121,13 @@ impl StatusFile {
         file
     }
 
+    /// Tells that the agent looks for a server. One without its key is that, until it has a session or fails otherwise.
+    pub fn connecting(&mut self) {
+        if !matches!(self.status.connection, Connection::Keyless { .. }) {
+            self.connection(Connection::Connecting);
+        }
+    }
+
     /// Tells how the agent stands with its server from now on.
     pub fn connection(&mut self, connection: Connection) {
         // Trying and waiting in turn is one outage, which began with the first of them.
@@ -130,6 +142,12 @@ impl StatusFile {
     pub fn failed(&mut self, text: String, wait: Duration) {
         self.status.last_error = Some(LastError { at: unix_now(), text });
         self.connection(Connection::Waiting { seconds: wait.as_secs() });
+    }
+
+    /// Tells why the device's key cannot be used, and in how long the agent tries again.
+    pub fn keyless(&mut self, text: String, wait: Duration) {
+        self.status.last_error = Some(LastError { at: unix_now(), text });
+        self.connection(Connection::Keyless { seconds: wait.as_secs() });
     }
 
     /// Tells how far this clock is from the server's.

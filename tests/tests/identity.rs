@@ -216,7 +216,7 @@ async fn no_key_and_no_secret_is_ever_logged_or_stored_where_it_does_not_belong(
 
 /// A private key as bytes, in hexadecimal and in base64, where its secret part is.
 fn forms(name: &'static str, key: &SigningKey) -> [(&'static str, Vec<u8>); 3] {
-    let pkcs8 = key.to_pkcs8();
+    let pkcs8 = key.to_pkcs8().expect("it is in a file");
     // RFC 5958: the private key of both kinds lies in the middle, clear of what all keys begin with.
     let secret = &pkcs8[16..pkcs8.len().min(64)];
     let text = BASE64.encode(&pkcs8);

@@ -165,7 +165,10 @@ Examples:
   klnagent status    what the running agent is doing
   klnagchk           why it does not connect
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable.";
+With device_key = \"pkcs11:token=…;object=…?module-path=…&pin-source=file:…\" in the configuration, enroll makes the
+private key in a token (a TPM by its PKCS #11 module); run it as the account that klnagent runs under.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable, 5 key unusable.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -182,7 +185,7 @@ Examples:
   klmover --dupfix --token -
                      on a copy of a device: an identity of its own, at the same server
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable.
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable, 5 key unusable.
 Until the new server has welcomed the agent, within five minutes of its start, the device is where it was.";
 
 #[cfg(test)]

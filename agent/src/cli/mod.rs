@@ -1,6 +1,6 @@
 //! The commands `klnagent`, `klnagchk` and `klmover`.
 //!
-//! Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 refused by the server, 4 server not reachable.
+//! Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 refused by the server, 4 server not reachable, 5 key unusable.
 
 mod args;
 mod failure;
@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError};
 use crate::enroll::{Invitation, Token, enroll};
 use crate::state::Folder;
 use crate::status::{Connection, Status};
+use klnet_wire::identity::owner::become_owner;
 use args::{Agent, Check, Command, Enroll, Mover, Place, Print};
 
 /// Runs `klnagent`: `args` begin with the program's own name.
@@ -53,7 +54,10 @@ pub fn mover_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn agent(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Enroll(args) => on_runtime(enrolled(args)),
+        Command::Enroll(args) => {
+            let folder = folder(&args.place.config()?)?;
+            on_runtime(enrolled(args, folder))
+        }
         Command::Run(place) => {
             let config = place.config()?;
             on_runtime(async move { run::run(&config).await })?;
@@ -73,8 +77,16 @@ fn print_about(what: Print, mut command: clap::Command) -> Result<ExitCode> {
     print(&text)
 }
 
-async fn enrolled(args: Enroll) -> Result<ExitCode> {
-    let folder = Folder::new(args.place.config()?.state);
+/// The state folder. A token knows its users by their accounts: there a key is made and used by the agent's own.
+fn folder(config: &Config) -> Result<Folder> {
+    let folder = config.folder();
+    if folder.keys().are_in_token() {
+        become_owner(folder.path())?;
+    }
+    Ok(folder)
+}
+
+async fn enrolled(args: Enroll, folder: Folder) -> Result<ExitCode> {
     let token = Token(token(args.token)?);
     let invitation = Invitation { server: args.server, root: args.root.0, token, name: args.name };
     let device = enroll(&folder, &invitation, args.force).await?;
@@ -93,7 +105,7 @@ fn token(argument: String) -> Result<String> {
 }
 
 fn status(place: &Place, json: bool) -> Result<ExitCode> {
-    let folder = Folder::new(place.config()?.state);
+    let folder = place.config()?.folder();
     let status = Status::read(&folder)
         .with_context(|| format!("no agent has run with the state in {}", folder.path().display()))?;
     // Without the right to see the lock, the file's word is taken.
@@ -103,13 +115,19 @@ fn status(place: &Place, json: bool) -> Result<ExitCode> {
         false => show::status(&status, running),
     };
     print(text.as_bytes())?;
-    let connected = running && matches!(status.connection, Connection::Connected { .. });
-    Ok(if connected { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
+    Ok(match status.connection {
+        Connection::Connected { .. } if running => ExitCode::SUCCESS,
+        Connection::Keyless { .. } if running => ExitCode::from(failure::KEYLESS),
+        _ => ExitCode::from(failure::FAILED),
+    })
 }
 
 fn checked(args: &Check) -> Result<ExitCode> {
     let report = match args.place.config() {
-        Ok(config) => on_runtime(async { Ok(check::run(&Folder::new(config.state)).await) })?,
+        Ok(config) => {
+            let folder = folder(&config)?;
+            on_runtime(async { Ok(check::run(&folder).await) })?
+        }
         Err(error) => misconfigured(&error),
     };
     let text = match args.json {

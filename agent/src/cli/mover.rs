@@ -16,7 +16,7 @@ use crate::state::{Device, Folder, TRIAL};
 
 /// Moves the device; the running agent is told, or whoever starts one.
 pub(super) fn moved(args: Mover) -> Result<ExitCode> {
-    let folder = Folder::new(args.place.config()?.state);
+    let folder = args.place.config()?.folder();
     become_owner(folder.path()).context("the state folder's owner")?;
     on_runtime(moved_to(args, folder))
 }

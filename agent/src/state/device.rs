@@ -5,12 +5,13 @@ use std::io;
 
 use bytes::Bytes;
 use klnet_wire::identity::enroll::{Enrolled, parse_pin, print_pin};
-use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
+use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_to_pem};
 use klnet_wire::identity::secret_file::others_may_read;
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::trust::public_key_of;
 use klnet_wire::identity::{Principal, Role, Trust};
 use klnet_wire::lineage::TrustSet;
+use klnet_wire::signed::PublicKey;
 use klnet_wire::signing::SigningKey;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
@@ -120,15 +121,15 @@ impl Folder {
     }
 
     /// The key of an enrolment: the same one until the device is enrolled, so that an answer that was lost is given again.
+    /// With `another` it is not the one that a token has for the first enrolment.
     ///
     /// # Errors
-    /// [`StateError::Io`].
-    pub fn enrolment_key(&self) -> Result<SigningKey, StateError> {
-        let made = self.read(ENROLMENT_KEY).ok().and_then(|text| key_from_pem(&text));
-        if let Some(key) = made {
+    /// [`StateError::Io`] or [`StateError::Key`].
+    pub fn enrolment_key(&self, another: bool) -> Result<SigningKey, StateError> {
+        if let Some(key) = self.keys.made(&self.read(ENROLMENT_KEY).unwrap_or_default())? {
             return Ok(key);
         }
-        let key = SigningKey::generate_p256();
+        let key = self.keys.make(another)?;
         self.write(ENROLMENT_KEY, key_to_pem(&key).as_bytes())?;
         Ok(key)
     }
@@ -182,8 +183,9 @@ impl Folder {
     /// [`StateError`].
     pub fn device(&self) -> Result<Device, StateError> {
         let file = self.agent_file()?;
-        let (key, chain) = (self.key()?, self.read(CHAIN)?);
-        let chain = chain_from_pem(&chain).ok_or_else(|| self.damaged(CHAIN, "not certificates in PEM"))?;
+        self.check_permissions()?;
+        let chain = chain_from_pem(&self.read(CHAIN)?)
+            .ok_or_else(|| self.damaged(CHAIN, "not certificates in PEM"))?;
         let (Some(leaf), Some(root)) = (chain.first(), chain.last()) else {
             return Err(self.damaged(CHAIN, "it holds no certificate"));
         };
@@ -193,9 +195,7 @@ impl Folder {
             Some(trust) => trust,
             None => Trust::new(root.clone())?,
         };
-        if public_key_of(leaf)? != *key.public() {
-            return Err(self.damaged(KEY, "it is not the key of the certificate in chain.pem"));
-        }
+        let key = self.key(&public_key_of(leaf)?)?;
         if trust.fabric() != principal.fabric
             || (trust.version() == 0 && parse_pin(&file.root) != Some(trust.pin()))
         {
@@ -218,13 +218,25 @@ impl Folder {
         serde_json::from_str(&text).map_err(|error| self.damaged(AGENT, &error.to_string()))
     }
 
-    fn key(&self) -> Result<SigningKey, StateError> {
+    fn check_permissions(&self) -> Result<(), StateError> {
         let path = self.file(KEY);
-        let metadata = fs::metadata(&path).map_err(|error| StateError::Io { path: path.clone(), error })?;
-        if others_may_read(&metadata) {
-            return Err(StateError::Permissions(path));
+        match fs::metadata(&path) {
+            Ok(metadata) if others_may_read(&metadata) => Err(StateError::Permissions(path)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(StateError::Io { path, error }),
         }
-        key_from_pem(&self.read(KEY)?).ok_or_else(|| self.damaged(KEY, "not a private key in PEM"))
+    }
+
+    /// The key whose public half the certificate has.
+    fn key(&self, public: &PublicKey) -> Result<SigningKey, StateError> {
+        let text = self.read(KEY)?;
+        match self.keys.known(&text, public) {
+            Some(key) => Ok(key),
+            None if !self.keys.are_in_token() && text.starts_with("pkcs11:") => {
+                Err(StateError::NoToken(self.file(KEY)))
+            }
+            None => Err(self.damaged(KEY, "it is not the private key of the certificate in chain.pem")),
+        }
     }
 
     fn damaged(&self, name: &str, reason: &str) -> StateError {

@@ -2,7 +2,7 @@
 //!
 //! | file | what | who may read |
 //! |---|---|---|
-//! | `device.key` | private key, PKCS #8 PEM; made here, never leaves | owner |
+//! | `device.key` | private key, PKCS #8 PEM; made here, never leaves. Of one in a token only where it is there | owner |
 //! | `chain.pem` | certificates: device, authority, root | owner |
 //! | `enrolment.key` | the key of an enrolment that is under way | owner |
 //! | `trust.set` | the roots that the pinned one led to; not there while it is the newest | owner |
@@ -11,10 +11,12 @@
 //! | `crl.pem` | newest revocation list of each issuing authority | owner |
 //! | `next/`, `previous/`, `trial` | an identity to be taken, the one before, and until when the one in use is on trial | owner |
 //! | `sync.id` | the ids last exchanged with the server, by which it notices a disk that was set back | owner |
+//! | `pin.refused` | which PIN file's PIN the token has refused: not the PIN | owner |
 //! | `status.json` | what the running agent is doing | everybody |
 //! | `lock` | held by the one agent that uses the folder | owner |
 
 mod device;
+mod keys;
 mod lock;
 mod moving;
 mod sync;
@@ -29,9 +31,11 @@ use klnet_wire::identity::crl::{Crl, Crls};
 use klnet_wire::identity::pem::{crls_from_pem, crls_to_pem};
 use klnet_wire::identity::secret_file::write_secret;
 use klnet_wire::signed::{PublicKey, Signed};
+use klnet_wire::signing::KeyError;
 use prost::Message;
 
 pub use device::Device;
+pub use keys::Keys;
 pub use lock::Lock;
 pub use moving::{Settled, TRIAL};
 pub use sync::Sync;
@@ -43,6 +47,7 @@ use crate::unix::unix_now;
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
+    keys: Keys,
 }
 
 /// Why the state is not usable.
@@ -70,6 +75,12 @@ pub enum StateError {
     /// Others may read the private key.
     #[error("{} can be read by others; run: chmod 600 {}", .0.display(), .0.display())]
     Permissions(PathBuf),
+    /// The file names a key in a token, and no token is configured.
+    #[error("{} names a key in a token, and device_key in the configuration names no token", .0.display())]
+    NoToken(PathBuf),
+    /// The private key cannot be made or used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The certificate chain cannot be read.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -84,9 +95,24 @@ pub enum StateError {
 }
 
 impl Folder {
-    /// The folder at `path`; nothing is read or made yet.
+    /// The folder at `path`, with its keys in files; nothing is read or made yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self::with_keys(path, Keys::Files)
+    }
+
+    /// The folder at `path`, whose keys are elsewhere; nothing is read or made yet.
+    pub fn with_keys(path: impl Into<PathBuf>, keys: Keys) -> Self {
+        Self { path: path.into(), keys }
+    }
+
+    /// A folder in this one, for another identity of the same device.
+    fn part(&self, name: &str) -> Self {
+        Self::with_keys(self.path.join(name), self.keys.clone())
+    }
+
+    /// Where keys are made from now on.
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Where it is.

@@ -29,7 +29,12 @@ pub enum Settled {
 impl Folder {
     /// Where the next identity is put together, as a folder of its own.
     pub fn next(&self) -> Self {
-        Self::new(self.path.join(NEXT))
+        self.part(NEXT)
+    }
+
+    /// Where it is before that: enrolled, and not tried yet.
+    pub fn draft(&self) -> Self {
+        self.part(DRAFT)
     }
 
     /// Finishes what was begun with the folder's identities: a next one that is whole is taken on trial, a trial that is
@@ -64,7 +69,7 @@ impl Folder {
     /// # Errors
     /// [`StateError::Io`].
     pub fn go_back(&self) -> Result<(), StateError> {
-        let previous = Self::new(self.path.join(PREVIOUS));
+        let previous = self.part(PREVIOUS);
         if previous.is_enrolled() {
             self.copy_from(&previous)?;
         }
@@ -75,7 +80,7 @@ impl Folder {
         // With a trial this was begun before, or the one in use is on trial itself: previous/ is whole.
         if self.trial().is_none() && self.is_enrolled() {
             self.remove_all(PREVIOUS)?;
-            Self::new(self.path.join(PREVIOUS)).copy_from(self)?;
+            self.part(PREVIOUS).copy_from(self)?;
         }
         self.write(TRIAL_FILE, (unix_now() + TRIAL.as_secs()).to_string().as_bytes())?;
         self.copy_from(&self.next())?;
@@ -133,6 +138,7 @@ impl Folder {
 }
 
 const NEXT: &str = "next";
+const DRAFT: &str = "draft";
 const PREVIOUS: &str = "previous";
 const TRIAL_FILE: &str = "trial";
 /// Every file of an identity; the one that makes it whole comes last.
@@ -172,7 +178,7 @@ mod tests {
         let (_place, folder) = folder("old");
         identity(&folder.next(), "new");
         // Previous is whole, and the first files of the next one are in place.
-        Folder::new(folder.path.join(PREVIOUS)).copy_from(&folder).unwrap();
+        folder.part(PREVIOUS).copy_from(&folder).unwrap();
         folder.remove(AGENT).unwrap();
         folder.write(KEY, b"new").unwrap();
         assert!(matches!(folder.settle().unwrap(), Settled::OnTrial(_)));

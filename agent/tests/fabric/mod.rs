@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use klnet_agent::config::Config;
 use klnet_agent::state::{Device, Folder};
-use klnet_tunnel::policy::TargetPolicy;
 use klnet_wire::id::{Id, TenantId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
@@ -116,8 +115,13 @@ impl Fabric {
 
     /// What the server answers to a new device.
     pub fn enroll(&self, body: &[u8], servers: &Signed) -> EnrollReply {
+        self.enroll_at(body, servers, SystemTime::now())
+    }
+
+    /// What it answers with a certificate that was made at `now`.
+    pub fn enroll_at(&self, body: &[u8], servers: &Signed, now: SystemTime) -> EnrollReply {
         let asked: EnrollRequest = serde_json::from_slice(body).unwrap();
-        let leaf = Leaf::new(self.principal(Role::Agent), Vec::new(), SystemTime::now(), AGENT_LIFE);
+        let leaf = Leaf::new(self.principal(Role::Agent), Vec::new(), now, AGENT_LIFE);
         let request = asked.request_der().unwrap();
         let (chain, _) = self.authority.issue_to_request(&request, &leaf).unwrap();
         EnrollReply::new(&chain, &self.keys(1), servers)
@@ -168,7 +172,7 @@ impl Place {
     }
 
     pub fn config(&self) -> Config {
-        Config { state: self.0.path().to_owned(), tunnel: TargetPolicy::default() }
+        Config { state: self.0.path().to_owned(), ..Config::default() }
     }
 }
 

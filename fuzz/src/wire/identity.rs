@@ -91,7 +91,7 @@ pub fn enrollment(data: &[u8]) {
 /// Key files, public keys and pins are read or refused, and what was read is written the same.
 pub fn pem(data: &[u8]) {
     if let Ok(key) = SigningKey::from_pkcs8(data) {
-        assert_eq!(key.to_pkcs8()[..], *data);
+        assert_eq!(key.to_pkcs8().expect("it is held here")[..], *data);
     }
     if let Ok(PublicKey::P256(point)) = p256_from_spki(data) {
         assert_eq!(p256_spki(&point), data);

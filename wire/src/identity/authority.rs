@@ -15,7 +15,7 @@ use super::role::{Principal, Role};
 use super::trust::{ChainError, Trust, p256_spki, public_key_of};
 use crate::id::FabricId;
 use crate::signed::PublicKey;
-use crate::signing::SigningKey;
+use crate::signing::{KeyError, SigningKey};
 
 /// The issuing authority: a certificate under the root, and its key.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ pub enum IssueError {
     /// The key in the request is not P-256.
     #[error("the certificate request is not for a P-256 key")]
     Key,
+    /// The key that was to sign cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] KeyError),
     /// A certificate could not be built.
     #[error("cannot make the certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -220,11 +223,18 @@ impl Leaf {
 /// A PKCS #10 request for `key`, signed by it; names are the authority's business.
 ///
 /// # Errors
-/// [`IssueError`] when it cannot be built.
+/// [`IssueError`] when it cannot be built, or the key is in a token that does not sign now.
 pub fn request(key: &SigningKey) -> Result<Vec<u8>, IssueError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = name("klnet request");
-    Ok(params.serialize_request(key)?.der().to_vec())
+    match params.serialize_request(key) {
+        Ok(request) => Ok(request.der().to_vec()),
+        // rcgen does not pass on why a key did not sign.
+        Err(rcgen::Error::RemoteKeyError) => {
+            Err(key.ready().map_or_else(Into::into, |()| rcgen::Error::RemoteKeyError.into()))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The key of a PKCS #10 request (RFC 2986), which has signed it.
@@ -288,7 +298,7 @@ impl PublicKeyData for SigningKey {
 
 impl rcgen::SigningKey for SigningKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        Ok(self.sign_asn1(message))
+        self.sign_asn1(message).map_err(|_| rcgen::Error::RemoteKeyError)
     }
 }
 

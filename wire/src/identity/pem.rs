@@ -47,9 +47,13 @@ pub fn crls_from_pem(text: &str) -> Option<Vec<Vec<u8>>> {
     blocks.into_iter().map(|block| (block.tag() == CRL).then(|| block.into_contents())).collect()
 }
 
-/// A private key in PEM: PKCS #8.
+/// What a key file holds: a private key in PEM, as PKCS #8; or of one in a token only where it is there.
+///
+/// # Panics
+/// Never: a key is in this process or in a token.
 pub fn key_to_pem(key: &SigningKey) -> String {
-    encode(&Pem::new("PRIVATE KEY", key.to_pkcs8().to_vec()))
+    let pem = key.to_pkcs8().map(|pkcs8| encode(&Pem::new("PRIVATE KEY", pkcs8.to_vec())));
+    pem.or_else(|| Some(key.object_uri()? + "\n")).expect("a key is held here or in a token")
 }
 
 /// Reads a private key from PEM; `None` when it is none of ours.

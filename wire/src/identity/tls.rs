@@ -291,6 +291,8 @@ fn only_tls13() -> Error {
 }
 
 /// A [`SigningKey`] that signs TLS handshakes.
+///
+/// rustls waits for the signature. A key in a token takes its time, and sees itself that no other task waits with it.
 #[derive(Debug, Clone)]
 pub struct TlsKey(pub SigningKey);
 
@@ -325,7 +327,7 @@ impl rustls::sign::SigningKey for TlsKey {
 
 impl Signer for TlsKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        Ok(self.0.sign_asn1(message))
+        self.0.sign_asn1(message).map_err(|error| Error::Other(OtherError(Arc::new(error))))
     }
 
     fn scheme(&self) -> SignatureScheme {

@@ -147,7 +147,7 @@ fn certificates() -> Vec<Seed> {
     seeds.push(("enrollment", "reply", serde_json::to_vec(&reply).unwrap()));
     seeds.push(("pem", "chain", chain_to_pem(&last).into_bytes()));
     seeds.push(("pem", "key", key_to_pem(&key).into_bytes()));
-    seeds.push(("pem", "pkcs8", key.to_pkcs8().to_vec()));
+    seeds.push(("pem", "pkcs8", key.to_pkcs8().unwrap().to_vec()));
     seeds.push(("pem", "pin", b"0123456789abcdef".repeat(4)));
     seeds
 }
