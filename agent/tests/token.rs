@@ -168,6 +168,27 @@ async fn an_identity_that_replaces_another_has_a_key_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_device_whose_new_server_does_not_welcome_it_goes_back_to_its_old_key() {
+    let (Some(site), Some(next)) = (Site::new().await, Site::new().await) else { return };
+    site.enrolled().await;
+    let (key, file) = (site.certified_key(), site.file("device.key"));
+    let arguments = next.invitation();
+    let mut mover = site.command("klmover", &arguments.each_ref().map(String::as_str));
+    let (moved, _) = tokio::join!(mover.output(), next.control.handshake());
+    let moved = moved.unwrap();
+    assert!(moved.status.success(), "{}", said(&moved));
+    assert!(site.certified_key() != key && site.file("device.key") != file, "it is on trial");
+    // The trial is nearly over.
+    let soon = fabric::unix(SystemTime::now()) + 2;
+    std::fs::write(site.place.folder().path().join("trial"), soon.to_string()).unwrap();
+    let _agent = site.run();
+    // It says HELLO with its new key, and nobody answers.
+    next.control.hello().await.vanish().await;
+    site.control.welcome(10).await.heartbeat().await;
+    assert!(site.certified_key() == key && site.file("device.key") == file);
+}
+
+#[tokio::test]
 async fn no_pin_is_ever_logged_printed_or_stored() {
     let Some(site) = Site::new().await else { return };
     let enrolled = site.enroll(&[]).await;
@@ -245,11 +266,15 @@ impl Site {
     }
 
     async fn enroll(&self, more: &[&str]) -> Output {
+        let mut enroll = self.command("klnagent", &["enroll"]);
+        timeout(SOON, enroll.args(self.invitation()).args(more).output()).await.unwrap().unwrap()
+    }
+
+    /// What a pasted line says.
+    fn invitation(&self) -> [String; 6] {
         let (server, root) =
             (format!("https://127.0.0.1:{}", self.api.port), print_pin(&self.fabric.trust().pin()));
-        let mut enroll =
-            self.command("klnagent", &["enroll", "--server", &server, "--root", &root, "--token", "t"]);
-        timeout(SOON, enroll.args(more).output()).await.unwrap().unwrap()
+        ["--server".into(), server, "--root".into(), root, "--token".into(), "t".into()]
     }
 
     async fn enrolled(&self) {
@@ -264,6 +289,7 @@ impl Site {
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(match program {
             "klnagent" => env!("CARGO_BIN_EXE_klnagent"),
+            "klmover" => env!("CARGO_BIN_EXE_klmover"),
             _ => env!("CARGO_BIN_EXE_klnagchk"),
         });
         command

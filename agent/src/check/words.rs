@@ -44,7 +44,9 @@ pub(super) fn of_key(error: &KeyError) -> Trouble {
             "put the token in, or correct device_key; which there are tells: pkcs11-tool -L"
         }
         KeyError::ManyTokens(_) => "add serial=… to device_key; which there are tells: pkcs11-tool -L",
-        KeyError::NoPin => "write the PIN into a file that only the agent's account may read, and name it",
+        KeyError::NoPin => {
+            "write the PIN into a file that only the agent's account may read, and name it in device_key"
+        }
         KeyError::PinFile { .. } => "correct that file; the agent's account alone may read it",
         KeyError::PinRefused(_) => {
             "correct the PIN in that file; klnagent tries it then. After a few wrong ones a token locks"

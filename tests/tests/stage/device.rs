@@ -20,11 +20,17 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(super) fn enroll(stage: &Stage, name: &str, token: &str) -> Result<Self> {
+    pub(super) fn enroll(
+        stage: &Stage,
+        name: &str,
+        token: &str,
+        adjust: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<Self> {
         let state = stage.path(name);
         let mut enroll = Command::new(program("klnagent")?);
         enroll.args(["enroll", "--name", name, "--server", &stage.url()]).arg("--state").arg(&state);
         enroll.args(["--root", &print_pin(&stage.profile.trust.pin())]).env("KLNET_TOKEN", token);
+        adjust(&mut enroll)?;
         succeeded(&mut enroll)?;
         Ok(Self { name: name.to_owned(), state, agent: None })
     }

@@ -202,7 +202,17 @@ impl Stage {
     }
 
     pub(crate) fn enrolled_with(&self, name: &str, token: &str) -> Result<Device> {
-        Device::enroll(self, name, token)
+        self.enrolled_as(name, token, |_| Ok(()))
+    }
+
+    /// Like [`Stage::enrolled_with`], the command adjusted.
+    pub(crate) fn enrolled_as(
+        &self,
+        name: &str,
+        token: &str,
+        adjust: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<Device> {
+        Device::enroll(self, name, token, adjust)
     }
 
     pub(crate) async fn online(&self, device: &Device) -> Result<()> {

@@ -20,7 +20,7 @@ pub enum KeyError {
     #[error("more than one token has {0}: name its serial")]
     ManyTokens(String),
     /// The token wants a PIN, and nobody said where it is.
-    #[error("the token wants a PIN, and device_key has no pin-source")]
+    #[error("the token wants a PIN, and its URI has no pin-source")]
     NoPin,
     /// The PIN cannot be read.
     #[error("the PIN in {}: {reason}", .path.display())]
