@@ -70,20 +70,17 @@ impl Token {
         state: &mut State,
         work: &impl Fn(&Open) -> Result<T, KeyError>,
     ) -> Result<T, KeyError> {
-        let open = match state.open.take() {
+        let opened = match state.open.take() {
             Some(open) => Ok(open),
             None => self.open(modules, &mut state.refused),
         };
-        let (open, done) = match open {
-            Ok(open) => {
-                let done = work(&open);
-                (Some(open), done)
-            }
-            Err(error) => (None, Err(error)),
-        };
-        match &done {
-            Ok(_) => state.open = open,
-            Err(_) => finalize(modules, &self.0.uri.module),
+        let done = opened.and_then(|open| {
+            let done = work(&open)?;
+            state.open = Some(open);
+            Ok(done)
+        });
+        if done.is_err() {
+            finalize(modules, &self.0.uri.module);
         }
         done
     }
@@ -104,13 +101,8 @@ impl Token {
         if info.user_pin_locked() {
             return Err(KeyError::PinLocked);
         }
-        let Some(path) = &self.0.uri.pin_source else {
-            // A reader with keys of its own asks for the PIN there.
-            return match info.protected_authentication_path() {
-                true => logged_in(session.login(UserType::User, None)).map_err(failed),
-                false => Err(KeyError::NoPin),
-            };
-        };
+        // One that asks for its PIN at a reader of its own is for people, not for a service.
+        let path = self.0.uri.pin_source.as_ref().ok_or(KeyError::NoPin)?;
         let pin = Pin::read(path)?;
         if refused.is(&pin.stamp) {
             return Err(KeyError::PinRefused(path.clone()));
