@@ -15,13 +15,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
+use klnet_wire::identity::owner::become_owner;
 
 use crate::check::{self, Outcome, Report, Step};
 use crate::config::{Config, ConfigError};
 use crate::enroll::{Invitation, Token, enroll};
 use crate::state::Folder;
 use crate::status::{Connection, Status};
-use klnet_wire::identity::owner::become_owner;
 use args::{Agent, Check, Command, Enroll, Mover, Place, Print};
 
 /// Runs `klnagent`: `args` begin with the program's own name.
@@ -81,7 +81,7 @@ fn print_about(what: Print, mut command: clap::Command) -> Result<ExitCode> {
 fn folder(config: &Config) -> Result<Folder> {
     let folder = config.folder();
     if folder.keys().are_in_token() {
-        become_owner(folder.path())?;
+        become_owner(folder.path()).context("the state folder's owner")?;
     }
     Ok(folder)
 }
@@ -126,7 +126,7 @@ fn checked(args: &Check) -> Result<ExitCode> {
     let report = match args.place.config() {
         Ok(config) => {
             let folder = folder(&config)?;
-            on_runtime(async { Ok(check::run(&folder).await) })?
+            on_runtime(async move { Ok(check::run(&folder).await) })?
         }
         Err(error) => misconfigured(&error),
     };
