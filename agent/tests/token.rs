@@ -14,6 +14,7 @@ use fabric::api::{Answer, Api, discovery};
 use fabric::control::Control;
 use fabric::{DAY, Fabric, Place, SOON};
 use klnet_agent::check::STANDING;
+use klnet_agent::state::Settled;
 use klnet_wire::identity::Principal;
 use klnet_wire::identity::enroll::print_pin;
 use klnet_wire::identity::pem::chain_from_pem;
@@ -177,7 +178,9 @@ async fn a_device_whose_new_server_does_not_welcome_it_goes_back_to_its_old_key(
     let (moved, _) = tokio::join!(mover.output(), next.control.handshake());
     let moved = moved.unwrap();
     assert!(moved.status.success(), "{}", said(&moved));
-    assert!(site.certified_key() != key && site.file("device.key") != file, "it is on trial");
+    assert!(site.certified_key() == key, "until an agent starts");
+    assert!(matches!(site.place.folder().settle().unwrap(), Settled::OnTrial(_)));
+    assert!(site.certified_key() != key && site.file("device.key") != file);
     // The trial is nearly over.
     let soon = fabric::unix(SystemTime::now()) + 2;
     std::fs::write(site.place.folder().path().join("trial"), soon.to_string()).unwrap();

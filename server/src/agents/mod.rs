@@ -124,7 +124,7 @@ impl Agents {
         self.metrics.handshakes.dec();
         drop(seat);
         match shaken {
-            Ok(Ok(stream)) => self.run(stream, peer, tunnels, shutdown).await,
+            Ok(Ok(stream)) => self.run(Box::new(stream), peer, tunnels, shutdown).await,
             Ok(Err(error)) => self.refused(failure(&error), peer, &error),
             Err(error) => self.refused("handshake timeout", peer, &error),
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Principal;
 use klnet_wire::message::{GoAway, Hello, Message, Tunnels as TunnelsAlive, Welcome};
-use klnet_wire::net::link::{Command, drive};
+use klnet_wire::net::link::{Command, Commands, drive};
 use klnet_wire::session::{self, CloseReason, Event, Session};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -35,7 +35,7 @@ impl Agents {
     /// Runs the session of a device whose certificate was verified.
     pub(super) async fn run(
         &self,
-        stream: TlsStream<TcpStream>,
+        stream: Box<TlsStream<TcpStream>>,
         peer: SocketAddr,
         tunnels: &Tunnels,
         shutdown: CancellationToken,
@@ -53,18 +53,19 @@ impl Agents {
                 tokio::select! {
                     reason = &mut driven => break reason,
                     () = cut.cancelled() => break CloseReason::Local("too busy for its last word".into()),
-                    Some(event) = happened.recv() => match event {
+                    // What seldom happens is boxed, so that a session which only waits is small.
+                    Some(event) = happened.recv() => match *event {
                         Event::Hello(hello) => {
-                            known = self.hello(&principal, &hello, peer, &commands, &cut).await;
+                            known = Box::pin(self.hello(&principal, &hello, peer, &commands, &cut)).await;
                         }
                         event => if let Some(known) = &known {
-                            self.event(known, event, tunnels).await;
+                            Box::pin(self.event(known, event, tunnels)).await;
                         },
                     },
                     () = shutdown.cancelled(), if !leaving => {
                         // What the device says meanwhile is still heard.
                         leaving = true;
-                        if commands.try_send(self.restarts()).is_err() {
+                        if commands.try_send(Box::new(self.restarts())).is_err() {
                             cut.cancel();
                         }
                     }
@@ -72,7 +73,7 @@ impl Agents {
             }
         };
         if let Some(known) = known {
-            self.ended(&known, &reason).await;
+            Box::pin(self.ended(&known, &reason)).await;
         }
     }
 
@@ -82,14 +83,14 @@ impl Agents {
         principal: &Principal,
         hello: &Hello,
         peer: SocketAddr,
-        commands: &mpsc::Sender<Command>,
+        commands: &Commands,
         cut: &CancellationToken,
     ) -> Option<Known> {
         let known = match self.admitted(principal, hello, peer, commands, cut).await {
             Ok(known) => known,
             Err(last) => {
                 let reason = last.reason.clone();
-                let _ = commands.send(Command::Finish(Message::GoAway(last), reason)).await;
+                let _ = commands.send(Box::new(Command::Finish(Message::GoAway(last), reason))).await;
                 return None;
             }
         };
@@ -116,7 +117,7 @@ impl Agents {
         principal: &Principal,
         hello: &Hello,
         peer: SocketAddr,
-        commands: &mpsc::Sender<Command>,
+        commands: &Commands,
         cut: &CancellationToken,
     ) -> Result<Known, GoAway> {
         for _ in 0..DECISIONS_LIMIT {
@@ -168,7 +169,7 @@ impl Agents {
         }
         let mut pongs = first.pongs.subscribe();
         // One that takes no more questions would not answer in time.
-        let asked = first.commands.try_send(Command::Ping).is_ok();
+        let asked = first.commands.try_send(Box::new(Command::Ping)).is_ok();
         drop(first);
         asked && matches!(timeout(CLONE_TIMEOUT, pongs.changed()).await, Ok(Ok(())))
     }
@@ -265,9 +266,9 @@ impl Agents {
             ..Welcome::default()
         };
         // Before anyone can reach the session: nothing else may be said first.
-        let _ = live.commands.send(Command::Welcome(welcome)).await;
+        let _ = live.commands.send(Box::new(Command::Welcome(welcome))).await;
         if let Some(keys) = self.fleet.newer_keys(hello.key_set) {
-            let _ = live.commands.send(Command::Send(Message::Keys(keys))).await;
+            let _ = live.commands.send(Box::new(Command::Send(Message::Keys(keys)))).await;
         }
         let epoch = live.epoch;
         self.sessions.insert(device, live);

@@ -22,7 +22,7 @@ async fn a_revoked_session_too_busy_to_hear_of_it_is_cut_and_ends_by_itself() {
     let device = DeviceId::random();
     let (live, _commanded) = live(1);
     come(&agents, device, live.clone()).await;
-    while live.commands.try_send(Command::Ping).is_ok() {}
+    while live.commands.try_send(Box::new(Command::Ping)).is_ok() {}
     agents.deny_device(device).await;
     assert!(live.cut.is_cancelled());
     assert!(agents.sessions.live(device).is_some(), "its own end tells presence and relay");
@@ -59,7 +59,7 @@ async fn a_second_device_with_the_same_identity_is_a_clone_while_the_first_answe
     come(&agents, device.id, first.clone()).await;
     let answering = tokio::spawn(async move {
         while let Some(command) = commanded.recv().await {
-            if matches!(command, Command::Ping) {
+            if matches!(*command, Command::Ping) {
                 first.pongs.send_replace(());
             }
         }
@@ -138,7 +138,7 @@ fn known(id: DeviceId) -> Device {
     }
 }
 
-fn live(serial: u64) -> (Live, mpsc::Receiver<Command>) {
+fn live(serial: u64) -> (Live, mpsc::Receiver<Box<Command>>) {
     let (commands, commanded) = mpsc::channel(2);
     let cut = CancellationToken::new();
     let (boot_id, pongs) = Default::default();

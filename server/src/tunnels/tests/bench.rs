@@ -38,7 +38,7 @@ pub(super) struct Bench {
 pub(super) struct Device {
     pub(super) id: DeviceId,
     pub(super) key: SigningKey,
-    told: mpsc::Receiver<Command>,
+    told: mpsc::Receiver<Box<Command>>,
 }
 
 impl Bench {
@@ -189,7 +189,7 @@ impl Bench {
 impl Device {
     /// The next message of its session.
     pub(super) async fn told(&mut self) -> Message {
-        match self.told.recv().await {
+        match self.told.recv().await.map(|command| *command) {
             Some(Command::Send(message)) => message,
             other => panic!("{other:?}"),
         }
