@@ -165,7 +165,7 @@ impl StatusFile {
     }
 
     /// Tells how many tunnel connections are carried. Many come and go in a second, and each would wait for a file that
-    /// nobody reads meanwhile: what has changed is written within [`WRITE_WAIT`].
+    /// nobody reads meanwhile: what has changed is written within a second.
     pub fn tunnel_connections(&mut self, now: Instant, count: usize) {
         if self.status.tunnel_connections != count {
             self.status.tunnel_connections = count;
