@@ -269,7 +269,12 @@ impl Agent {
         self.backoff.handle_input(Instant::now(), input);
         match ended {
             Ok(()) | Err(NoSession::Renewed) => {}
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                if about_time(&error).is_some() {
+                    self.measure_clock().await;
+                }
+                self.failed(&error);
+            }
         }
         Ok(())
     }
@@ -306,13 +311,7 @@ impl Agent {
     /// Why the device's own certificate keeps it away: a clock that is wrong, or a time that is over, which its renewal
     /// ends in its own time.
     async fn unfit(&mut self, error: &ChainError) -> NoSession {
-        let Candidate { host, port } = self.device.host_and_port();
-        match measure::skew(&host, port, &self.device.trust).await {
-            Ok(skew) => self.told(skew),
-            // Without them the renewal would not find its server either.
-            Err(MeasureError::Dial(error)) if is_of_unknown_root(&error) => drop(self.follow().await),
-            Err(error) => tracing::debug!(%error, "the server's clock is not known"),
-        }
+        self.measure_clock().await;
         let skew = self.clock.skew(Instant::now(), SystemTime::now());
         let words = match clock::is_about_time(error) {
             true => clock::explain("this device's certificate", error, skew),
@@ -322,6 +321,17 @@ impl Agent {
             Some(failure) => format!("{words}; it is not renewed: {failure}"),
             None => words,
         })
+    }
+
+    /// Asks the server for its clock, which is nobody's word but says which of the two to look at.
+    async fn measure_clock(&mut self) {
+        let Candidate { host, port } = self.device.host_and_port();
+        match measure::skew(&host, port, &self.device.trust).await {
+            Ok(skew) => self.told(skew),
+            // Without them the renewal would not find its server either.
+            Err(MeasureError::Dial(error)) if is_of_unknown_root(&error) => drop(self.follow().await),
+            Err(error) => tracing::debug!(%error, "the server's clock is not known"),
+        }
     }
 
     /// Follows the fabric to its newest roots; says whether there are newer ones.
@@ -457,12 +467,7 @@ impl Agent {
     }
 
     fn words(&self, error: &NoSession) -> String {
-        let NoSession::Unreachable(Unreachable(errors)) = error else { return error.to_string() };
-        let about_time = errors.iter().find_map(|error| match error {
-            DialError::Certificate { error, .. } if clock::is_about_time(error) => Some(error),
-            _ => None,
-        });
-        match about_time {
+        match about_time(error) {
             Some(error) => {
                 let skew = self.clock.skew(Instant::now(), SystemTime::now());
                 clock::explain("the server's certificate", error, skew)
@@ -470,6 +475,15 @@ impl Agent {
             None => error.to_string(),
         }
     }
+}
+
+/// Why the server's certificate was refused, when a clock may be to blame.
+fn about_time(error: &NoSession) -> Option<&ChainError> {
+    let NoSession::Unreachable(Unreachable(errors)) = error else { return None };
+    errors.iter().find_map(|error| match error {
+        DialError::Certificate { error, .. } if clock::is_about_time(error) => Some(error),
+        _ => None,
+    })
 }
 
 /// Waits for a deadline; for ever without one.
