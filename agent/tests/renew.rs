@@ -10,14 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use fabric::api::{Answer, Api, refusal};
 use fabric::control::Control;
-use fabric::{DAY, Fabric, Place, SOON};
-use klnet_agent::agent::Agent;
+use fabric::{DAY, Fabric, Place, Running, SOON};
 use klnet_agent::status::Status;
 use klnet_wire::identity::Principal;
 use klnet_wire::identity::authority::AGENT_LIFE;
 use klnet_wire::net::renew::RENEW;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn a_certificate_past_two_thirds_of_its_life_is_renewed_and_used_at_once() {
@@ -168,20 +166,4 @@ async fn until(holds: impl Fn() -> bool) {
         }
     };
     timeout(SOON, waiting).await.expect("it comes about");
-}
-
-struct Running(CancellationToken);
-
-impl Running {
-    fn start(place: &Place) -> Self {
-        let shutdown = CancellationToken::new();
-        tokio::spawn(Agent::open(&place.config()).unwrap().run(shutdown.clone()));
-        Self(shutdown)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }

@@ -10,8 +10,7 @@ use std::time::{Duration, SystemTime};
 use data_encoding::BASE64URL_NOPAD;
 use fabric::api::{Answer, Api};
 use fabric::control::Control;
-use fabric::{DAY, Fabric, Place, SOON};
-use klnet_agent::agent::Agent;
+use fabric::{DAY, Fabric, Place, Running, SOON};
 use klnet_agent::discovery;
 use klnet_agent::status::Status;
 use klnet_wire::identity::crl::{Crl, Crls};
@@ -19,7 +18,6 @@ use klnet_wire::identity::enroll::encode_signed;
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::{Principal, Role};
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn an_agent_takes_the_list_from_discovery_and_never_greets_a_revoked_server() {
@@ -135,20 +133,4 @@ async fn told(place: &Place, words: &str) {
         }
     };
     timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("{:?}", Status::read(&place.folder())));
-}
-
-struct Running(CancellationToken);
-
-impl Running {
-    fn start(place: &Place) -> Self {
-        let shutdown = CancellationToken::new();
-        tokio::spawn(Agent::open(&place.config()).unwrap().run(shutdown.clone()));
-        Self(shutdown)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }

@@ -8,6 +8,7 @@ pub mod control;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use klnet_agent::agent::Agent;
 use klnet_agent::config::Config;
 use klnet_agent::state::{Device, Folder};
 use klnet_wire::id::{Id, TenantId};
@@ -22,6 +23,7 @@ use klnet_wire::signed::{Context, PublicKey, Signed};
 use klnet_wire::signing::SigningKey;
 use prost::Message;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 pub const SOON: Duration = Duration::from_secs(20);
@@ -178,4 +180,21 @@ impl Place {
 
 pub fn unix(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A running agent, until this is dropped.
+pub struct Running(CancellationToken);
+
+impl Running {
+    pub fn start(place: &Place) -> Self {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(Agent::open(&place.config()).unwrap().run(shutdown.clone()));
+        Self(shutdown)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
