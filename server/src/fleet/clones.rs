@@ -29,6 +29,14 @@ pub struct Clone {
     pub approved_until: Option<SystemTime>,
 }
 
+impl Clone {
+    pub(super) fn shown(record: &CloneRecord) -> Option<Self> {
+        let (address, machine) = (record.address.clone(), record.machine.clone());
+        let approved_until = time(record.approved_until);
+        Some(Self { at: time(record.at)?, address, machine, approved_until })
+    }
+}
+
 impl Fleet {
     /// A clone came. Stored at most once an hour, whatever it says.
     ///
@@ -125,12 +133,6 @@ impl Fleet {
                 .put(keys::clone(tenant, device), &CloneRecord { approved_until: 0, ..clone });
         self.commit(change).await?;
         Ok(Some(secret.print()))
-    }
-
-    pub(super) fn clone_of(&self, tenant: TenantId, device: DeviceId) -> Option<Clone> {
-        let CloneRecord { at, address, machine, approved_until, .. } =
-            self.stored_clone(tenant, device)?.record;
-        Some(Clone { at: time(at)?, address, machine, approved_until: time(approved_until) })
     }
 
     fn stored_clone(&self, tenant: TenantId, device: DeviceId) -> Option<Stored<CloneRecord>> {

@@ -11,7 +11,7 @@ use super::clones::Clone;
 use super::operators::Caller;
 use super::record::DeviceRecord;
 use super::renewal::superseded;
-use super::{Change, Denied, Fleet, FleetError, Presence, Stored, keys};
+use super::{Change, Denied, Fleet, FleetError, Model, Presence, Stored, keys};
 use crate::store::Guard;
 use crate::unix::{seconds, time};
 
@@ -51,7 +51,7 @@ impl Fleet {
         let model = self.model();
         let ours = model.devices.iter().filter(|((of, _), device)| *of == tenant && !is_removed(device));
         let mut devices: Vec<_> =
-            ours.map(|((_, id), stored)| self.shown(tenant, *id, &stored.record)).collect();
+            ours.map(|((_, id), stored)| self.shown(&model, tenant, *id, &stored.record)).collect();
         devices.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         devices
     }
@@ -66,7 +66,7 @@ impl Fleet {
             let model = self.model();
             let stored = model.devices.get(&(tenant, id)).filter(|device| !is_removed(device));
             let stored = stored.ok_or_else(unknown)?;
-            return Ok(self.shown(tenant, id, &stored.record));
+            return Ok(self.shown(&model, tenant, id, &stored.record));
         }
         let named = |device: &Device| device.name == name_or_id;
         let mut named: Vec<_> = self.devices(tenant).into_iter().filter(named).collect();
@@ -104,7 +104,7 @@ impl Fleet {
         self.judge(&principal.serial, "this device")?;
         match Use::of(&principal.serial, &record.serial, record.pending.as_ref()) {
             Use::Superseded => Err(superseded(principal)),
-            Use::Known | Use::First => Ok(self.shown(principal.tenant, principal.id(), record)),
+            Use::Known | Use::First => Ok(self.shown(&model, principal.tenant, principal.id(), record)),
         }
     }
 
@@ -187,7 +187,9 @@ impl Fleet {
         stored.cloned().ok_or_else(|| FleetError::not_found(format!("there is no device {device}")))
     }
 
-    fn shown(&self, tenant: TenantId, id: DeviceId, record: &DeviceRecord) -> Device {
+    fn shown(&self, model: &Model, tenant: TenantId, id: DeviceId, record: &DeviceRecord) -> Device {
+        let clone = model.clones.get(&(tenant, id));
+        let set_back = model.set_backs.get(&(tenant, id));
         Device {
             id,
             tenant,
@@ -196,8 +198,8 @@ impl Fleet {
             group: GroupId::try_from(record.group.as_slice()).unwrap_or(super::groups::root(tenant)),
             enrolled: time(record.enrolled).unwrap_or(SystemTime::UNIX_EPOCH),
             revoked: time(record.revoked),
-            clone: self.clone_of(tenant, id),
-            set_back: self.was_set_back(tenant, id),
+            clone: clone.and_then(|stored| Clone::shown(&stored.record)),
+            set_back: set_back.and_then(|stored| time(stored.record.at)),
             presence: self.presence(id),
         }
     }

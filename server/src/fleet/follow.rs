@@ -1,7 +1,7 @@
 //! How the model follows the store: a scan at the start, then every commit, for as long as the process lives.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
 use klnet_wire::id::{DeviceId, TenantId};
@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::lookup::Lookup;
 use super::record::AuditRecord;
 use super::sight::{LOOK_EACH, Sight};
 use super::{Denied, Fleet, FleetError, Model, keys, presence};
@@ -41,7 +42,7 @@ impl Fleet {
         seen.into_iter().for_each(|(device, seen)| presence.restore(device, seen));
         let next_audit = newest_audit(&*store, fabric.tenant()).await? + 1;
         let fleet = Arc::new(Self {
-            model: RwLock::new(model),
+            model: Lookup::new(model),
             presence,
             reached: watch::Sender::new(at),
             sight: Sight::now(),
@@ -93,14 +94,14 @@ impl Fleet {
     async fn rescan(&self) -> Option<Rev> {
         let Snapshot { model, at, .. } = scan(&*self.store).await.ok()?;
         let denied = model.denied();
-        *self.model.write().expect("no holder of the model panics") = model;
+        *self.model.write() = model;
         denied.into_iter().for_each(|denied| self.deny(denied));
         self.reached.send_replace(at);
         Some(at)
     }
 
     fn apply(&self, events: &[Event]) {
-        let mut model = self.model.write().expect("no holder of the model panics");
+        let mut model = self.model.write();
         for event in events {
             if let Some(denied) = model.apply(&event.key, event.entry.as_ref()) {
                 self.deny(denied);

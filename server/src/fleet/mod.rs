@@ -11,6 +11,7 @@ mod error;
 mod follow;
 mod groups;
 pub mod keys;
+mod lookup;
 mod model;
 mod names;
 mod operators;
@@ -27,8 +28,8 @@ mod succession;
 pub mod sync;
 mod tokens;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,7 @@ pub use clones::Clone;
 pub use devices::Device;
 pub use error::{FleetError, Kind};
 pub use groups::Group;
+use lookup::{Lookup, Reading};
 pub use model::{Denied, Model, Stored};
 pub(crate) use names::told;
 pub use operators::{Caller, Operator};
@@ -53,7 +55,7 @@ pub struct Fleet {
     store: Arc<dyn Store>,
     fabric: Arc<Fabric>,
     directory: Arc<Directory>,
-    model: RwLock<Model>,
+    model: Lookup<Model>,
     presence: presence::Table,
     /// The revision up to which the model has followed the store.
     reached: watch::Sender<Rev>,
@@ -90,8 +92,8 @@ impl Fleet {
         &*self.store
     }
 
-    fn model(&self) -> RwLockReadGuard<'_, Model> {
-        self.model.read().expect("no holder of the model panics")
+    fn model(&self) -> Reading<'_, Model> {
+        self.model.read()
     }
 }
 

@@ -17,7 +17,7 @@ use prost::Message;
 use super::record::{SetBackRecord, SyncRecord};
 use super::{Change, Device, Fleet, FleetError, keys};
 use crate::store::{Op, OpId, Read};
-use crate::unix::{seconds, time};
+use crate::unix::seconds;
 
 /// What a device's ids say of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,10 +81,6 @@ impl Fleet {
             .detail("from", from.ip())
             .put(keys::set_back(tenant, device), &SetBackRecord { at: now });
         self.commit(change).await.map(drop)
-    }
-
-    pub(super) fn was_set_back(&self, tenant: TenantId, device: DeviceId) -> Option<SystemTime> {
-        time(self.model().set_backs.get(&(tenant, device))?.record.at)
     }
 
     fn incarnation(&self) -> Vec<u8> {
