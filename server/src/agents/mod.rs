@@ -3,6 +3,7 @@
 //! A connection is peeked at first: a dialled-back tunnel connection goes to the relay, anything else is TLS with a
 //! device's certificate. Nothing durable happens on this path; what a session is told comes from memory.
 
+mod admission;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! A managed device: its state folder and its agent's process.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -47,13 +48,17 @@ impl Device {
         Ok(())
     }
 
-    /// Another device with a copy of this one's disk, whose agent runs.
+    /// Another device with a copy of this one's disk, whose agent runs. This one's may run too: what it only writes under a
+    /// temporary name may be gone when its turn comes.
     pub(crate) fn copied(&self, stage: &Stage, name: &str) -> Result<Self> {
         let state = stage.path(name);
         std::fs::create_dir(&state)?;
         for file in std::fs::read_dir(&self.state)? {
             let file = file?;
-            std::fs::copy(file.path(), state.join(file.file_name()))?;
+            match std::fs::copy(file.path(), state.join(file.file_name())) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                copied => drop(copied?),
+            }
         }
         let mut copy = Self { name: name.to_owned(), state, agent: None };
         copy.start()?;
