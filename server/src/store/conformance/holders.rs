@@ -129,7 +129,7 @@ async fn grant(store: &dyn Store, ttl: Duration) -> Result<LeaseId, String> {
 }
 
 /// Takes the lock, if it is free; the token is the revision of its key.
-async fn acquire(store: &Arc<dyn Store>) -> Result<Option<(LeaseId, Rev)>, String> {
+pub(super) async fn acquire(store: &Arc<dyn Store>) -> Result<Option<(LeaseId, Rev)>, String> {
     let lease = grant(&**store, TTL).await?;
     let take = vec![Op::put_leased(key("lock/holder"), "me", lease)];
     match store.commit(OpId::random(), vec![Guard::Absent(key("lock/holder"))], take).await {
@@ -139,7 +139,11 @@ async fn acquire(store: &Arc<dyn Store>) -> Result<Option<(LeaseId, Rev)>, Strin
     }
 }
 
-async fn write_under(store: &Arc<dyn Store>, token: Rev, value: &'static str) -> Result<Rev, CommitError> {
+pub(super) async fn write_under(
+    store: &Arc<dyn Store>,
+    token: Rev,
+    value: &'static str,
+) -> Result<Rev, CommitError> {
     let fence = Guard::ModRev(key("lock/holder"), token);
     store.commit(OpId::random(), vec![fence], vec![Op::put(key("protected"), value)]).await
 }

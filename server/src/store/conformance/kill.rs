@@ -87,7 +87,8 @@ fn run_and_kill(test: &str, path: &Path, after: u64) -> Result<Vec<(usize, Ackno
     Ok(acknowledged)
 }
 
-fn start(test: &str, path: &Path) -> Child {
+/// This test's own program, for one test alone; [`PLACE`] tells it that it was started for that.
+pub(super) fn start(test: &str, path: &Path) -> Child {
     Command::new(env::current_exe().expect("this test"))
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(PLACE, path)
@@ -97,7 +98,7 @@ fn start(test: &str, path: &Path) -> Child {
         .expect("this test runs")
 }
 
-/// Names the store to the process that is killed.
-const PLACE: &str = "KLNET_STORE_CRASH";
+/// Names the store, or any other place, to the process that is started.
+pub(super) const PLACE: &str = "KLNET_STORE_CRASH";
 
 const ACK: &str = "acknowledged:";

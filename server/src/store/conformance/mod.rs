@@ -22,6 +22,7 @@ pub(super) mod holders;
 pub(super) mod kill;
 pub(super) mod memory;
 mod oracle;
+pub(super) mod paused;
 pub(super) mod registers;
 pub(super) mod transfer;
 pub(super) mod watches;

@@ -11,8 +11,8 @@ use super::{
 use crate::store::{
     SqliteStore, Store,
     conformance::{
-        Factory, Verdict, durability, edges, histories, holders, kill, memory::Memory, registers, scale,
-        transfer, watches,
+        Factory, Verdict, durability, edges, histories, holders, kill, memory::Memory, paused, registers,
+        scale, transfer, watches,
     },
 };
 
@@ -40,6 +40,18 @@ fn leases_end_in_time_and_as_one_commit() {
 #[test]
 fn holder_that_slept_through_its_lease_can_do_no_harm() {
     both(holders::are_fenced);
+}
+
+#[test]
+fn process_that_was_stopped_beyond_its_lease_can_do_no_harm() {
+    let test = "store::sqlite::tests::conformance::process_that_wishes_until_it_is_killed";
+    both(|factory| paused::does_no_harm(factory, test));
+}
+
+/// The process that is stopped: does nothing unless the test above started it.
+#[test]
+fn process_that_wishes_until_it_is_killed() {
+    paused::wish_until_killed();
 }
 
 #[test]
