@@ -2,10 +2,12 @@
 
 mod stage;
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use data_encoding::{BASE64, HEXLOWER};
+use klnet_tests::lab::Process;
 use klnet_tests::program;
 use klnet_wire::identity::enroll::print_pin;
 use klnet_wire::identity::pem::{chain_from_pem, key_from_pem};
@@ -24,6 +26,7 @@ async fn every_key_of_a_fabric_is_rotated_under_a_live_tunnel_and_sleepers_come_
     let mut asleep = server.stage.device("asleep").await?;
     asleep.stop()?;
     let mut tunnel = open(&server.stage, &awake, &target).await?;
+    let (_running, local) = forward(&server.stage, &awake, &target)?;
     let first = roots(&server.stage)?;
     for round in 0..3 {
         rotate(&server.stage)?;
@@ -33,6 +36,9 @@ async fn every_key_of_a_fabric_is_rotated_under_a_live_tunnel_and_sleepers_come_
         echoes(&mut tunnel, b"through the rotation").await?;
         let mut fresh = open(&server.stage, &awake, &target).await?;
         echoes(&mut fresh, b"granted by the new keys").await?;
+        let mut through = TcpStream::connect(local).await?;
+        let whole = echoes(&mut through, b"by a program that runs all the while").await;
+        whole.with_context(|| format!("round {round}"))?;
     }
     ensure!(roots(&server.stage)?[0] != first[0]);
     ensure!(server.stage.audit("fabric.rotate").await?.len() == 3);
@@ -262,6 +268,17 @@ fn klctl(stage: &mut Stage, line: &[&str]) -> Result<String> {
     stage.profile = Profile::load(&stage.profile_path())?;
     stage.client = Client::new(&stage.profile)?;
     Ok(said)
+}
+
+/// A `klsctunnel` of the stage's operator, and where it listens.
+fn forward(stage: &Stage, device: &Device, target: &Target) -> Result<(Process, SocketAddr)> {
+    let mut command = Command::new(program("klsctunnel")?);
+    command.env("KLNET_PROFILE", stage.profile_path());
+    command.arg("--json").arg(format!("{}:{}", device.name, target.port));
+    let mut process = Process::spawn("klsctunnel", &mut command)?;
+    let event: Value = serde_json::from_str(&process.wait_for_line("\"listening\"", PATIENCE)?)?;
+    let local = event["local"][0].as_str().context("an address")?.parse()?;
+    Ok((process, local))
 }
 
 async fn open(stage: &Stage, device: &Device, target: &Target) -> Result<Box<TlsStream<TcpStream>>> {

@@ -1,6 +1,7 @@
 //! The `klsctunnel` command: opens local ports, and the standard streams, to ports of managed devices.
 
 mod access;
+mod api;
 mod args;
 mod carry;
 mod destinations;

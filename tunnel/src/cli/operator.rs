@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 use klnet_wire::identity::profile::Profile;
-use klnet_wire::net::https::Client;
 use klnet_wire::signing::SigningKey;
 
+use super::api::Api;
 use super::args::Options;
 use super::failure::Failure;
 use super::target::{PortTarget, TargetError};
@@ -18,12 +18,12 @@ use crate::net::request::{GrantReply, GrantRequest, PATH};
 /// The operator of a profile.
 pub(super) struct Operator {
     pub(super) key: SigningKey,
-    client: Arc<Client>,
+    api: Arc<Api>,
 }
 
 /// Where grants for one target come from.
 pub(super) struct Source {
-    client: Arc<Client>,
+    api: Arc<Api>,
     request: GrantRequest,
 }
 
@@ -31,11 +31,11 @@ impl Operator {
     /// Reads the operator's profile.
     pub(super) fn load(options: &Options) -> Result<Self, Failure> {
         let path = profile_path(options)?;
-        let profile = match options.profile.is_none() && !path.exists() {
-            true => return Err(Failure::NoProfile),
-            false => Profile::load(&path)?,
-        };
-        Ok(Self { client: Arc::new(Client::new(&profile)?), key: profile.identity.key })
+        if options.profile.is_none() && !path.exists() {
+            return Err(Failure::NoProfile);
+        }
+        let api = Arc::new(Api::load(path)?);
+        Ok(Self { key: api.profile().identity.key, api })
     }
 
     /// Where grants for `target` come from.
@@ -44,14 +44,14 @@ impl Operator {
         let host = (target.host != Host::Device).then(|| target.host.to_string());
         let cnf = Some(BASE64URL_NOPAD.encode(self.key.public().as_bytes()));
         let request = GrantRequest { device: target.device.clone(), port, host, r#for: None, cnf };
-        Ok(Source { client: self.client.clone(), request })
+        Ok(Source { api: Arc::clone(&self.api), request })
     }
 }
 
 impl Source {
     /// Asks for a grant.
     pub(super) async fn grant(&self) -> Result<Blob, Failure> {
-        let reply: GrantReply = self.client.post(PATH, &self.request).await?;
+        let reply: GrantReply = self.api.client().post(PATH, &self.request).await?;
         reply.blob.parse().map_err(Failure::Reply)
     }
 }
