@@ -242,7 +242,7 @@ fn again(error: &io::Error) -> bool {
 }
 
 /// Most bytes of one direction in one turn: a bulk stream leaves room for the keystrokes of its neighbours.
-const BUDGET: usize = 1024 * 1024;
+const BUDGET: usize = 256 * 1024;
 /// Most steps of one direction in one turn, for streams of small segments.
 const CALLS: u32 = 32;
 /// A read of at least this much is the beginning of bulk.
