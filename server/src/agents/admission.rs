@@ -49,18 +49,18 @@ impl Agents {
                 return None;
             }
         };
-        let device = &known.device;
+        let Known { tenant, device, ref name, .. } = known;
         self.metrics.sessions_opened.inc();
         if skew(hello.clock).is_none_or(|skew| skew.unsigned_abs() > CLOCK_TOLERANCE.as_secs()) {
             self.metrics.clocks_wrong.inc();
         }
-        info!(device = %device.id, name = device.name, %peer, epoch = hello.epoch, "device online");
+        info!(%device, name, %peer, epoch = hello.epoch, "device online");
         if let Err(error) = self.fleet.certificate_used(principal).await {
-            warn!(device = %device.id, %error, "that a new certificate is in use is not stored yet");
+            warn!(%device, %error, "that a new certificate is in use is not stored yet");
         }
         // A revocation between the look-up and here would have found no session to end.
-        if self.fleet.is_denied(device.tenant, device.id) {
-            self.deny_device(device.id).await;
+        if self.fleet.is_denied(tenant, device) {
+            self.deny_device(device).await;
         }
         Some(known)
     }
@@ -85,7 +85,7 @@ impl Agents {
             let pongs = watch::Sender::default();
             let live = Live { tenant, serial, epoch, boot_id, pongs: pongs.clone(), commands, cut };
             if self.come(device.id, live, replaced, peer, hello, sync).await {
-                return Ok(Known { device, serial, pongs });
+                return Ok(Known { tenant, device: device.id, name: device.name, serial, pongs });
             }
         }
         let reason = "others come with this identity all the time".to_owned();

@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -106,7 +107,8 @@ impl Agents {
         tunnels: &Tunnels,
         shutdown: CancellationToken,
     ) {
-        let stream = match self.relay.agent(stream, peer).await {
+        // Boxed, like the handshake: the session that comes after both is there for months, and small.
+        let stream = match Box::pin(self.relay.agent(stream, peer)).await {
             Ok(Arrival::Control(stream)) => stream,
             Ok(Arrival::DialBack) => return,
             Err(error) => return self.refused("no first flight", peer, &error),
@@ -114,18 +116,12 @@ impl Agents {
         let Some(seat) = self.handshakes.enter(peer.ip()) else {
             return self.refused("crowded", peer, &"too many handshakes under way");
         };
-        let handshake = async {
-            let stream = tls.accept(tuned(stream)?).await?;
-            // TLS lets a client through that offers no protocol at all; ours is also the version it speaks.
-            let spoken = stream.get_ref().1.alpn_protocol().is_some();
-            spoken.then_some(stream).ok_or_else(|| std::io::Error::other("no application protocol offered"))
-        };
         self.metrics.handshakes.inc();
-        let shaken = timeout(HANDSHAKE_TIMEOUT, handshake).await;
+        let shaken = timeout(HANDSHAKE_TIMEOUT, Box::pin(shake(stream, tls))).await;
         self.metrics.handshakes.dec();
         drop(seat);
         match shaken {
-            Ok(Ok(stream)) => self.run(Box::new(stream), peer, tunnels, shutdown).await,
+            Ok(Ok(stream)) => self.run(stream, peer, tunnels, shutdown).await,
             Ok(Err(error)) => self.refused(failure(&error), peer, &error),
             Err(error) => self.refused("handshake timeout", peer, &error),
         }
@@ -194,6 +190,14 @@ impl Agents {
             self.revoke(Scope::Operator(operator)).await;
         }
     }
+}
+
+async fn shake(stream: TcpStream, tls: TlsAcceptor) -> std::io::Result<Box<TlsStream<TcpStream>>> {
+    let stream = tls.accept(tuned(stream)?).await?;
+    // TLS lets a client through that offers no protocol at all; ours is also the version it speaks.
+    let spoken = stream.get_ref().1.alpn_protocol().is_some();
+    let stream = spoken.then(|| Box::new(stream));
+    stream.ok_or_else(|| std::io::Error::other("no application protocol offered"))
 }
 
 /// Why a handshake failed. A certificate whose time is not now is often a clock that is wrong, here or there.

@@ -1,10 +1,11 @@
 //! One device's session: from its HELLO to its end.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use klnet_wire::id::DeviceId;
+use klnet_wire::id::{DeviceId, TenantId};
 use klnet_wire::identity::Principal;
 use klnet_wire::message::{GoAway, Message, Tunnels as TunnelsAlive};
 use klnet_wire::net::link::{Command, drive};
@@ -17,12 +18,13 @@ use tracing::{debug, info};
 
 use super::Agents;
 use super::admission::Newcomer;
-use crate::fleet::Device;
 use crate::tunnels::Tunnels;
 
 /// What a session knows of its device once it has said HELLO.
 pub(super) struct Known {
-    pub(super) device: Device,
+    pub(super) tenant: TenantId,
+    pub(super) device: DeviceId,
+    pub(super) name: String,
     pub(super) serial: u64,
     pub(super) pongs: watch::Sender<()>,
 }
@@ -43,8 +45,8 @@ impl Agents {
         let mut session = Session::server(Instant::now(), session::Config::default());
         let (cut, mut known, mut leaving) = (CancellationToken::new(), None, false);
         let reason = {
-            let driven = drive(stream, &mut session, &mut commanded, &events);
-            tokio::pin!(driven);
+            // Pinned where it is made: a future keeps room for every place that something is moved to.
+            let mut driven = pin!(drive(stream, &mut session, &mut commanded, &events));
             loop {
                 tokio::select! {
                     reason = &mut driven => break reason,
@@ -76,7 +78,7 @@ impl Agents {
     }
 
     async fn event(&self, known: &Known, event: Event, tunnels: &Tunnels) {
-        let (tenant, device) = (known.device.tenant, known.device.id);
+        let (tenant, device) = (known.tenant, known.device);
         self.fleet.heard(device);
         match event {
             Event::Message(Message::TunnelState(state)) => tunnels.state(tenant, device, state).await,
@@ -95,19 +97,19 @@ impl Agents {
     }
 
     async fn alive(&self, known: &Known, alive: TunnelsAlive) {
-        if self.relay.alive(alive, known.device.id).await.is_err() {
+        if self.relay.alive(alive, known.device).await.is_err() {
             debug!("the relay has stopped");
         }
     }
 
     async fn ended(&self, known: &Known, reason: &CloseReason) {
-        let device = known.device.id;
+        let device = known.device;
         // The reason may be the device's own words.
         let reason = crate::fleet::told(&reason.to_string());
         if !self.go(device, known.serial, &reason).await {
             return; // a newer session is there already
         }
-        info!(%device, name = known.device.name, reason, "device offline");
+        info!(%device, name = known.name, reason, "device offline");
     }
 
     /// Forgets a session and tells the relay, unless a newer one has taken its place.

@@ -42,6 +42,11 @@ async fn a_device_is_online_exactly_while_it_has_a_session() {
     assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (0, 0));
 }
 
+#[test]
+fn a_session_that_waits_takes_little() {
+    assert!(size_of_task(Agents::arrived) <= TASK, "the task: {}", size_of_task(Agents::arrived));
+}
+
 #[tokio::test]
 async fn one_address_cannot_keep_other_agents_out_of_their_handshakes() {
     let (agents, _folder) = agents().await;
@@ -109,6 +114,12 @@ async fn who_comes_while_the_session_before_is_asked_is_not_replaced_unasked() {
 }
 
 /// Comes in the place of whoever is there.
+fn size_of_task<'a, F: Future>(
+    _: impl FnOnce(&'a Agents, TcpStream, SocketAddr, TlsAcceptor, &'a Tunnels, CancellationToken) -> F,
+) -> usize {
+    size_of::<F>()
+}
+
 async fn come(agents: &Agents, device: DeviceId, live: Live) {
     let replaced = agents.sessions.live(device).map(|live| live.serial);
     assert!(agents.come(device, live, replaced, peer(), &Hello::default(), Bytes::new()).await);
@@ -171,3 +182,6 @@ async fn agents() -> (Arc<Agents>, TempDir) {
     let config = Arc::new(Config::parse("").unwrap());
     (Agents::new(fleet, Arc::default(), relay, Arc::default(), config), folder)
 }
+
+/// Bytes: each is one more agent's for each of thousands.
+const TASK: usize = 2304;
