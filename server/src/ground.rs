@@ -22,7 +22,7 @@ use crate::fleet::Fleet;
 use crate::listeners::{Inherited, Listeners};
 use crate::metrics::Metrics;
 use crate::revocation::Revocation;
-use crate::service::StartError;
+use crate::start::StartError;
 use crate::store::{SqliteStore, Store};
 
 /// Everything but the store and what it holds.

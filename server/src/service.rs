@@ -6,13 +6,12 @@
 //!                    └────── resume ────────┘ └── another process serves, and is given the tunnels (`handover`)
 //! ```
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use klnet_tunnel::net::accept::Acceptor;
-use klnet_tunnel::net::relay::{Moved, RelayEvent, RelayHandle, Stopped};
+use klnet_tunnel::net::relay::{Moved, RelayEvent, RelayHandle};
 use klnet_tunnel::pair::{PairEnd, PairId};
 use klnet_tunnel::relay::{LivePair, RelayRecord};
 use tokio::net::TcpListener;
@@ -27,15 +26,16 @@ use crate::agents::Agents;
 use crate::api::{self, Context};
 use crate::config::Config;
 use crate::directory::{Announced, Directory};
+use crate::fabric::Fabric;
 use crate::fabric::server::keep_shown;
-use crate::fabric::{Fabric, FabricError};
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::Fleet;
 use crate::ground::Ground;
-use crate::listeners::{BindError, Duplicates, Inherited};
+use crate::listeners::{Duplicates, Inherited};
 use crate::metrics;
 use crate::plain;
-use crate::revocation::{self, RevocationError};
+use crate::revocation;
 use crate::sessions::Sessions;
+use crate::start::StartError;
 use crate::store::{OpenError, SqliteStore};
 use crate::tunnels::{self, Tunnels};
 
@@ -78,35 +78,6 @@ pub struct Suspended {
     pub(crate) unrecorded: Vec<RelayRecord>,
     /// The connections that flow.
     pub(crate) live: Vec<(LivePair, Moved)>,
-}
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A port cannot be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The system gives no thread, or no reactor for a listener.
-    #[error("cannot start: {0}")]
-    System(#[from] io::Error),
-    /// The keys are not usable.
-    #[error(transparent)]
-    Fabric(#[from] FabricError),
-    /// The store is not usable.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The state cannot be loaded.
-    #[error(transparent)]
-    Fleet(#[from] FleetError),
-    /// TLS cannot be set up.
-    #[error("cannot set up TLS: {0}")]
-    Tls(#[from] rustls::Error),
-    /// The relay has stopped.
-    #[error(transparent)]
-    Relay(#[from] Stopped),
-    /// No revocation list is signed.
-    #[error("no revocation list is signed: {0}")]
-    Revocation(#[from] RevocationError),
 }
 
 impl Service {

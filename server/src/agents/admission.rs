@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use klnet_wire::id::DeviceId;
+use klnet_wire::id::{DeviceId, TenantId};
 use klnet_wire::identity::Principal;
 use klnet_wire::message::{GoAway, Hello, Message, Welcome};
 use klnet_wire::net::link::{Command, Commands};
@@ -22,11 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::Agents;
-use super::session::{Known, millis};
 use crate::fleet::sync::{self, Synced};
 use crate::fleet::{Device, FleetError, Kind};
 use crate::sessions::Live;
-use crate::unix::seconds;
+use crate::unix::{millis, seconds};
 
 /// A device that introduces itself.
 pub(super) struct Newcomer<'a> {
@@ -35,6 +34,15 @@ pub(super) struct Newcomer<'a> {
     pub(super) peer: SocketAddr,
     pub(super) commands: &'a Commands,
     pub(super) cut: &'a CancellationToken,
+}
+
+/// What a session knows of its device once it has said HELLO.
+pub(super) struct Known {
+    pub(super) tenant: TenantId,
+    pub(super) device: DeviceId,
+    pub(super) name: String,
+    pub(super) serial: u64,
+    pub(super) pongs: watch::Sender<()>,
 }
 
 impl Agents {

@@ -5,29 +5,21 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use klnet_wire::id::{DeviceId, TenantId};
+use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Principal;
 use klnet_wire::message::{GoAway, Message, Tunnels as TunnelsAlive};
 use klnet_wire::net::link::{Command, drive};
 use klnet_wire::session::{self, CloseReason, Event, Session};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Agents;
-use super::admission::Newcomer;
+use super::admission::{Known, Newcomer};
 use crate::tunnels::Tunnels;
-
-/// What a session knows of its device once it has said HELLO.
-pub(super) struct Known {
-    pub(super) tenant: TenantId,
-    pub(super) device: DeviceId,
-    pub(super) name: String,
-    pub(super) serial: u64,
-    pub(super) pongs: watch::Sender<()>,
-}
+use crate::unix::millis;
 
 impl Agents {
     /// Runs the session of a device whose certificate was verified.
@@ -149,10 +141,6 @@ impl Agents {
     pub(super) fn window_ms(&self) -> u32 {
         millis(self.config.reconnect_window_for(self.fleet.enrolled()))
     }
-}
-
-pub(super) fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// What an agent that comes back takes of the server's time, twice over.

@@ -1,7 +1,6 @@
 //! What every subcommand works with: the operator's profile, the server, and the way results are shown.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::path::PathBuf;
 
 use klnet_wire::identity::profile::Profile;
 use klnet_wire::net::https::Client;
@@ -9,7 +8,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::args::Options;
 use super::failure::Failure;
-use super::{renew, text};
+use super::profile::{fresh, profile_path};
+use super::text;
 use crate::api::reply::Done;
 
 /// An operator in front of a server.
@@ -26,7 +26,7 @@ impl Console {
         if options.profile.is_none() && !path.exists() {
             return Err(Failure::NoProfile);
         }
-        let (profile, trouble) = renew::fresh(Profile::load(&path)?, &path).await;
+        let (profile, trouble) = fresh(Profile::load(&path)?, &path).await;
         let console = Self { client: Client::new(&profile)?, profile, json: options.json };
         trouble.into_iter().for_each(|trouble| console.aside(&trouble));
         Ok(console)
@@ -75,11 +75,6 @@ impl Console {
             eprintln!("{}", text::printable(words));
         }
     }
-}
-
-/// Where the operator's profile is.
-pub(super) fn profile_path(options: &Options) -> Result<PathBuf, Failure> {
-    options.profile.clone().or_else(Profile::default_path).ok_or(Failure::NoProfile)
 }
 
 /// Writes text to standard output.

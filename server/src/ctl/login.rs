@@ -12,8 +12,9 @@ use klnet_wire::net::https::Client;
 use klnet_wire::signing::SigningKey;
 
 use super::args::{Login, Options};
-use super::console::{print_line, profile_path};
+use super::console::print_line;
 use super::failure::Failure;
+use super::profile::profile_path;
 use super::text;
 use crate::invitation::Invitation;
 

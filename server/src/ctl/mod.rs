@@ -8,6 +8,7 @@ mod failure;
 mod groups;
 mod login;
 mod operators;
+mod profile;
 mod renew;
 pub mod text;
 mod tokens;

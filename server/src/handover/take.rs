@@ -11,7 +11,8 @@ use super::predecessor::{Bequest, Discord, Next, Predecessor};
 use crate::config::{Config, ConfigError};
 use crate::fabric::Fabric;
 use crate::ground::Ground;
-use crate::service::{Service, StartError, check_store, open_store};
+use crate::service::{Service, check_store, open_store};
+use crate::start::StartError;
 
 /// Why this process does not take over.
 #[derive(Debug, thiserror::Error)]

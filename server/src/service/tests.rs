@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::net::Ipv4Addr;
 
+use klnet_tunnel::net::relay::Stopped;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use klnet_tunnel::label::Cookie;
 use klnet_wire::id::DeviceId;
 
-use super::records::Ended;
+use super::ended::Ended;
 
 /// What was told of connections, each until both parts have told of it or one has waited long enough; whoever inserts
 /// bounds how many there are.

@@ -8,6 +8,7 @@
 mod answers;
 mod books;
 mod budget;
+mod ended;
 mod gathered;
 mod mint;
 mod records;
@@ -39,7 +40,8 @@ use crate::sessions::Sessions;
 use answers::Answers;
 use books::Books;
 use budget::Budget;
-use records::{Ended, Outage, UNCONFIRMED_LIMIT, canonical};
+use ended::Ended;
+use records::{Outage, UNCONFIRMED_LIMIT, canonical};
 pub use sight::Rate;
 use sight::Rates;
 

@@ -28,26 +28,13 @@ use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::Tunnels;
+use super::ended::Ended;
 use super::gathered::Gathered;
 use crate::audit::{CLOSED, COOKIE, DEVICE, GRANT};
 use crate::fleet::record::{GrantRecord, TunnelEnd};
 use crate::fleet::{Change, FleetError, Kind, keys};
 use crate::metrics::Why;
 use crate::store::{Guard, Key, Read};
-
-/// The end of a connection, as one of the two tells it.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// The relay's own record.
-    Relay(RelayRecord),
-    /// The agent's, verified.
-    Agent {
-        tenant: TenantId,
-        record: TunnelRecord,
-        /// Whether it was counted, as if the relay had none.
-        counted: bool,
-    },
-}
 
 /// Whether ends are being lost, so that it is told once and not of each.
 #[derive(Debug, Default)]
@@ -285,71 +272,6 @@ pub(super) enum Verdict {
     Foreign,
     /// The device has told of too many that the relay has no record of.
     TooMany,
-}
-
-impl Ended {
-    fn of_relay(self) -> Option<RelayRecord> {
-        match self {
-            Self::Relay(record) => Some(record),
-            Self::Agent { .. } => None,
-        }
-    }
-
-    /// Adds it to what is known of its connection; false when that is no more than before.
-    fn is_news_to(&self, known: &mut TunnelEnd) -> bool {
-        let grant = self.grant().to_vec();
-        let agrees = known.grant == grant;
-        match self {
-            // Told again: the acknowledgement was lost.
-            Self::Relay(_) if known.relay => return false,
-            Self::Agent { .. } if known.agent => return false,
-            // Of another grant than the relay joined it for: that confirms nothing.
-            Self::Agent { .. } if known.relay && !agrees => return false,
-            // What the device said of another grant was about no connection.
-            Self::Relay(_) if !agrees => *known = TunnelEnd { relay: true, agent: false, grant },
-            Self::Relay(_) => known.relay = true,
-            Self::Agent { .. } => (known.agent, known.grant) = (true, grant),
-        }
-        true
-    }
-
-    /// Whether it is an agent's that was counted, and is about the connection that is known.
-    fn is_counted_for(&self, known: &TunnelEnd) -> bool {
-        matches!(self, Self::Agent { counted: true, .. }) && known.grant == self.grant().to_vec()
-    }
-
-    /// Names its connection.
-    pub(super) const fn connection(&self) -> (DeviceId, Cookie) {
-        (self.device(), *self.cookie())
-    }
-
-    const fn tenant(&self) -> TenantId {
-        match self {
-            Self::Relay(record) => record.tenant,
-            Self::Agent { tenant, .. } => *tenant,
-        }
-    }
-
-    const fn device(&self) -> DeviceId {
-        match self {
-            Self::Relay(record) => record.device,
-            Self::Agent { record, .. } => record.device,
-        }
-    }
-
-    const fn grant(&self) -> GrantId {
-        match self {
-            Self::Relay(record) => record.grant,
-            Self::Agent { record, .. } => record.grant,
-        }
-    }
-
-    const fn cookie(&self) -> &Cookie {
-        match self {
-            Self::Relay(record) => &record.cookie,
-            Self::Agent { record, .. } => &record.cookie,
-        }
-    }
 }
 
 impl Outage {

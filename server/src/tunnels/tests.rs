@@ -10,6 +10,7 @@ use super::*;
 use crate::fleet::record::GrantRecord;
 use crate::fleet::{OperatorRole, keys};
 use bench::{Bench, cookie, request};
+use ended::Ended;
 use records::Verdict;
 
 #[tokio::test]
@@ -88,8 +89,8 @@ async fn both_records_of_a_connection_are_one_commit() {
     let (grant, tenant) = (bench.granted(&device).await, bench.admin.tenant);
     let record = device.unsigned(grant, cookie(1));
     let ends = [
-        records::Ended::Relay(bench.relayed(&device, grant, cookie(1))),
-        records::Ended::Agent { tenant, record, counted: false },
+        Ended::Relay(bench.relayed(&device, grant, cookie(1))),
+        Ended::Agent { tenant, record, counted: false },
     ];
     bench.tunnels.store(&ends).await.unwrap();
     assert_eq!(bench.ends(&device).await, [told("relay", "yes"), told("agent", "yes")]);

@@ -21,7 +21,7 @@ use super::{
     lock::Lock,
     receipt,
     reserve::Reserve,
-    sweep,
+    sweep, wal,
     window::Window,
 };
 use crate::store::{
@@ -227,7 +227,7 @@ impl Desk {
         work: impl FnOnce(&Transaction<'_>, &mut Borrowed<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
         if self.suspect {
-            match fold(&self.db) {
+            match wal::fold(&self.db) {
                 Ok(true) => self.suspect = false,
                 Ok(false) => return Err(Failure::Refused(Unavailable::Fault("a sync has failed".into()))),
                 Err(error) => return Err(Failure::before_commit(&error)),
@@ -275,7 +275,7 @@ impl Desk {
     fn make_room(&mut self) {
         let given_up = self.reserve.give_up();
         if self.reserve.is_given_up()
-            && let Err(error) = fold(&self.db)
+            && let Err(error) = wal::fold(&self.db)
         {
             tracing::debug!(%error, "the WAL cannot be folded on a full disk");
         }
@@ -311,13 +311,6 @@ fn end_lease(
 
 fn notice(rev: Rev, commit: &Commit) -> Notice {
     Notice { rev, keys: commit.ops().iter().map(Op::key).cloned().collect::<Vec<Key>>().into() }
-}
-
-/// Folds the whole WAL into the database and cuts it off; `false` while readers are in the way. After a sync that failed
-/// the system may take for written what never will be; what is folded is written, and synced, anew.
-pub(super) fn fold(db: &Connection) -> rusqlite::Result<bool> {
-    let busy: bool = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    Ok(!busy)
 }
 
 /// Pause before what failed in passing is tried again.

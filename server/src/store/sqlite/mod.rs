@@ -32,6 +32,7 @@ mod schema;
 mod sum;
 mod sweep;
 mod tail;
+mod wal;
 mod window;
 mod writer;
 

@@ -16,12 +16,11 @@ use std::{
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
-    desk,
     error::{OpenError, failed},
     history::History,
     lock::{Last, LastStop, Lock},
     medium::Medium,
-    newest, receipt, schema,
+    newest, receipt, schema, wal,
 };
 
 /// Locks the file, opens it for the writer, brings its schema up to date, and checks that nothing is missing.
@@ -124,7 +123,7 @@ fn check_head(path: &Path, db: &Connection, last: Last) -> Result<(), OpenError>
 fn settle_wal(path: &Path, db: &Connection) -> Result<(), OpenError> {
     tracing::info!(path = %path.display(), "the last stop was not clean; the store is settled first");
     let begun = Instant::now();
-    while !desk::fold(db).map_err(|source| failed(path, source))? {
+    while !wal::fold(db).map_err(|source| failed(path, source))? {
         if begun.elapsed() > SETTLING {
             return Err(OpenError::BeingRead { path: path.into() });
         }
