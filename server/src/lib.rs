@@ -56,7 +56,7 @@ pub mod revocation;
 pub mod service;
 #[cfg(feature = "net")]
 pub mod sessions;
-mod start;
+pub mod start;
 #[cfg(feature = "net")]
 pub mod store;
 #[cfg(feature = "net")]

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use klnet_wire::id::{DeviceId, GroupId, TenantId};
-use klnet_wire::identity::authority::{AGENT_LIFE, Leaf, OPERATOR_LIFE, request_key};
+use klnet_wire::identity::authority::{AGENT_LIFE, Leaf, OPERATOR_LIFE};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
 use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signed::PublicKey;
 use rustls::pki_types::CertificateDer;
 
+use super::certificate::key_of;
 use super::record::{DeviceRecord, OperatorRecord, Pending, TokenRecord};
 use super::secret::{Secret, fingerprint};
 use super::{Change, Fleet, FleetError, Kind, Stored, keys, names};
@@ -123,12 +124,6 @@ impl Fleet {
     pub(super) fn reply(&self, chain: &[CertificateDer<'_>]) -> EnrollReply {
         EnrollReply::new(chain, self.fabric.signed_keys(), &self.directory.signed())
     }
-}
-
-/// The key that a PKCS #10 request is for, and is signed by.
-pub(super) fn key_of(request: Option<Vec<u8>>) -> Result<PublicKey, FleetError> {
-    let der = request.ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
-    request_key(&der).map_err(|error| FleetError::invalid(error.to_string()))
 }
 
 fn enrolment(

@@ -9,12 +9,19 @@
 
 use std::time::Duration;
 
-use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf};
+use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, request_key};
 use klnet_wire::identity::enroll::unix;
 use klnet_wire::signed::PublicKey;
 use rustls::pki_types::CertificateDer;
 
+use super::FleetError;
 use super::record::Pending;
+
+/// The key that a PKCS #10 request is for, and is signed by.
+pub(super) fn key_of(request: Option<Vec<u8>>) -> Result<PublicKey, FleetError> {
+    let der = request.ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
+    request_key(&der).map_err(|error| FleetError::invalid(error.to_string()))
+}
 
 /// What the store says of a certificate that its holder shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,7 @@ use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signed::PublicKey;
 use rustls::pki_types::CertificateDer;
 
-use super::admission::key_of;
-use super::certificate::Use;
+use super::certificate::{Use, key_of};
 use super::record::{DeviceRecord, OperatorRecord, Pending};
 use super::{Change, Fleet, FleetError, Kind, Stored, keys};
 use crate::store::Guard;

@@ -10,6 +10,7 @@
 
 mod driver;
 mod handover;
+mod leaving;
 mod parked;
 mod report;
 mod yard;
@@ -33,7 +34,7 @@ use crate::grant::Grant;
 use crate::label::{Cookie, Label, LabelSecret};
 use crate::relay::{AdmitError, Input, RefusedHello, Relay, RelayRecord, Scope, TunnelView};
 use driver::{Command, Driver};
-pub use handover::{Departure, Part};
+pub use leaving::{Departure, Part};
 use yard::Movers;
 
 /// What a relay's driver is started with.

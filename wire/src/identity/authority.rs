@@ -11,8 +11,9 @@ use rcgen::{
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 
+use super::chain_error::ChainError;
 use super::role::{Principal, Role};
-use super::trust::{ChainError, Trust, p256_spki, public_key_of};
+use super::trust::{Trust, p256_spki, public_key_of};
 use crate::id::FabricId;
 use crate::signed::PublicKey;
 use crate::signing::{KeyError, SigningKey};

@@ -9,7 +9,7 @@ use rustls_pki_types::UnixTime;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-use super::trust::ChainError;
+use super::chain_error::ChainError;
 use crate::signed::PublicKey;
 
 /// A list that its issuer signed.

@@ -9,8 +9,9 @@ use prost::Message;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::{Deserialize, Serialize};
 
+use super::chain_error::ChainError;
 use super::role::{Principal, Role};
-use super::trust::{ChainError, Pin, Trust, public_key_of};
+use super::trust::{Pin, Trust, public_key_of};
 use crate::keyset::{KeySet, KeySetError};
 use crate::lineage::{self, Lineage};
 use crate::servers::{ServerList, ServerListError};

@@ -3,6 +3,7 @@
 //! No sockets here; TLS is configured, not driven. `PROTOCOL.md`, sections 8 to 12.
 
 pub mod authority;
+mod chain_error;
 pub mod crl;
 pub mod crypto;
 pub mod enroll;
@@ -16,5 +17,6 @@ pub mod secret_file;
 pub mod tls;
 pub mod trust;
 
+pub use chain_error::ChainError;
 pub use role::{Principal, Role};
-pub use trust::{ChainError, Trust};
+pub use trust::Trust;

@@ -7,11 +7,12 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use super::chain_error::ChainError;
 use super::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
 use super::role::Principal;
 use super::secret_file::{others_may_read, write_secret};
 use super::tls::Identity;
-use super::trust::{ChainError, Trust};
+use super::trust::Trust;
 
 /// An operator, where to reach their server, and how to prove who they are.
 #[derive(Debug, Clone)]

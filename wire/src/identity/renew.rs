@@ -84,9 +84,9 @@ mod tests {
 
     use super::*;
     use crate::id::{Id, TenantId};
+    use crate::identity::ChainError;
     use crate::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root};
     use crate::identity::enroll::unix;
-    use crate::identity::trust::ChainError;
     use crate::signing::SigningKey;
 
     #[test]

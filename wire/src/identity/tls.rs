@@ -16,10 +16,11 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 
+use super::chain_error::ChainError;
 use super::crl::{Crls, Freshness};
 use super::crypto::{algorithms, provider, schemes};
 use super::role::Role;
-use super::trust::{ChainError, Pin, Trust, p256_spki};
+use super::trust::{Pin, Trust, p256_spki};
 use crate::signed::PublicKey;
 use crate::signing::SigningKey;
 

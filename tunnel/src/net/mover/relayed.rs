@@ -13,6 +13,7 @@ mod bucket;
 mod half;
 mod lifted;
 mod pipe;
+mod residue;
 mod splice;
 mod throttle;
 
@@ -32,7 +33,8 @@ use crate::net::socket;
 use crate::pair::{EndReason, PairLimits};
 pub use bucket::Bucket;
 use half::{Half, Turn};
-pub use lifted::{Lifted, LiftedHalf, Residue};
+pub use lifted::{Lifted, LiftedHalf};
+pub use residue::Residue;
 pub use splice::works as splice_works;
 use throttle::Throttle;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-use super::handover::{Awaited, Handover, Leaving};
+use super::leaving::{Awaited, Handover, Leaving};
 use super::parked::{Parked, Watched};
 use super::report::Report;
 use super::yard::{Movers, Pair, Yard};

@@ -7,71 +7,15 @@
 //! Once the old driver has told its live pairs, their ends are for whoever parts with them, not for its own core: the
 //! new relay has their records. When it recovers its core hears of every end it has missed.
 
-use std::collections::HashMap;
-
-use klnet_wire::id::TenantId;
 use tokio::sync::oneshot;
 
 use super::driver::{Command, Driver};
+use super::leaving::{Awaited, Departure, Handover, Leaving, Part};
 use super::{Moved, RelayHandle, Stopped};
 use crate::net::clock::now;
 use crate::net::mover::{Lifted, Stop};
-use crate::pair::{EndReason, PairEnd, PairId, PairLimits};
+use crate::pair::{EndReason, PairEnd, PairId};
 use crate::relay::{Input, LivePair};
-
-/// What became of a pair that was parted with.
-#[derive(Debug)]
-pub enum Departure {
-    /// Its sockets, what lies between them, and what it has moved.
-    Lifted(Box<Lifted>, Moved),
-    /// It ended here.
-    Ended(PairEnd),
-}
-
-/// How to part with a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// Take it out of its mover.
-    Lift,
-    /// Wait for its end.
-    Wait,
-    /// End it now.
-    Cut,
-}
-
-/// What a handover asks of a driver.
-#[derive(Debug)]
-pub(super) enum Handover {
-    Retire { reply: oneshot::Sender<Vec<(LivePair, Moved)>> },
-    Part { pair: PairId, part: Part, reply: oneshot::Sender<Departure> },
-    PutBack { pair: PairId, lifted: Box<Lifted> },
-    Recover { lost: Vec<(PairId, PairEnd)> },
-    Adopt { pairs: Vec<(LivePair, Moved)>, reply: oneshot::Sender<()> },
-    Carry { pair: PairId, lifted: Box<Lifted>, moved: Moved, reply: oneshot::Sender<()> },
-    Departed { pair: PairId, end: PairEnd },
-    Settle,
-}
-
-/// What a driver keeps while it gives its pairs away.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    /// Who is told of the live pairs, once none but these is left.
-    told: Option<oneshot::Sender<Vec<(LivePair, Moved)>>>,
-    /// Ends that nobody has asked for yet.
-    ended: HashMap<PairId, PairEnd>,
-    /// Who waits for which pair.
-    parting: HashMap<PairId, oneshot::Sender<Departure>>,
-}
-
-/// A pair that was adopted and whose sockets have not come yet.
-#[derive(Debug)]
-pub(super) struct Awaited {
-    tenant: TenantId,
-    limits: PairLimits,
-    /// As far as it is known.
-    pub(super) moved: Moved,
-    cut: Option<EndReason>,
-}
 
 /// The old relay's part, and the new one's.
 impl RelayHandle {
@@ -278,31 +222,6 @@ impl Driver {
         if let Some(awaited) = self.awaited.get_mut(&pair) {
             awaited.cut = Some(reason);
         }
-    }
-}
-
-impl Leaving {
-    fn new(reply: oneshot::Sender<Vec<(LivePair, Moved)>>) -> Self {
-        Self { told: Some(reply), ended: HashMap::new(), parting: HashMap::new() }
-    }
-
-    /// Whether the live pairs are known elsewhere.
-    pub(super) fn has_told(&self) -> bool {
-        self.told.is_none()
-    }
-
-    /// A pair has ended: that is for whoever parts with it, now or later.
-    pub(super) fn departed(&mut self, pair: PairId, end: PairEnd) {
-        let waiting = self.parting.remove(&pair);
-        if waiting.is_none_or(|waiting| waiting.send(Departure::Ended(end)).is_err()) {
-            self.ended.insert(pair, end);
-        }
-    }
-}
-
-impl Awaited {
-    fn ended(&self, reason: EndReason) -> PairEnd {
-        self.moved.ended(self.cut.unwrap_or(reason))
     }
 }
 

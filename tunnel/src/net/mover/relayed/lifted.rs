@@ -1,7 +1,6 @@
 //! A pair between two movers: everything that lies between its sockets, as bytes and descriptors that can be handed on.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::half::{Half, State};
 use super::pipe::Pipe;
+use super::residue::Residue;
 use super::{Means, Relayed};
 use crate::net::mover::buffer::Buffer;
 
@@ -39,17 +39,6 @@ pub enum LiftedHalf {
     Spliced(Residue),
     /// The end of its stream was passed on.
     Ended,
-}
-
-/// Bytes of a stream, in a pipe.
-#[derive(Debug)]
-pub struct Residue {
-    /// The pipe's end to read from.
-    pub read: OwnedFd,
-    /// Its end to write to.
-    pub write: OwnedFd,
-    /// How many bytes are in it.
-    pub held: usize,
 }
 
 impl Lifted {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::lifted::Residue;
+use super::residue::Residue;
 
 /// A pipe, and how many bytes are in it.
 #[derive(Debug)]
