@@ -50,6 +50,20 @@ pub struct Announced {
     pub reconnect_window: Duration,
 }
 
+#[cfg(test)]
+impl Announced {
+    /// Of a server that nobody dials.
+    pub(crate) fn example() -> Self {
+        Self {
+            hosts: vec!["localhost".into()],
+            https_port: 8443,
+            agent_ports: vec![23_100],
+            tunnel_ports: vec![29_200],
+            reconnect_window: Duration::from_secs(2),
+        }
+    }
+}
+
 /// Signs and gives out the server list.
 #[derive(Debug)]
 pub struct Directory {

@@ -165,14 +165,7 @@ async fn agents() -> (Arc<Agents>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
     let store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
-    let announced = Announced {
-        hosts: vec!["localhost".into()],
-        https_port: 8443,
-        agent_ports: vec![23_100],
-        tunnel_ports: vec![29_200],
-        reconnect_window: Duration::from_secs(2),
-    };
-    let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
+    let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), Announced::example()));
     let fleet = Fleet::load(store, fabric, directory).await.unwrap();
     let (relay, _events) = relay::start(relay::Config::new(klnet_tunnel::relay::Config {
         secret: [7; 32],

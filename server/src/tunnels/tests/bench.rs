@@ -53,14 +53,7 @@ impl Bench {
         let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
         let store = SqliteStore::open(&folder.path().join("state.db")).unwrap();
         let disk = Arc::new(Disk::default());
-        let announced = Announced {
-            hosts: vec!["localhost".into()],
-            https_port: 8443,
-            agent_ports: vec![23_100],
-            tunnel_ports: vec![29_200],
-            reconnect_window: Duration::from_secs(2),
-        };
-        let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
+        let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), Announced::example()));
         let store = Arc::new(Forward { sound: Arc::new(store), fault: Arc::clone(&disk) });
         let fleet = Fleet::load(store, Arc::clone(&fabric), Arc::clone(&directory)).await.unwrap();
         let core = klnet_tunnel::relay::Config {
