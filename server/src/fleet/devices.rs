@@ -11,7 +11,7 @@ use super::clones::Clone;
 use super::operators::Caller;
 use super::record::DeviceRecord;
 use super::renewal::superseded;
-use super::{Change, Denied, Fleet, FleetError, Model, Presence, Stored, keys};
+use super::{Change, Denied, Fleet, FleetError, Model, Presence, Registered, Registry, Stored, keys};
 use crate::store::Guard;
 use crate::unix::{seconds, time};
 
@@ -43,15 +43,14 @@ pub struct Device {
 impl Fleet {
     /// How many devices there are, also offline, revoked and removed ones.
     pub fn enrolled(&self) -> usize {
-        self.model().devices.len()
+        self.model().registries.values().map(Registry::count).sum()
     }
 
     /// Every device of a tenant, also revoked ones, by name; those that were removed are gone.
     pub fn devices(&self, tenant: TenantId) -> Vec<Device> {
         let model = self.model();
-        let ours = model.devices.iter().filter(|((of, _), device)| *of == tenant && !is_removed(device));
-        let mut devices: Vec<_> =
-            ours.map(|((_, id), stored)| self.shown(&model, tenant, *id, &stored.record)).collect();
+        let ours = model.devices(tenant).filter(|(_, device)| !device.is_removed());
+        let mut devices: Vec<_> = ours.map(|(id, device)| self.shown(&model, tenant, id, device)).collect();
         devices.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         devices
     }
@@ -64,12 +63,10 @@ impl Fleet {
         let unknown = || FleetError::not_found(format!("there is no device {name_or_id:?}"));
         if let Ok(id) = name_or_id.parse() {
             let model = self.model();
-            let stored = model.devices.get(&(tenant, id)).filter(|device| !is_removed(device));
-            let stored = stored.ok_or_else(unknown)?;
-            return Ok(self.shown(&model, tenant, id, &stored.record));
+            let device = model.device(tenant, id).filter(|device| !device.is_removed());
+            return Ok(self.shown(&model, tenant, id, device.ok_or_else(unknown)?));
         }
-        let named = |device: &Device| device.name == name_or_id;
-        let mut named: Vec<_> = self.devices(tenant).into_iter().filter(named).collect();
+        let mut named = self.named(tenant, name_or_id);
         if named.len() > 1 {
             named.retain(|device| device.revoked.is_none());
         }
@@ -94,25 +91,24 @@ impl Fleet {
             return Err(FleetError::denied("this is for devices only"));
         }
         let model = self.model();
-        let stored = model.devices.get(&(principal.tenant, principal.id()));
-        let stored = stored.ok_or_else(|| FleetError::denied("this device is not known here"))?;
-        let record = &stored.record;
-        if record.revoked != 0 {
-            let how = if is_removed(stored) { "removed" } else { "revoked" };
+        let device = model.device(principal.tenant, principal.id());
+        let device = device.ok_or_else(|| FleetError::denied("this device is not known here"))?;
+        if device.is_revoked() {
+            let how = if device.is_removed() { "removed" } else { "revoked" };
             return Err(FleetError::denied(format!("this device was {how}")));
         }
         self.judge(&principal.serial, "this device")?;
+        let record = device.record();
         match Use::of(&principal.serial, &record.serial, record.pending.as_ref()) {
             Use::Superseded => Err(superseded(principal)),
-            Use::Known | Use::First => Ok(self.shown(&model, principal.tenant, principal.id(), record)),
+            Use::Known | Use::First => Ok(self.shown(&model, principal.tenant, principal.id(), device)),
         }
     }
 
     /// Whether the device was revoked or is not known.
     pub fn is_denied(&self, tenant: TenantId, device: DeviceId) -> bool {
         let model = self.model();
-        let stored = model.devices.get(&(tenant, device));
-        stored.is_none_or(|device| device.record.revoked != 0)
+        model.device(tenant, device).is_none_or(Registered::is_revoked)
     }
 
     /// The fabric's key set, for a device that has an older one; one that has none asks discovery.
@@ -123,7 +119,7 @@ impl Fleet {
     /// The device's public key.
     pub fn device_key(&self, tenant: TenantId, device: DeviceId) -> Option<PublicKey> {
         let model = self.model();
-        PublicKey::try_from(model.devices.get(&(tenant, device))?.record.key.as_slice()).ok()
+        PublicKey::try_from(model.device(tenant, device)?.record().key.as_slice()).ok()
     }
 
     /// Puts a device into another group.
@@ -183,28 +179,33 @@ impl Fleet {
         device: DeviceId,
     ) -> Result<Stored<DeviceRecord>, FleetError> {
         let model = self.model();
-        let stored = model.devices.get(&(tenant, device)).filter(|device| !is_removed(device));
-        stored.cloned().ok_or_else(|| FleetError::not_found(format!("there is no device {device}")))
+        let stored = model.device(tenant, device).filter(|device| !device.is_removed());
+        let unknown = || FleetError::not_found(format!("there is no device {device}"));
+        stored.map(Registered::stored).ok_or_else(unknown)
     }
 
-    fn shown(&self, model: &Model, tenant: TenantId, id: DeviceId, record: &DeviceRecord) -> Device {
+    /// Every device with this name that was not removed.
+    fn named(&self, tenant: TenantId, name: &str) -> Vec<Device> {
+        let model = self.model();
+        let named = model.devices(tenant).filter(|(_, device)| !device.is_removed() && device.name() == name);
+        named.map(|(id, device)| self.shown(&model, tenant, id, device)).collect()
+    }
+
+    fn shown(&self, model: &Model, tenant: TenantId, id: DeviceId, device: &Registered) -> Device {
+        let record = device.record();
         let clone = model.clones.get(&(tenant, id));
         let set_back = model.set_backs.get(&(tenant, id));
         Device {
             id,
             tenant,
-            name: record.name.clone(),
-            os: record.os.clone(),
+            name: record.name,
+            os: record.os,
             group: GroupId::try_from(record.group.as_slice()).unwrap_or(super::groups::root(tenant)),
             enrolled: time(record.enrolled).unwrap_or(SystemTime::UNIX_EPOCH),
             revoked: time(record.revoked),
             clone: clone.and_then(|stored| Clone::shown(&stored.record)),
             set_back: set_back.and_then(|stored| time(stored.record.at)),
-            presence: self.presence(id),
+            presence: self.presence(id, time(device.seen())),
         }
     }
-}
-
-const fn is_removed(device: &Stored<DeviceRecord>) -> bool {
-    device.record.removed != 0
 }

@@ -1,12 +1,14 @@
-//! How the model follows the store: a scan at the start, then every commit, for as long as the process lives.
+//! How the model follows the store: all of its tables at the start, then every commit, for as long as the process lives.
+//!
+//! Audit entries, by far the most of a store, are not among those tables.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use klnet_wire::id::{DeviceId, TenantId};
+use klnet_wire::id::TenantId;
 use prost::Message;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -17,15 +19,7 @@ use super::sight::{LOOK_EACH, Sight};
 use super::{Denied, Fleet, FleetError, Model, keys, presence};
 use crate::directory::Directory;
 use crate::fabric::Fabric;
-use crate::store::{Event, Rev, Store, WatchEnd};
-use crate::unix;
-
-/// Everything of the store that the fleet keeps in memory, at one revision.
-struct Snapshot {
-    model: Model,
-    seen: Vec<(DeviceId, Option<SystemTime>)>,
-    at: Rev,
-}
+use crate::store::{Entry, Event, Key, Rev, Store, WatchEnd};
 
 impl Fleet {
     /// Loads the fleet from the store, and follows it from there on.
@@ -37,13 +31,11 @@ impl Fleet {
         fabric: Arc<Fabric>,
         directory: Arc<Directory>,
     ) -> Result<Arc<Self>, FleetError> {
-        let Snapshot { model, seen, at } = scan(&*store).await?;
-        let presence = presence::Table::default();
-        seen.into_iter().for_each(|(device, seen)| presence.restore(device, seen));
+        let (model, at) = snapshot(&*store).await?;
         let next_audit = newest_audit(&*store, fabric.tenant()).await? + 1;
         let fleet = Arc::new(Self {
             model: Lookup::new(model),
-            presence,
+            presence: presence::Table::default(),
             reached: watch::Sender::new(at),
             sight: Sight::now(),
             denied: broadcast::Sender::new(DENIED_CAPACITY),
@@ -92,7 +84,7 @@ impl Fleet {
 
     /// Takes the whole state in again; nothing that was denied meanwhile is missed.
     async fn rescan(&self) -> Option<Rev> {
-        let Snapshot { model, at, .. } = scan(&*self.store).await.ok()?;
+        let (model, at) = snapshot(&*self.store).await.ok()?;
         let denied = model.denied();
         *self.model.write() = model;
         denied.into_iter().for_each(|denied| self.deny(denied));
@@ -115,21 +107,34 @@ impl Fleet {
     }
 }
 
-async fn scan(store: &dyn Store) -> Result<Snapshot, FleetError> {
-    let (mut model, mut seen, mut at, mut after) = (Model::default(), Vec::new(), None, None);
-    loop {
-        let page = store.scan(&keys::tenants(), after.as_ref(), PAGE, at).await?;
-        for (key, entry) in &page.entries {
-            model.apply(key, Some(entry));
-            if let Some((_, keys::SEEN, id)) = keys::parse(key) {
-                let when = u64::decode(entry.value.clone()).ok().and_then(unix::time);
-                seen.extend(keys::id(id).map(|device| (device, when)));
+/// The whole model, and the revision it is of.
+async fn snapshot(store: &dyn Store) -> Result<(Model, Rev), FleetError> {
+    let (mut model, (tenants, at)) = (Model::default(), tenants(store).await?);
+    for tables in [&keys::MODEL[..], &[keys::SEEN]] {
+        let tables_of = |tenant: &TenantId| tables.iter().map(|table| keys::table(*tenant, table)).collect();
+        let prefixes = tenants.iter().flat_map::<Vec<_>, _>(tables_of).collect();
+        let (batches, mut ready) = mpsc::channel::<Vec<(Key, Entry)>>(BATCHES);
+        let take_in = async {
+            while let Some(batch) = ready.recv().await {
+                for (key, entry) in &batch {
+                    model.apply(key, Some(entry));
+                }
             }
-        }
-        (at, after) = (Some(page.at), page.next);
-        if after.is_none() {
-            return Ok(Snapshot { model, seen, at: at.unwrap_or(Rev::ZERO) });
-        }
+        };
+        tokio::join!(store.contents(prefixes, at, batches), take_in).0?;
+    }
+    Ok((model, at))
+}
+
+/// Every tenant that has anything, and the revision at which that is so.
+async fn tenants(store: &dyn Store) -> Result<(Vec<TenantId>, Rev), FleetError> {
+    let (mut tenants, mut at, mut after) = (Vec::new(), None, None);
+    loop {
+        let page = store.scan(&keys::tenants(), after.as_ref(), 1, at).await?;
+        let Some((key, _)) = page.entries.into_iter().next() else { return Ok((tenants, page.at)) };
+        let tenant = keys::parse(&key).map(|(tenant, ..)| tenant);
+        (at, after) = (Some(page.at), Some(tenant.map_or(key, keys::end)));
+        tenants.extend(tenant);
     }
 }
 
@@ -139,8 +144,8 @@ async fn newest_audit(store: &dyn Store, tenant: TenantId) -> Result<u64, FleetE
     Ok(newest.and_then(Result::ok).map_or(0, |entry| entry.number))
 }
 
-/// Entries read at once while loading.
-const PAGE: u32 = 1000;
+/// Batches that wait to be taken in while others are read.
+const BATCHES: usize = 4;
 /// Denials that wait for a slow listener; one that missed some checks every session it has.
 const DENIED_CAPACITY: usize = 1024;
 /// Pause before a lost watch is taken up again.

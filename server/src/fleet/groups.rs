@@ -38,11 +38,7 @@ impl Fleet {
                 name: stored.record.name.clone(),
                 parent: GroupId::try_from(stored.record.parent.as_slice()).ok(),
                 path: model.path(tenant, *id),
-                devices: model
-                    .devices
-                    .values()
-                    .filter(|device| device.record.group == id.as_bytes() && device.record.revoked == 0)
-                    .count(),
+                devices: model.members(tenant, *id),
             })
             .collect();
         groups.sort_by(|a, b| a.path.cmp(&b.path));
@@ -109,9 +105,7 @@ impl Fleet {
         let key = keys::group(by.tenant, id);
         let rev = {
             let model = self.model();
-            let used = model.devices.iter().any(|((of, _), device)| {
-                *of == by.tenant && device.record.group == id.as_bytes() && device.record.revoked == 0
-            });
+            let used = model.members(by.tenant, id) > 0;
             if used || model.groups.values().any(|group| group.record.parent == id.as_bytes()) {
                 return Err(FleetError::new(Kind::Conflict, format!("{} is not empty", group.path)));
             }

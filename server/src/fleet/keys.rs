@@ -11,7 +11,17 @@ pub fn tenants() -> Prefix {
 
 /// Every audit entry of a tenant, newest first.
 pub fn audits(tenant: TenantId) -> Prefix {
-    Prefix::below(&["t", &tenant.to_string(), "audit"]).expect("identifiers make sound prefixes")
+    table(tenant, "audit")
+}
+
+/// Everything in one table of a tenant.
+pub(super) fn table(tenant: TenantId, table: &str) -> Prefix {
+    Prefix::below(&["t", &tenant.to_string(), table]).expect("identifiers make sound prefixes")
+}
+
+/// A key above everything of a tenant, and of no other: `0` comes after `/`.
+pub(super) fn end(tenant: TenantId) -> Key {
+    Key::join(&["t", &format!("{tenant}0")]).expect("identifiers make sound keys")
 }
 
 pub(super) fn device(tenant: TenantId, id: DeviceId) -> Key {
@@ -82,7 +92,7 @@ pub fn open(tenant: TenantId, id: GrantId) -> Key {
 
 /// Every grant of a tenant that is open.
 pub fn opens(tenant: TenantId) -> Prefix {
-    Prefix::below(&["t", &tenant.to_string(), "open"]).expect("identifiers make sound prefixes")
+    table(tenant, "open")
 }
 
 /// What is known of the end of one tunnel connection. The device is part of it: no other has a say in it.
@@ -95,7 +105,10 @@ fn of(tenant: TenantId, table: &str, id: &str) -> Key {
     Key::join(&["t", &tenant.to_string(), table, id]).expect("identifiers and checked names make sound keys")
 }
 
-/// The table of when devices were last seen; the model does not hold it.
+/// The tables that the model holds, but [`SEEN`].
+pub(super) const MODEL: [&str; 6] = ["device", "clone", "set-back", "group", "operator", "token"];
+
+/// The table of when devices were last seen; the model holds that with the device, so it takes devices in first.
 pub(super) const SEEN: &str = "seen";
 
 /// A stored key, taken apart: tenant, table, and the rest.

@@ -17,6 +17,7 @@ mod names;
 mod operators;
 mod presence;
 pub mod record;
+mod registry;
 mod removal;
 mod renewal;
 pub mod restore;
@@ -47,6 +48,7 @@ pub use model::{Denied, Model, Stored};
 pub(crate) use names::told;
 pub use operators::{Caller, Operator};
 pub use presence::Presence;
+pub use registry::{Registered, Registry};
 pub use roles::{NotARole, OperatorRole, Roles};
 pub use tokens::Token;
 

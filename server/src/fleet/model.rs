@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::keys;
 use super::record::{CloneRecord, DeviceRecord, GroupRecord, OperatorRecord, SetBackRecord, TokenRecord};
+use super::registry::{Registered, Registry};
 use crate::store::{Entry, Key, Rev};
 
 /// A stored record and the revision that last changed it, for guards.
@@ -26,8 +27,8 @@ type Table<Id, Record> = HashMap<(TenantId, Id), Stored<Record>>;
 /// Every tenant's devices, groups, operators and tokens.
 #[derive(Debug, Default)]
 pub struct Model {
-    /// Devices, also revoked ones: a tombstone is for ever.
-    pub devices: Table<DeviceId, DeviceRecord>,
+    /// Devices of each tenant that has any.
+    pub registries: HashMap<TenantId, Registry>,
     /// The last clone of each device that has one.
     pub clones: Table<DeviceId, CloneRecord>,
     /// Devices whose disk was set back.
@@ -38,8 +39,6 @@ pub struct Model {
     pub operators: Table<OperatorId, OperatorRecord>,
     /// Enrolment tokens by the hash of their secret.
     pub tokens: Table<String, TokenRecord>,
-    /// Devices that have not used the certificate of their enrolment, by the hash of their token and their key.
-    admitted: HashMap<Vec<u8>, (TenantId, DeviceId)>,
 }
 
 /// What a change means for live sessions.
@@ -58,9 +57,13 @@ impl Model {
         match table {
             "device" => {
                 let id = keys::id(id)?;
-                self.device(tenant, id, entry);
-                let revoked = self.devices.get(&(tenant, id)).is_none_or(|device| device.record.revoked != 0);
-                revoked.then_some(Denied::Device(id))
+                self.registries.entry(tenant).or_default().put(id, entry);
+                self.device(tenant, id).is_none_or(Registered::is_revoked).then_some(Denied::Device(id))
+            }
+            keys::SEEN => {
+                let seen = entry.and_then(|entry| u64::decode(Bytes::clone(&entry.value)).ok());
+                self.registries.get_mut(&tenant)?.saw(keys::id(id)?, seen.unwrap_or_default());
+                None
             }
             "operator" => {
                 let id = keys::id(id)?;
@@ -89,30 +92,35 @@ impl Model {
         }
     }
 
-    fn device(&mut self, tenant: TenantId, id: DeviceId, entry: Option<&Entry>) {
-        let place = |devices: &Table<DeviceId, DeviceRecord>| {
-            devices.get(&(tenant, id)).and_then(|stored| admission(&stored.record))
-        };
-        if let Some(before) = place(&self.devices) {
-            self.admitted.remove(&before);
-        }
-        put(&mut self.devices, (tenant, id), entry);
-        if let Some(now) = place(&self.devices) {
-            self.admitted.insert(now, (tenant, id));
-        }
+    /// One device.
+    pub fn device(&self, tenant: TenantId, id: DeviceId) -> Option<&Registered> {
+        self.registries.get(&tenant)?.device(id)
+    }
+
+    /// Every device of a tenant, in any order.
+    pub fn devices(&self, tenant: TenantId) -> impl Iterator<Item = (DeviceId, &Registered)> {
+        self.registries.get(&tenant).into_iter().flat_map(Registry::devices)
+    }
+
+    /// How many devices of a group are not revoked.
+    pub fn members(&self, tenant: TenantId, group: GroupId) -> usize {
+        self.registries.get(&tenant).map_or(0, |registry| registry.members(group))
     }
 
     /// The device that enrolled with this token and key and has not used its certificate yet.
     pub fn admitted(&self, token: &[u8; 32], key: &PublicKey) -> Option<(TenantId, DeviceId, DeviceRecord)> {
-        let (tenant, id) = self.admitted.get([token.as_slice(), key.as_bytes()].concat().as_slice())?;
-        Some((*tenant, *id, self.devices.get(&(*tenant, *id))?.record.clone()))
+        let mut registries = self.registries.iter();
+        let found =
+            |(tenant, registry): (&TenantId, &Registry)| Some((*tenant, registry.admitted(token, key)?));
+        let (tenant, id) = registries.find_map(found)?;
+        Some((tenant, id, self.device(tenant, id)?.record()))
     }
 
     /// Everyone who was revoked.
     pub fn denied(&self) -> Vec<Denied> {
-        let devices = self.devices.iter().filter(|(_, device)| device.record.revoked != 0);
+        let devices = self.registries.values().flat_map(Registry::devices);
+        let devices = devices.filter(|(_, device)| device.is_revoked()).map(|(id, _)| Denied::Device(id));
         let operators = self.operators.iter().filter(|(_, operator)| operator.record.revoked != 0);
-        let devices = devices.map(|((_, id), _)| Denied::Device(*id));
         devices.chain(operators.map(|((_, id), _)| Denied::Operator(*id))).collect()
     }
 
@@ -129,12 +137,6 @@ impl Model {
             _ => names.into_iter().rev().collect::<Vec<_>>().join("/"),
         }
     }
-}
-
-/// What names an enrolment whose answer may have been lost.
-fn admission(record: &DeviceRecord) -> Option<Vec<u8>> {
-    let pending = record.pending.as_ref().filter(|pending| !pending.token.is_empty())?;
-    Some([pending.token.as_slice(), &record.key].concat())
 }
 
 fn put<Id, Record>(table: &mut Table<Id, Record>, id: (TenantId, Id), entry: Option<&Entry>)

@@ -34,17 +34,9 @@ pub struct Presence {
     pub ended: Option<String>,
 }
 
-/// Presence of every device that was ever seen.
+/// Presence of every device that had a session since the server started; of the others the model knows when they were seen.
 #[derive(Debug, Default)]
 pub(super) struct Table(Mutex<HashMap<DeviceId, Presence>>);
-
-impl Table {
-    /// Takes in when a device was last seen before the server started.
-    pub(super) fn restore(&self, device: DeviceId, seen: Option<SystemTime>) {
-        let presence = Presence { last_seen: seen, ..Presence::default() };
-        self.0.lock().expect("no holder panics").insert(device, presence);
-    }
-}
 
 impl Fleet {
     /// Writes down when devices were last seen: of those that left, every few minutes; of all, at the end.
@@ -119,8 +111,10 @@ impl Fleet {
         self.presence.0.lock().expect("no holder panics").remove(&device);
     }
 
-    pub(super) fn presence(&self, device: DeviceId) -> Presence {
-        self.presence.0.lock().expect("no holder panics").get(&device).cloned().unwrap_or_default()
+    /// What is known of a device that is stored as last seen then.
+    pub(super) fn presence(&self, device: DeviceId, last_seen: Option<SystemTime>) -> Presence {
+        let known = self.presence.0.lock().expect("no holder panics").get(&device).cloned();
+        known.unwrap_or_else(|| Presence { last_seen, ..Presence::default() })
     }
 }
 

@@ -37,6 +37,14 @@ pub struct DeviceRecord {
     pub removed: u64,
 }
 
+/// What a [`DeviceRecord`] says first: for whoever looks for one name among many.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeviceName {
+    /// See [`DeviceRecord::name`].
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
 /// Under `t/TENANT/clone/DEVICE`: the device that came last with this one's identity while it was connected itself. It is
 /// the clone's word and has a record of its own, so that nothing it says comes between an operator and the device's.
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::certificate::{Use, key_of};
 use super::record::{DeviceRecord, OperatorRecord, Pending};
-use super::{Change, Fleet, FleetError, Kind, Stored, keys};
+use super::{Change, Fleet, FleetError, Kind, Registered, Stored, keys};
 use crate::store::Guard;
 use crate::unix::seconds;
 
@@ -64,7 +64,7 @@ impl Fleet {
         from: SocketAddr,
     ) -> Result<Vec<CertificateDer<'static>>, FleetError> {
         let (tenant, id): (TenantId, DeviceId) = (holder.tenant, holder.id());
-        let stored = self.model().devices.get(&(tenant, id)).cloned();
+        let stored = self.model().device(tenant, id).map(Registered::stored);
         let Stored { record, rev } =
             stored.ok_or_else(|| FleetError::denied("this device is not known here"))?;
         let (serial, pending) = (record.serial.as_slice(), record.pending.as_ref());
@@ -149,11 +149,11 @@ impl Fleet {
     /// `Unavailable` when that cannot be stored; the device may come all the same, and it is stored next time.
     pub async fn certificate_used(&self, holder: &Principal) -> Result<(), FleetError> {
         let (tenant, id): (TenantId, DeviceId) = (holder.tenant, holder.id());
-        let first = |stored: &&Stored<DeviceRecord>| {
+        let first = |stored: &Stored<DeviceRecord>| {
             let DeviceRecord { serial, pending, .. } = &stored.record;
             Use::of(&holder.serial, serial, pending.as_ref()) == Use::First
         };
-        let unused = self.model().devices.get(&(tenant, id)).filter(first).cloned();
+        let unused = self.model().device(tenant, id).map(Registered::stored).filter(first);
         let Some(Stored { record, rev }) = unused else { return Ok(()) };
         let place = keys::device(tenant, id);
         let superseded = superseded_by(&holder.serial, &record);

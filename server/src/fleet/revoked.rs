@@ -6,7 +6,7 @@ use klnet_wire::identity::authority::{AGENT_LIFE, OPERATOR_LIFE, issued_at};
 use prost::Message;
 
 use super::record::ListRecord;
-use super::{Fleet, FleetError, Stored, keys};
+use super::{Fleet, FleetError, Registry, Stored, keys};
 use crate::store::{Guard, Op, OpId, Read};
 use crate::unix::seconds;
 
@@ -20,7 +20,9 @@ impl Fleet {
             let good = of.filter(|serial| at != 0 && !serial.is_empty() && ends(serial) >= seconds(now));
             serials.extend(good.map(|serial| (serial.clone(), at)));
         };
-        for Stored { record, .. } in model.devices.values() {
+        let devices = model.registries.values().flat_map(Registry::devices);
+        for (_, device) in devices.filter(|(_, device)| device.is_revoked()) {
+            let record = device.record();
             let pending = record.pending.iter().map(|pending| &pending.serial);
             let mut all = [&record.serial].into_iter().chain(pending).chain(&record.superseded);
             revoked(record.revoked, AGENT_LIFE, &mut all);

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::BASE64URL_NOPAD;
-use klnet_wire::id::OperatorId;
+use klnet_wire::id::{DeviceId, OperatorId, TenantId};
 use klnet_wire::identity::authority::request;
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
 use klnet_wire::identity::renew::RenewRequest;
@@ -391,12 +391,64 @@ async fn what_is_acknowledged_is_there_after_a_restart() {
         first.operators(admin.tenant),
         first.audit(admin.tenant, None, 100).await.unwrap(),
     );
-    let again =
-        Fleet::load(Arc::clone(&first.store), Arc::clone(&first.fabric), Arc::clone(&first.directory));
-    let again = again.await.unwrap();
+    let again = again(&first).await;
     assert_eq!((again.devices(admin.tenant), again.operators(admin.tenant)), (devices, operators));
     assert_eq!(again.audit(admin.tenant, None, 100).await.unwrap(), audit);
     drop(folder);
+}
+
+#[tokio::test]
+async fn a_model_that_was_loaded_shows_what_one_that_followed_shows() {
+    let (first, _folder) = fleet().await;
+    let admin = admin(&first).await;
+    let office = first.add_group(&admin, "office", None).await.unwrap().id;
+    let (_, secret) = first.add_token(&admin, office, 9, HOUR).await.unwrap();
+    let mut devices = Vec::new();
+    for _ in 0..5 {
+        devices.push(enrol(&first, &secret).await.unwrap());
+    }
+    let [used, moved, revoked, removed, cloned] = &devices[..] else { panic!("five are enrolled") };
+    for device in &devices {
+        let seen = Op::put(keys::seen(admin.tenant, device.id()), 1_790_000_000_u64.encode_to_vec());
+        first.store.commit(OpId::random(), Vec::new(), vec![seen]).await.unwrap();
+    }
+    // Of some the record lies behind when they were seen.
+    first.certificate_used(used).await.unwrap();
+    first.move_device(&admin, moved.id(), groups::root(admin.tenant)).await.unwrap();
+    first.revoke_device(&admin, revoked.id(), "stolen").await.unwrap();
+    first.remove_device(&admin, removed.id()).await.unwrap();
+    first.cloned(admin.tenant, cloned.id(), from(), "copy").await.unwrap();
+    first.set_back(admin.tenant, cloned.id(), "id", from()).await.unwrap();
+    let again = again(&first).await;
+    let shown = |fleet: &Fleet| {
+        let mut serials = fleet.revoked_serials(SystemTime::now());
+        serials.sort();
+        let denied =
+            devices.iter().map(|device| fleet.is_denied(admin.tenant, device.id())).collect::<Vec<_>>();
+        let seen = fleet.devices(admin.tenant).into_iter().map(|device| device.presence.last_seen.is_some());
+        assert!(seen.eq([true; 4]), "the one that was removed is not shown");
+        (fleet.devices(admin.tenant), fleet.groups(admin.tenant), fleet.tokens(admin.tenant), serials, denied)
+    };
+    assert_eq!(shown(&again), shown(&first));
+    assert_eq!(again.group(admin.tenant, "office").unwrap().devices, 2);
+    assert_eq!((again.enrolled(), again.is_denied(admin.tenant, removed.id())), (5, true));
+}
+
+#[tokio::test]
+async fn every_tenant_is_loaded() {
+    let (first, _folder) = fleet().await;
+    let record = super::record::DeviceRecord::default().encode_to_vec();
+    let others: Vec<_> = (0..3).map(|_| (TenantId::random(), DeviceId::random())).collect();
+    for (tenant, device) in &others {
+        let audit = Op::put(keys::audit(*tenant, 1), record.clone());
+        let device = Op::put(keys::device(*tenant, *device), record.clone());
+        first.store.commit(OpId::random(), Vec::new(), vec![device, audit]).await.unwrap();
+    }
+    let again = again(&first).await;
+    for (tenant, device) in others {
+        assert!(!again.is_denied(tenant, device), "{tenant} is not there");
+        assert!(again.is_denied(again.fabric.tenant(), device), "it is no other tenant's");
+    }
 }
 
 #[tokio::test]
@@ -407,9 +459,7 @@ async fn when_a_device_was_last_seen_survives_a_restart() {
     let device = enrol(&first, &secret).await.unwrap().id();
     first.came_online(device, from(), None, "1.0");
     first.write_seen(SystemTime::UNIX_EPOCH, true).await.unwrap();
-    let again =
-        Fleet::load(Arc::clone(&first.store), Arc::clone(&first.fabric), Arc::clone(&first.directory));
-    let presence = again.await.unwrap().devices(admin.tenant)[0].presence.clone();
+    let presence = again(&first).await.devices(admin.tenant)[0].presence.clone();
     assert!(!presence.online && presence.last_seen.is_some(), "{presence:?}");
 }
 
@@ -435,6 +485,12 @@ async fn fleet() -> (Arc<Fleet>, TempDir) {
     let store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
     let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), Announced::example()));
     (Fleet::load(store, fabric, directory).await.unwrap(), folder)
+}
+
+/// The same, as it is after a restart.
+async fn again(fleet: &Fleet) -> Arc<Fleet> {
+    let (fabric, directory) = (Arc::clone(&fleet.fabric), Arc::clone(&fleet.directory));
+    Fleet::load(Arc::clone(&fleet.store), fabric, directory).await.unwrap()
 }
 
 async fn admin(fleet: &Arc<Fleet>) -> Caller {

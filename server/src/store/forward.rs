@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Page, Prefix, Read,
-    ReadError, Rev, Store, Survivors, Watch,
+    Batches, BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Page, Prefix,
+    Read, ReadError, Rev, Store, Survivors, Watch,
 };
 
 /// A store with a fault.
@@ -55,6 +55,15 @@ impl<F: Fault> Store for Forward<F> {
         at: Option<Rev>,
     ) -> BoxFuture<'_, Result<Page, ReadError>> {
         self.sound.scan(prefix, after, limit, at)
+    }
+
+    fn contents(
+        &self,
+        prefixes: Vec<Prefix>,
+        at: Rev,
+        batches: Batches,
+    ) -> BoxFuture<'_, Result<(), ReadError>> {
+        self.sound.contents(prefixes, at, batches)
     }
 
     fn watch(&self, prefix: Prefix, after: Rev) -> Watch {

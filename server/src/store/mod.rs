@@ -11,8 +11,8 @@
 //! 5. **Revisions** rise strictly and compare only inside one [`Incarnation`].
 //! 6. An [`Entry`] knows the revision that created its key and the one that last changed it; delete and put
 //!    again gives a new `create_rev`.
-//! 7. **Scan** pages at one revision form a snapshot in byte order, or the call fails with
-//!    [`ReadError::Compacted`].
+//! 7. **Scan** pages at one revision form a snapshot in byte order, and **contents** the same snapshot in any order, or
+//!    the call fails with [`ReadError::Compacted`].
 //! 8. **Watch** after r: every event with rev > r under the prefix, in order, a commit never split, nothing
 //!    uncommitted; a watch that cannot go on ends with a [`WatchEnd`], it never skips.
 //! 9. A scan at r followed by a watch after r misses nothing and repeats nothing.
@@ -39,6 +39,7 @@
 //! ```
 
 mod commit;
+mod contents;
 mod entry;
 pub mod export;
 mod id;
@@ -57,6 +58,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 pub use self::{
     commit::{Commit, CommitError, FailedGuard, Guard, Op, Unavailable},
+    contents::Batches,
     entry::{Entry, Page, Read, ReadError, Survivors},
     id::{Incarnation, LeaseId, OpId, Rev},
     key::{Key, KeyError, Prefix},
@@ -121,6 +123,20 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
         at: Option<Rev>,
     ) -> BoxFuture<'_, Result<Page, ReadError>>;
+
+    /// Sends everything under `prefixes`, none of which contains another, as it was at `at`; for whoever takes in much at
+    /// once. It is over before the end when nobody takes in batches any more.
+    ///
+    /// # Errors
+    /// As for [`Store::scan`]; what was sent until then is not everything.
+    fn contents(
+        &self,
+        prefixes: Vec<Prefix>,
+        at: Rev,
+        batches: Batches,
+    ) -> BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(contents::by_pages(self, prefixes, at, batches))
+    }
 
     /// Follows every change under `prefix` with a revision above `after`.
     fn watch(&self, prefix: Prefix, after: Rev) -> Watch;

@@ -159,6 +159,12 @@ async fn ask(store: Arc<dyn Store>, contents: &[(Key, Option<Entry>)]) -> Result
         Err(_) => noticed = true,
         Ok((scanned, _)) => holds(scanned == there, || "a scan differs".into())?,
     }
+    if let Ok((_, head)) = store.get(&contents[0].0, Read::Linearizable).await {
+        match super::contents(&*store, vec![Prefix::all()], head).await {
+            Err(_) => noticed = true,
+            Ok(all) => holds(all == there, || "the contents differ".into())?,
+        }
+    }
     let mut watch = store.watch(Prefix::all(), Rev::ZERO);
     noticed |= replay(&mut watch, &there).await?;
     Ok(noticed)

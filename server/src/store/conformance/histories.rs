@@ -73,7 +73,9 @@ impl Pair {
             }
             Step::Scan { prefix, limit, back } => {
                 let (prefix, at) = (choose_prefix(prefix), self.back(back));
-                same("a scan", pages(&*store, &prefix, limit, at).await, self.oracle.scan(&prefix, at))
+                same("a scan", pages(&*store, &prefix, limit, at).await, self.oracle.scan(&prefix, at))?;
+                let contents = super::contents(&*store, vec![prefix.clone()], at).await;
+                same("the contents", contents, self.oracle.scan(&prefix, at))
             }
             Step::Watch { prefix, back } => self.watch(&*store, &choose_prefix(prefix), back).await,
             Step::Survivors { back } => self.survivors(&*store, back).await,

@@ -4,7 +4,7 @@
 //!
 //! | part | asks |
 //! |---|---|
-//! | [`histories`] | random steps answer as an oracle does: commits, retries, scans at old revisions, leases, compaction |
+//! | [`histories`] | random steps answer as an oracle does: commits, retries, scans and contents at old revisions, leases, compaction |
 //! | [`registers`] | concurrent commits and reads have one order (Wing and Gong's search, for each key) |
 //! | [`watches`] | rules 8 and 9, with a slow reader and compaction |
 //! | [`holders`] | rules 10 and 11: no lease early, none late, no zombie's write |
@@ -29,8 +29,10 @@ pub(super) mod watches;
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 pub(super) use self::chance::Chance;
-use super::{Entry, Key, Op, OpId, Prefix, Read, Rev, Store};
+use super::{Entry, Key, Op, OpId, Prefix, Read, ReadError, Rev, Store};
 
 /// Makes stores of one backend.
 pub(super) trait Factory: Send + Sync {
@@ -119,4 +121,23 @@ async fn scan(store: &dyn Store, prefix: &Prefix) -> Result<(Vec<(Key, Entry)>, 
             return Ok((entries, page.at));
         }
     }
+}
+
+/// The same for several prefixes, read at once and put into byte order.
+pub(super) async fn contents(
+    store: &dyn Store,
+    prefixes: Vec<Prefix>,
+    at: Rev,
+) -> Result<Vec<(Key, Entry)>, ReadError> {
+    let (batches, mut ready) = mpsc::channel(1);
+    let gathered = async {
+        let mut all: Vec<(Key, Entry)> = Vec::new();
+        while let Some(batch) = ready.recv().await {
+            all.extend(batch);
+        }
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    };
+    let (read, gathered) = tokio::join!(store.contents(prefixes, at, batches), gathered);
+    read.map(|()| gathered)
 }

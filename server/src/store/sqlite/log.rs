@@ -35,7 +35,7 @@ pub(super) fn page(
         Some(after) => after.successor().max(prefix.as_bytes().to_vec()),
         None => prefix.as_bytes().to_vec(),
     };
-    let mut keys = db.prepare_cached(KEYS)?;
+    let mut keys = db.prepare_cached(newest::RANGE)?;
     let mut keys = keys.query((start, prefix.end()))?;
     let mut page = Page { entries: Vec::new(), at, next: None };
     let mut length = 0;
@@ -104,8 +104,6 @@ fn batches(
     }
     Ok((batches, upto))
 }
-
-const KEYS: &str = "SELECT key, seq, sum FROM newest WHERE key >= ?1 AND key < ?2 ORDER BY key";
 
 const STRETCH: &str = "SELECT seq, key, create_rev, value, lease, prev, sum FROM log
     WHERE seq >= ?1 AND seq < ?2 AND key >= ?3 AND key < ?4 ORDER BY seq";

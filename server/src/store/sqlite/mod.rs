@@ -9,6 +9,7 @@ mod append;
 mod attached;
 mod backup;
 mod checkpoint;
+mod contents;
 mod damage;
 mod desk;
 mod error;
@@ -39,7 +40,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use rusqlite::ErrorCode;
 use tokio::{sync::broadcast, task::spawn_blocking};
@@ -55,8 +56,8 @@ use self::{
     receipt::head, reserve::Reserve, tail::Tail, window::Window, writer::Writer,
 };
 use super::{
-    BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Page, Prefix, Read,
-    ReadError, Rev, Store, Survivors, Unavailable, Watch, lease,
+    Batches, BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Page, Prefix,
+    Read, ReadError, Rev, Store, Survivors, Unavailable, Watch, lease,
 };
 
 /// The embedded store. Dropping it waits for the commits already accepted, and ends every watch.
@@ -148,6 +149,19 @@ impl Store for SqliteStore {
     ) -> BoxFuture<'_, Result<Page, ReadError>> {
         let (prefix, after) = (prefix.clone(), after.cloned());
         Box::pin(self.snapshot(at, move |db, at| log::page(db, &prefix, after.as_ref(), limit, at)))
+    }
+
+    fn contents(
+        &self,
+        prefixes: Vec<Prefix>,
+        at: Rev,
+        batches: Batches,
+    ) -> BoxFuture<'_, Result<(), ReadError>> {
+        let send = move |batch| match batches.blocking_send(batch) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        };
+        Box::pin(self.snapshot(Some(at), move |db, at| contents::show(db, &prefixes, at, send)))
     }
 
     fn watch(&self, prefix: Prefix, after: Rev) -> Watch {

@@ -15,7 +15,7 @@ use crate::store::{Key, Rev};
 
 /// The row of the log that is the newest of a key; a delete, perhaps.
 pub(super) fn row(db: &Connection, key: &Key) -> rusqlite::Result<Option<Logged>> {
-    let seq = db.prepare_cached(ONE)?.query_row([key.as_bytes()], |row| read(row).map(|(_, seq)| seq));
+    let seq = db.prepare_cached(ONE)?.query_row([key.as_bytes()], seq);
     seq.optional()?.map(|seq| led_to(db, key, seq)).transpose()
 }
 
@@ -49,9 +49,15 @@ pub(super) fn forget(db: &Connection, key: &Key, seq: i64) -> rusqlite::Result<(
 
 /// Reads key, seq and sum.
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(Key, i64)> {
-    let (key, seq) = (super::row::key(row, 0)?, row.get(1)?);
-    sum::check("newest", seq, &parts(key.as_bytes(), &seq.to_be_bytes()), row.get(2)?)?;
-    Ok((key, seq))
+    let seq = seq(row)?;
+    Ok((super::row::key(row, 0)?, seq))
+}
+
+/// Reads the same, and gives seq alone.
+pub(super) fn seq(row: &Row<'_>) -> rusqlite::Result<i64> {
+    let (key, seq) = (row.get_ref(0)?.as_blob()?, row.get(1)?);
+    sum::check("newest", seq, &parts(key, &seq.to_be_bytes()), row.get(2)?)?;
+    Ok(seq)
 }
 
 /// The row to which the table leads from `key`.
@@ -66,7 +72,7 @@ pub(super) fn count(db: &Connection) -> rusqlite::Result<u64> {
     let mut rows = rows.query([])?;
     let mut count = 0;
     while let Some(row) = rows.next()? {
-        read(row)?;
+        seq(row)?;
         count += 1;
     }
     Ok(count)
@@ -99,5 +105,8 @@ fn parts<'a>(key: &'a [u8], seq: &'a [u8; 8]) -> [Option<&'a [u8]>; 2] {
 }
 
 const ROW: &str = "SELECT seq, key, create_rev, value, lease, prev, sum FROM log WHERE seq = ?1";
+
+/// Keys from one up to another, in byte order.
+pub(super) const RANGE: &str = "SELECT key, seq, sum FROM newest WHERE key >= ?1 AND key < ?2 ORDER BY key";
 
 const ONE: &str = "SELECT key, seq, sum FROM newest WHERE key = ?1";

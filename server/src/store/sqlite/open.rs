@@ -38,6 +38,8 @@ pub(super) fn writer(path: &Path, medium: Medium) -> Result<(Connection, Lock), 
     schema::check_text(path, &db)?;
     check_newest(path, &db)?;
     check_head(path, &db, last)?;
+    // The pages that were looked at last are not those that are needed first.
+    db.execute_batch("PRAGMA shrink_memory").map_err(|source| failed(path, source))?;
     if last.stop == LastStop::Unclean {
         settle_wal(path, &db)?;
     }

@@ -2,6 +2,7 @@
 
 mod broken;
 mod conformance;
+mod contents;
 mod disk;
 mod migration;
 mod open;
