@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use klnet_wire::id::DeviceId;
@@ -36,7 +36,20 @@ pub struct Presence {
 
 /// Presence of every device that had a session since the server started; of the others the model knows when they were seen.
 #[derive(Debug, Default)]
-pub(super) struct Table(Mutex<HashMap<DeviceId, Presence>>);
+pub(super) struct Table(Mutex<Present>);
+
+#[derive(Debug, Default)]
+struct Present {
+    devices: HashMap<DeviceId, Presence>,
+    /// How many of them are online: asked whenever one comes or goes.
+    online: usize,
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Present> {
+        self.0.lock().expect("no holder panics")
+    }
+}
 
 impl Fleet {
     /// Writes down when devices were last seen: of those that left, every few minutes; of all, at the end.
@@ -60,8 +73,8 @@ impl Fleet {
     /// written again and again.
     pub(super) async fn write_seen(&self, since: SystemTime, all: bool) -> Result<(), FleetError> {
         let seen: Vec<_> = {
-            let table = self.presence.0.lock().expect("no holder panics");
-            let gone = table.iter().filter(|(_, presence)| all || !presence.online);
+            let present = self.presence.lock();
+            let gone = present.devices.iter().filter(|(_, presence)| all || !presence.online);
             let seen = gone.filter_map(|(device, presence)| Some((*device, presence.last_seen?)));
             seen.filter(|(_, seen)| *seen >= since).collect()
         };
@@ -82,19 +95,23 @@ impl Fleet {
         let (address, ended) = (Some(address), None);
         let presence =
             Presence { online: true, since: now, last_seen: now, address, clock_skew, build, ended };
-        self.presence.0.lock().expect("no holder panics").insert(device, presence);
+        let mut present = self.presence.lock();
+        let before = present.devices.insert(device, presence);
+        present.online += usize::from(before.is_none_or(|before| !before.online));
     }
 
     /// A device was heard.
     pub fn heard(&self, device: DeviceId) {
-        if let Some(presence) = self.presence.0.lock().expect("no holder panics").get_mut(&device) {
+        if let Some(presence) = self.presence.lock().devices.get_mut(&device) {
             presence.last_seen = Some(SystemTime::now());
         }
     }
 
     /// A device's session ended, and why; those may be the device's own words.
     pub fn went_offline(&self, device: DeviceId, why: &str) {
-        if let Some(presence) = self.presence.0.lock().expect("no holder panics").get_mut(&device) {
+        let Present { devices, online } = &mut *self.presence.lock();
+        if let Some(presence) = devices.get_mut(&device) {
+            *online -= usize::from(presence.online);
             presence.online = false;
             presence.since = Some(SystemTime::now());
             presence.ended = Some(super::names::told(why));
@@ -103,17 +120,19 @@ impl Fleet {
 
     /// How many devices are connected.
     pub fn online(&self) -> usize {
-        self.presence.0.lock().expect("no holder panics").values().filter(|presence| presence.online).count()
+        self.presence.lock().online
     }
 
     /// Nothing is to be known of a device any more.
     pub(super) fn forget(&self, device: DeviceId) {
-        self.presence.0.lock().expect("no holder panics").remove(&device);
+        let mut present = self.presence.lock();
+        let gone = present.devices.remove(&device);
+        present.online -= usize::from(gone.is_some_and(|gone| gone.online));
     }
 
     /// What is known of a device that is stored as last seen then.
     pub(super) fn presence(&self, device: DeviceId, last_seen: Option<SystemTime>) -> Presence {
-        let known = self.presence.0.lock().expect("no holder panics").get(&device).cloned();
+        let known = self.presence.lock().devices.get(&device).cloned();
         known.unwrap_or_else(|| Presence { last_seen, ..Presence::default() })
     }
 }
