@@ -20,6 +20,10 @@ pub enum Context {
     Grant,
     /// An agent's record of a finished tunnel connection, signed by the device key.
     TunnelRecord,
+    /// What an object sent by multicast is, signed by who made it.
+    MulticastManifest,
+    /// A multicast session, signed by who sends it.
+    MulticastSession,
 }
 
 impl Context {
@@ -29,6 +33,8 @@ impl Context {
             Self::ServerList => b"klnet/server-list/v1\0",
             Self::Grant => b"klnet/grant/v1\0",
             Self::TunnelRecord => b"klnet/tunnel-record/v1\0",
+            Self::MulticastManifest => b"klnet/multicast-manifest/v1\0",
+            Self::MulticastSession => b"klnet/multicast-session/v1\0",
         }
     }
 

@@ -1,0 +1,160 @@
+//! How fast to send: up until somebody cannot follow, never down for mere loss.
+//!
+//! Loss that stays the same whatever the rate is the medium's, and parity makes up for it. What says "too fast" is a
+//! receiver's socket that overran, a queue that grows, or loss that grew with the rate or is beyond repair.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// The sender's rate.
+#[derive(Debug)]
+pub(super) struct Rate {
+    bits: f64,
+    cap: f64,
+    doubling: bool,
+    stepped: Option<Instant>,
+    /// Rates of the last steps, and the loss at each.
+    steps: VecDeque<(f64, f64)>,
+}
+
+/// What was heard since the last step.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Signals {
+    /// Whether more than a few receivers' sockets dropped packets.
+    pub(super) overrun: bool,
+    /// What a queue adds to the round trip.
+    pub(super) queue: Duration,
+    /// Loss of the middle receiver.
+    pub(super) loss: Option<f64>,
+}
+
+impl Rate {
+    /// Starts at 50 Mbit/s, or below at `cap` bits a second.
+    pub(super) fn new(cap: u64) -> Self {
+        let cap = f64::from(u32::try_from(cap / 1000).unwrap_or(u32::MAX)) * 1000.0;
+        let cap = cap.max(FLOOR);
+        Self { bits: START.min(cap), cap, doubling: true, stepped: None, steps: VecDeque::new() }
+    }
+
+    /// Whether it is time to step.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.stepped.is_none_or(|stepped| now.saturating_duration_since(stepped) >= STEP)
+    }
+
+    /// Changes the rate by what was heard since the last step.
+    pub(super) fn step(&mut self, now: Instant, signals: Signals) {
+        let first = self.stepped.replace(now).is_none();
+        if let Some(loss) = signals.loss {
+            if self.steps.len() == STEPS {
+                self.steps.pop_front();
+            }
+            self.steps.push_back((self.bits, loss));
+        }
+        if signals.overrun || signals.queue > QUEUE || self.loss_is_too_much() {
+            self.doubling = false;
+            self.bits = (self.bits * CUT).max(FLOOR);
+        } else if !first {
+            self.bits = (self.bits * if self.doubling { 2.0 } else { GROWTH }).min(self.cap);
+        }
+    }
+
+    /// How long so many bytes take.
+    pub(super) fn time_of(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(crate::loss::whole_f64(bytes) * 8.0 / self.bits)
+    }
+
+    /// Packets of `bytes` that go out at once: those of a millisecond.
+    pub(super) fn burst(&self, bytes: u64) -> u16 {
+        let packets = self.bits / 8.0 / 1000.0 / crate::loss::whole_f64(bytes);
+        u16::try_from(crate::loss::whole(packets)).unwrap_or(BURST).clamp(1, BURST)
+    }
+
+    /// Bits a second.
+    pub(super) const fn bits(&self) -> f64 {
+        self.bits
+    }
+
+    /// Whether loss grew with the rate, or is beyond what parity makes up for in one pass.
+    fn loss_is_too_much(&self) -> bool {
+        let Some((rate, loss)) = self.steps.back() else { return false };
+        let slower: Vec<f64> =
+            self.steps.iter().filter(|(slower, _)| *slower <= rate * 0.8).map(|(_, loss)| *loss).collect();
+        let count = u32::try_from(slower.len()).map_or(0.0, f64::from);
+        *loss > LOSS_MOST || count > 0.0 && loss - slower.iter().sum::<f64>() / count > LOSS_GROWTH
+    }
+}
+
+/// Every switch and receiver of today takes this.
+const START: f64 = 50e6;
+/// Slower is never useful.
+const FLOOR: f64 = 1e6;
+/// How often the rate may change: several round trips.
+const STEP: Duration = Duration::from_millis(100);
+const CUT: f64 = 0.85;
+const GROWTH: f64 = 1.05;
+/// Longer than a scheduler makes somebody wait, shorter than a full buffer.
+const QUEUE: Duration = Duration::from_millis(20);
+/// Three deviations of one sample at 5 %.
+const LOSS_GROWTH: f64 = 0.02;
+/// A quarter of a block's symbols is parity; no medium loses more for long.
+const LOSS_MOST: f64 = 0.3;
+const STEPS: usize = 16;
+/// 44 packets of 1,440 bytes are one GSO send of 63,360.
+pub(super) const BURST: u16 = 44;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clean_network_is_full_within_a_second() {
+        let mut rate = Rate::new(10_000_000_000);
+        run(&mut rate, 10, |_| Signals::default());
+        assert!(rate.bits() > 9e9);
+    }
+
+    #[test]
+    fn constant_loss_changes_nothing() {
+        let mut rate = Rate::new(1_000_000_000);
+        run(&mut rate, 20, |_| Signals { loss: Some(0.2), ..Signals::default() });
+        assert!(rate.bits() >= 1e9);
+    }
+
+    #[test]
+    fn loss_that_grows_with_the_rate_slows_down() {
+        let mut rate = Rate::new(10_000_000_000);
+        // A link of 300 Mbit/s: what is above is lost.
+        let loss = |bits: f64| (1.0 - 3e8 / bits).max(0.0);
+        run(&mut rate, 100, |bits| Signals { loss: Some(loss(bits)), ..Signals::default() });
+        assert!((1e8..6e8).contains(&rate.bits()), "{}", rate.bits());
+    }
+
+    #[test]
+    fn overruns_and_queues_slow_down() {
+        for signals in [
+            Signals { overrun: true, ..Signals::default() },
+            Signals { queue: Duration::from_millis(30), ..Signals::default() },
+        ] {
+            let mut rate = Rate::new(10_000_000_000);
+            run(&mut rate, 100, |bits| if bits > 2e8 { signals } else { Signals::default() });
+            assert!((1.5e8..3e8).contains(&rate.bits()), "{}", rate.bits());
+        }
+    }
+
+    #[test]
+    fn a_cap_is_kept() {
+        let mut rate = Rate::new(20_000_000);
+        run(&mut rate, 50, |_| Signals::default());
+        assert!(rate.bits() <= 20e6);
+        assert_eq!(rate.time_of(2_500_000), Duration::from_secs(1));
+        assert_eq!(Rate::new(0).burst(1440), 1);
+    }
+
+    fn run(rate: &mut Rate, steps: u32, signals: impl Fn(f64) -> Signals) {
+        let start = Instant::now();
+        for step in 0..steps {
+            let heard = signals(rate.bits());
+            rate.step(start + STEP * step, heard);
+        }
+    }
+}
