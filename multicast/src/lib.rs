@@ -45,6 +45,11 @@ pub mod sender;
 pub mod simulation;
 pub mod symbols;
 
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "net")]
+pub mod net;
+
 #[cfg(test)]
 mod protocol;
 

@@ -24,6 +24,10 @@ fn every_limit_in_the_specification_is_the_one_in_the_code() {
         ("`sender::STRIKES`", sender::STRIKES.to_string()),
         ("`receiver::BACKOFF`", receiver::BACKOFF.to_string()),
         ("`receiver::WINDOW`", receiver::WINDOW.to_string()),
+        #[cfg(feature = "net")]
+        ("`net::VERIFY_BUDGET`", crate::net::VERIFY_BUDGET.to_string()),
+        #[cfg(feature = "net")]
+        ("`net::SESSIONS_LIMIT`", crate::net::SESSIONS_LIMIT.to_string()),
     ];
     for (name, value) in rows {
         let row = format!("| {name} | {value} |");

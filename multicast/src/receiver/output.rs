@@ -25,7 +25,8 @@ pub enum Input {
     },
     /// The sender knows that this receiver is complete.
     Receipt,
-    /// These blocks were there before, and are verified. Said once, at the beginning: until then nothing is sent.
+    /// These blocks were there before, and are verified. Said at the beginning, until when nothing is sent, and again when
+    /// the catalogue shows what else is there.
     Resumed(Vec<u32>),
     /// A block was restored, and its hash compared.
     Restored {
