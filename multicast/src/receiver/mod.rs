@@ -52,6 +52,9 @@ pub struct Receiver {
     seen: u64,
     heard: Instant,
     overruns: u32,
+    /// Symbols that found no room.
+    crowded: u32,
+    crowded_at: Option<Instant>,
     sequence: u32,
     dice: Dice,
     /// When to report; `None` before what was there is known, and once the session is over.
@@ -109,6 +112,8 @@ impl Receiver {
             seen: 0,
             heard: now,
             overruns: 0,
+            crowded: 0,
+            crowded_at: None,
             sequence: 0,
             report_at: None,
             told: 0,
@@ -127,7 +132,7 @@ impl Receiver {
         self.note(now, run.number + u64::from(run.count) - 1, run.count.into());
         // Blocks go out in order: once the second after a block is on its way, the block is out.
         self.advance(now, run.block.saturating_sub(1), None);
-        if !self.keep(run) {
+        if !self.keep(now, run) {
             return false;
         }
         if let Some(due) = self.due.get(run.block) {
@@ -242,9 +247,10 @@ impl Receiver {
     }
 
     /// Notes the symbols of a run; says whether any was new, and there is room for it.
-    fn keep(&mut self, run: Run) -> bool {
+    fn keep(&mut self, now: Instant, run: Run) -> bool {
         if matches!(self.blocks[run.block as usize], Block::Empty) {
             if !self.make_room(run.block) {
+                self.complain(now, run.count);
                 return false;
             }
             self.held += 1;
@@ -252,6 +258,15 @@ impl Receiver {
         }
         let Block::Filling(have) = &mut self.blocks[run.block as usize] else { return false };
         have.len() < self.layout.sources(run.block) && have.insert(run.esi, run.count) > 0
+    }
+
+    /// Tells the sender soon that it is faster than this receiver's disk; how often is bounded.
+    fn complain(&mut self, now: Instant, symbols: u16) {
+        self.crowded = self.crowded.saturating_add(symbols.into());
+        let lately = self.crowded_at.is_some_and(|when| now.saturating_duration_since(when) < COMPLAINT);
+        if !lately && self.report_at.is_some() && !self.demoted {
+            (self.crowded_at, self.report_at) = (Some(now), Some(now));
+        }
     }
 
     /// Gives up the highest block for a lower one: repair comes lowest first, so what is given up comes again.
@@ -459,7 +474,7 @@ impl Receiver {
             sequence: self.sequence,
             state: self.state,
             loss: self.meter.loss(),
-            overruns: self.overruns,
+            overruns: self.overruns.saturating_add(self.crowded),
             below: self.below,
             verified: self.verified,
             repaired: self.repaired,
@@ -492,6 +507,8 @@ const JOIN: Duration = Duration::from_millis(20);
 const STALL: Duration = Duration::from_secs(3);
 /// Silence after which a sender will not come back to this session.
 const GIVE_UP: Duration = Duration::from_secs(600);
+/// Between complaints: as often as a sender changes its rate.
+const COMPLAINT: Duration = Duration::from_millis(100);
 /// Doublings of the wait for an answer.
 const PATIENCE: u32 = 6;
 /// Between the first times that completion is told.

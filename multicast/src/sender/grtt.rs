@@ -11,12 +11,15 @@ pub(super) struct Grtt {
     estimate: Duration,
     /// The shortest round trip there ever was: what a queue adds to.
     floor: Option<Duration>,
-    latest: Option<Duration>,
+    /// The shortest since it was last asked for.
+    shortest: Option<Duration>,
+    /// How many there were since then.
+    samples: u32,
 }
 
 impl Grtt {
     pub(super) const fn new() -> Self {
-        Self { sent: VecDeque::new(), estimate: GRTT_FIRST, floor: None, latest: None }
+        Self { sent: VecDeque::new(), estimate: GRTT_FIRST, floor: None, shortest: None, samples: 0 }
     }
 
     /// Notes that packets up to `number` went out.
@@ -33,8 +36,9 @@ impl Grtt {
         let Some((_, sent)) = self.sent.get(index) else { return };
         let sample = now.saturating_duration_since(*sent).saturating_sub(held);
         self.floor = Some(self.floor.map_or(sample, |floor| floor.min(sample)));
-        self.latest = Some(sample);
-        self.estimate = sample.max(self.estimate.mul_f64(0.9)).clamp(GRTT_LEAST, GRTT_MOST);
+        self.shortest = Some(self.shortest.map_or(sample, |shortest| shortest.min(sample)));
+        self.samples += 1;
+        self.estimate = sample.max(self.estimate.mul_f64(0.75)).clamp(GRTT_LEAST, GRTT_MOST);
     }
 
     /// The group's round trip.
@@ -42,9 +46,11 @@ impl Grtt {
         self.estimate
     }
 
-    /// How much longer than ever the last round trip was: a queue; forgets it.
+    /// How much longer than ever the shortest round trip was since this was last asked: a queue that stands, as one
+    /// receiver that was busy is not (Nichols and Jacobson, 2012).
     pub(super) fn queue(&mut self) -> Option<Duration> {
-        Some(self.latest.take()?.saturating_sub(self.floor?))
+        let (shortest, samples) = (self.shortest.take()?, std::mem::take(&mut self.samples));
+        (samples >= SAMPLES).then_some(shortest.saturating_sub(self.floor?))
     }
 }
 
@@ -56,6 +62,8 @@ pub const GRTT_LEAST: Duration = Duration::from_millis(2);
 pub const GRTT_MOST: Duration = Duration::from_millis(50);
 /// Packets whose time is known: at 10 Gbit/s a tenth of a second.
 const MEMORY: usize = 2048;
+/// Fewer round trips say nothing of a queue.
+const SAMPLES: u32 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -68,8 +76,10 @@ mod tests {
         grtt.sent(start, 44);
         grtt.heard(start + ms(30), 40, ms(10));
         assert_eq!(grtt.estimate(), ms(20));
-        assert_eq!(grtt.queue(), Some(Duration::ZERO));
-        grtt.heard(start + ms(90), 44, ms(10));
+        assert_eq!(grtt.queue(), None, "one is not enough");
+        for when in [90, 190, 290] {
+            grtt.heard(start + ms(when), 44, ms(10));
+        }
         assert_eq!(grtt.estimate(), GRTT_MOST);
         assert_eq!((grtt.queue(), grtt.queue()), (Some(ms(60)), None));
     }

@@ -60,6 +60,8 @@ pub struct Sender {
     mark_at: Instant,
     marked: Instant,
     burst_at: Instant,
+    /// When the rate was changed last, and how many symbols were out then.
+    stepped: (Instant, u64),
     ending: Ending,
     counts: Counts,
     outputs: VecDeque<Output>,
@@ -110,6 +112,7 @@ impl Sender {
             mark_at: now + HEARTBEAT,
             marked: now,
             burst_at: now,
+            stepped: (now, 0),
             ending: Ending::Open,
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -427,9 +430,20 @@ impl Sender {
                 overrun: self.audience.overran(),
                 queue: self.grtt.queue().unwrap_or_default(),
                 loss: self.audience.loss(now).map(crate::loss::Loss::share),
+                achieved: self.achieved(now),
             };
             self.rate.step(now, signals);
+            self.stepped = (now, self.counts.symbols);
         }
+    }
+
+    /// Bits a second that went out since the rate was last changed.
+    fn achieved(&self, now: Instant) -> f64 {
+        let (then, symbols) = self.stepped;
+        let bytes =
+            (self.counts.symbols - symbols) * (u64::from(self.layout.symbol()) + SYMBOL_OVERHEAD as u64);
+        let time = now.saturating_duration_since(then).as_secs_f64().max(1e-3);
+        crate::loss::whole_f64(bytes) * 8.0 / time
     }
 
     fn end_when_done(&mut self, now: Instant) {

@@ -26,6 +26,8 @@ pub(super) struct Signals {
     pub(super) queue: Duration,
     /// Loss of the middle receiver.
     pub(super) loss: Option<f64>,
+    /// Bits a second that really went out; the rate is only what was allowed.
+    pub(super) achieved: f64,
 }
 
 impl Rate {
@@ -51,9 +53,11 @@ impl Rate {
             self.steps.push_back((self.bits, loss));
         }
         if signals.overrun || signals.queue > QUEUE || self.loss_is_too_much() {
+            // While doubling, what was heard is of a rate that was passed already.
+            let cut = if self.doubling { FIRST_CUT } else { CUT };
             self.doubling = false;
-            self.bits = (self.bits * CUT).max(FLOOR);
-        } else if !first {
+            self.bits = (self.bits.min(signals.achieved.max(FLOOR)) * cut).max(FLOOR);
+        } else if !first && signals.achieved > self.bits / 2.0 {
             self.bits = (self.bits * if self.doubling { 2.0 } else { GROWTH }).min(self.cap);
         }
     }
@@ -91,9 +95,10 @@ const FLOOR: f64 = 1e6;
 /// How often the rate may change: several round trips.
 const STEP: Duration = Duration::from_millis(100);
 const CUT: f64 = 0.85;
-const GROWTH: f64 = 1.05;
-/// Longer than a scheduler makes somebody wait, shorter than a full buffer.
-const QUEUE: Duration = Duration::from_millis(20);
+const FIRST_CUT: f64 = 0.5;
+const GROWTH: f64 = 1.1;
+/// Longer than a busy machine makes its programs wait, shorter than the buffers that spoil a network.
+const QUEUE: Duration = Duration::from_millis(50);
 /// Three deviations of one sample at 5 %.
 const LOSS_GROWTH: f64 = 0.02;
 /// A quarter of a block's symbols is parity; no medium loses more for long.
@@ -130,14 +135,26 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_is_not_reached_does_not_grow() {
+        let (mut rate, start) = (Rate::new(10_000_000_000), Instant::now());
+        for step in 0..20 {
+            let achieved = rate.bits().min(3e8);
+            rate.step(start + STEP * step, Signals { achieved, ..Signals::default() });
+        }
+        assert!(rate.bits() < 1e9, "{}", rate.bits());
+        rate.step(start + STEP * 20, Signals { achieved: 3e8, overrun: true, ..Signals::default() });
+        assert!(rate.bits() < 2e8, "a cut is one of what went out");
+    }
+
+    #[test]
     fn overruns_and_queues_slow_down() {
         for signals in [
             Signals { overrun: true, ..Signals::default() },
-            Signals { queue: Duration::from_millis(30), ..Signals::default() },
+            Signals { queue: Duration::from_millis(60), ..Signals::default() },
         ] {
             let mut rate = Rate::new(10_000_000_000);
             run(&mut rate, 100, |bits| if bits > 2e8 { signals } else { Signals::default() });
-            assert!((1.5e8..3e8).contains(&rate.bits()), "{}", rate.bits());
+            assert!((1e8..3e8).contains(&rate.bits()), "{}", rate.bits());
         }
     }
 
@@ -153,7 +170,7 @@ mod tests {
     fn run(rate: &mut Rate, steps: u32, signals: impl Fn(f64) -> Signals) {
         let start = Instant::now();
         for step in 0..steps {
-            let heard = signals(rate.bits());
+            let heard = Signals { achieved: rate.bits(), ..signals(rate.bits()) };
             rate.step(start + STEP * step, heard);
         }
     }
