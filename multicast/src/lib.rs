@@ -13,7 +13,8 @@
 //! ```
 //!
 //! # Invariants
-//! - Whatever a packet says, no decoder and no core panics, and what they hold is bounded (`klnet-fuzz`).
+//! - Every message has one encoding; what is cut short, left over or out of range is refused (the tests of each).
+//! - What a receiver holds is bounded (`receiver::tests::memory_is_bounded_and_lower_blocks_go_first`).
 //! - No pair of packet key and nonce comes twice
 //!   (`key::tests::ten_thousand_restarts_in_four_lanes_never_repeat_a_key`; numbers only grow in `sender`).
 //! - Nobody but a signer makes an object, nobody but an announcer a session
