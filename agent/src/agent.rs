@@ -2,6 +2,8 @@
 
 mod address;
 mod outage;
+mod refreshing;
+mod renewing;
 mod session;
 
 use std::net::IpAddr;
@@ -11,27 +13,36 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use klnet_tunnel::net::target::Stopped;
 use klnet_wire::id::{DeviceId, Id};
-use klnet_wire::identity::tls::{ALPN_AGENT, client_config};
+use klnet_wire::identity::crl::Crls;
+use klnet_wire::identity::enroll::{Enrolled, unix};
+use klnet_wire::identity::tls::Identity;
+use klnet_wire::identity::{ChainError, Trust};
 use klnet_wire::net::dial::DialError;
+use klnet_wire::net::https::ApiError;
+use klnet_wire::net::renew::{RenewError, is_of_unknown_root, newer_roots};
 use klnet_wire::outbox::Full;
 use klnet_wire::session::CloseReason;
 use klnet_wire::signed::Signed;
+use klnet_wire::signing::KeyError;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ClientConfig;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{self, Backoff};
-use crate::clock::{self, ServerClock};
+use crate::clock::measure::{self, MeasureError};
+use crate::clock::{self, ServerClock, Skew};
 use crate::config::Config;
 use crate::control::{self, Dialled, Unreachable};
-use crate::directory::{Directory, Taken};
-use crate::discovery::{self, DiscoveryError};
+use crate::directory::{Candidate, Directory, Taken};
+use crate::discovery::{self, Discovered, DiscoveryError};
 use crate::random::Random;
-use crate::state::{Device, Folder, Lock, StateError};
+use crate::state::{Device, Folder, Lock, Settled, StateError, Sync};
 use crate::status::{Connection, StatusFile};
 use crate::tunnels::Tunnels;
 use outage::Outage;
+use refreshing::Refreshing;
+use renewing::Renewing;
 
 /// A Network Agent.
 #[derive(Debug)]
@@ -40,17 +51,26 @@ pub struct Agent {
     _lock: Lock,
     device: Device,
     directory: Directory,
+    crls: Arc<Crls>,
     tls: Arc<ClientConfig>,
     tunnels: Tunnels,
     backoff: Backoff,
+    renewing: Renewing,
+    refreshing: Refreshing,
     random: Random,
     clock: ServerClock,
     status: StatusFile,
     outage: Outage,
     /// Tells a restart from a reconnect.
     boot_id: Bytes,
+    /// Names the session before: whoever says it is no clone.
+    last_epoch: u64,
+    /// The ids that this process has not exchanged with the server yet.
+    sync: Option<Sync>,
     /// When a server was last there.
     reached: Option<Instant>,
+    /// Until when a server must have welcomed the device, or it goes back to the identity before.
+    trial: Option<Instant>,
     /// The last attempt reached no server.
     astray: bool,
 }
@@ -67,6 +87,13 @@ pub enum AgentError {
     /// The server has asked the agent never to come back.
     #[error("the server refuses this device for good: {0}")]
     Banned(String),
+    /// The server gave the device, which is a clone, an identity of its own: open the folder again.
+    #[error("the device takes an identity of its own")]
+    Separated,
+    /// The device went back to the identity before, since the server of the next one did not welcome it: open the
+    /// folder again.
+    #[error("the device goes back to the identity before")]
+    WentBack,
     /// The tunnel target's task is over.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -81,6 +108,8 @@ enum NoSession {
     Unreachable(#[from] Unreachable),
     #[error("{0}")]
     OwnCertificate(String),
+    #[error("this device's key cannot be used: {0}")]
+    Key(#[from] KeyError),
     #[error("HELLO was not sent: {0}")]
     Greeting(Full),
     #[error("the server closed the connection before WELCOME: it may refuse this device's certificate")]
@@ -91,6 +120,19 @@ enum NoSession {
     SentAway(String),
     #[error("this device no longer has the address {0}, from which it was connected")]
     Moved(IpAddr),
+    #[error("this device has a new certificate")]
+    Renewed,
+}
+
+impl NoSession {
+    /// Whether a server shows a root that is not known here.
+    fn is_about_roots(&self) -> bool {
+        match self {
+            Self::NoServers(DiscoveryError::Api(ApiError::Dial(error))) => is_of_unknown_root(error),
+            Self::Unreachable(Unreachable(errors)) => errors.iter().any(is_of_unknown_root),
+            _ => false,
+        }
+    }
 }
 
 impl Agent {
@@ -102,25 +144,36 @@ impl Agent {
     /// # Panics
     /// Outside a tokio runtime, or when the operating system has no randomness to give.
     pub fn open(config: &Config) -> Result<Self, AgentError> {
-        let folder = Folder::new(&config.state);
-        let device = folder.device()?;
+        let folder = config.folder();
         let lock = folder.lock()?;
+        let trial = match folder.settle()? {
+            Settled::OnTrial(left) => Some(Instant::now() + left),
+            Settled::Kept => None,
+        };
+        let device = folder.device()?;
         let directory = folder.directory(&device)?;
-        let tls = client_config(Some(&device.identity), device.trust.clone(), &[ALPN_AGENT])?;
+        let crls = Arc::new(folder.crls(&directory.issuers()));
+        let tls = control::tls(&device, &directory, &crls)?;
         let mut random = Random::new(seed());
         Ok(Self {
             status: StatusFile::create(&folder, device.principal.id::<()>().to_string()),
             tunnels: Tunnels::start(&device, config.tunnel.clone()),
             backoff: Backoff::new(Random::new(random.bits())),
+            renewing: Renewing::new(&device, Random::new(random.bits())),
+            refreshing: Refreshing::new(Random::new(random.bits())),
             boot_id: Bytes::from(Id::<()>::random().to_vec()),
+            last_epoch: 0,
+            sync: folder.sync().inspect_err(|error| tracing::warn!(%error, "not to be synchronised")).ok(),
             clock: ServerClock::default(),
             outage: Outage::default(),
             reached: None,
+            trial,
             astray: false,
             _lock: lock,
             folder,
             device,
             directory,
+            crls,
             tls,
             random,
         })
@@ -134,12 +187,18 @@ impl Agent {
     /// Runs until `shutdown`, saying goodbye to the server then.
     ///
     /// # Errors
-    /// [`AgentError::Banned`] when the server wants this device never to come back.
+    /// [`AgentError::Banned`] when the server wants this device never to come back, [`AgentError::WentBack`] and
+    /// [`AgentError::Separated`] when the folder is to be opened again.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), AgentError> {
         if let Some(keys) = self.directory.keys() {
             self.tunnels.keys(keys.clone()).await?;
         }
         let ended = self.keep(&shutdown).await;
+        if self.trial.is_some() && matches!(ended, Err(AgentError::Banned(_) | AgentError::WentBack)) {
+            self.folder.go_back()?;
+            tracing::warn!("the new server does not welcome this device, it goes back");
+            return Err(AgentError::WentBack);
+        }
         match &ended {
             Err(AgentError::Banned(reason)) => {
                 self.status.connection(Connection::Banned { reason: reason.clone() });
@@ -161,15 +220,27 @@ impl Agent {
                 None => {}
             }
             let deadline = self.backoff.poll_timeout().unwrap_or_else(Instant::now);
+            if self.trial.is_some_and(|until| Instant::now() >= until) {
+                return Err(AgentError::WentBack);
+            }
             // 2. Wait for whatever comes first.
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = sleep_until(deadline.into()) => self.backoff.handle_timeout(Instant::now()),
+                refreshed = self.refreshing.answer(|| discovery::client(&self.device, &self.crls)) => {
+                    self.refreshed(refreshed).await;
+                }
+                renewed = self.renewing.answer(&self.device, &self.crls, &self.clock) => {
+                    if self.renewed(renewed) {
+                        self.backoff.handle_input(Instant::now(), backoff::Input::Cleared);
+                    }
+                }
                 // Nobody is there to be told; the target tells again after the next WELCOME.
                 message = self.tunnels.message() => {
                     message?;
-                    self.status.tunnel_connections(self.tunnels.connections());
+                    self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
+                () = until(self.status.poll_timeout()) => self.status.handle_timeout(Instant::now()),
             }
         }
         Ok(())
@@ -177,7 +248,7 @@ impl Agent {
 
     /// One attempt: a session until it ends, or none.
     async fn attempt(&mut self, shutdown: &CancellationToken) -> Result<(), AgentError> {
-        self.status.connection(Connection::Connecting);
+        self.status.connecting();
         let dialled = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             dialled = self.dial() => dialled,
@@ -192,23 +263,39 @@ impl Agent {
             Err(error) => Err(error),
         };
         let input = match ended {
-            Err(NoSession::Moved(_)) => backoff::Input::Moved,
+            Err(NoSession::Moved(_) | NoSession::Renewed) => backoff::Input::Moved,
             _ => backoff::Input::Ended,
         };
         self.backoff.handle_input(Instant::now(), input);
-        if let Err(error) = ended {
-            self.failed(&error);
+        match ended {
+            Ok(()) | Err(NoSession::Renewed) => {}
+            Err(error) => {
+                if about_time(&error).is_some() {
+                    self.measure_clock().await;
+                }
+                self.failed(&error);
+            }
         }
         Ok(())
     }
 
+    /// Dials; a fabric that has other roots than the device knows is followed first.
     async fn dial(&mut self) -> Result<Dialled, NoSession> {
+        match self.dial_as_known().await {
+            Err(error) if error.is_about_roots() && self.follow().await => self.dial_as_known().await,
+            dialled => dialled,
+        }
+    }
+
+    async fn dial_as_known(&mut self) -> Result<Dialled, NoSession> {
         let now = SystemTime::now();
-        clock::own_certificate(&self.device, now).map_err(|error| {
-            let skew = self.clock.skew(Instant::now(), now);
-            NoSession::OwnCertificate(clock::explain("this device's certificate", &error, skew))
-        })?;
-        let discovered = match self.is_lost() || !self.directory.is_fresh(now) {
+        if let Err(error) = clock::own_certificate(&self.device, now) {
+            return Err(self.unfit(&error).await);
+        }
+        // Before anybody is bothered with a handshake that cannot be finished.
+        self.device.identity.key.ready()?;
+        let stale = !self.directory.is_fresh(now) || !self.knows_the_revoked(now);
+        let discovered = match self.is_lost() || stale {
             true => self.discover().await,
             false => Ok(()),
         };
@@ -221,6 +308,103 @@ impl Agent {
         Ok(control::dial(&candidates, &self.tls).await?)
     }
 
+    /// Why the device's own certificate keeps it away: a clock that is wrong, or a time that is over, which its renewal
+    /// ends in its own time.
+    async fn unfit(&mut self, error: &ChainError) -> NoSession {
+        self.measure_clock().await;
+        let skew = self.clock.skew(Instant::now(), SystemTime::now());
+        let words = match clock::is_about_time(error) {
+            true => clock::explain("this device's certificate", error, skew),
+            false => format!("this device's certificate is of before the fabric's last rotations: {error}"),
+        };
+        NoSession::OwnCertificate(match &self.renewing.failure {
+            Some(failure) => format!("{words}; it is not renewed: {failure}"),
+            None => words,
+        })
+    }
+
+    /// Asks the server for its clock, which is nobody's word but says which of the two to look at.
+    async fn measure_clock(&mut self) {
+        let Candidate { host, port } = self.device.host_and_port();
+        match measure::skew(&host, port, &self.device.trust).await {
+            Ok(skew) => self.told(skew),
+            // Without them the renewal would not find its server either.
+            Err(MeasureError::Dial(error)) if is_of_unknown_root(&error) => drop(self.follow().await),
+            Err(error) => tracing::debug!(%error, "the server's clock is not known"),
+        }
+    }
+
+    /// Follows the fabric to its newest roots; says whether there are newer ones.
+    async fn follow(&mut self) -> bool {
+        let followed = match newer_roots(&self.device.server, &self.device.trust).await {
+            Ok(Some(trust)) => self.take_roots(trust),
+            Ok(None) => Err("the fabric's lineage leads to no newer roots".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(reason) = &followed {
+            tracing::debug!(%reason, "no newer roots");
+            return false;
+        }
+        tracing::info!(version = self.device.trust.version(), "the fabric has other roots");
+        if let Err(error) = self.discover().await {
+            tracing::warn!(%error, "nothing is known yet of what the new root has signed");
+        }
+        true
+    }
+
+    fn take_roots(&mut self, trust: Trust) -> Result<(), String> {
+        self.folder.save_trust(&trust).map_err(|error| error.to_string())?;
+        self.directory.rooted(trust.root_keys());
+        self.device.trust = trust;
+        self.renewing.done(&self.device);
+        self.configure()
+    }
+
+    /// Takes in how far this clock is from the server's, where somebody may look.
+    fn told(&mut self, skew: Skew) {
+        self.clock.measured(Instant::now(), SystemTime::now(), skew);
+        self.status.clock_skew(skew.seconds);
+    }
+
+    /// Takes a new certificate; says whether there is one. Until it is stored the old one is used, and is good.
+    fn renewed(&mut self, renewed: Result<Enrolled, RenewError>) -> bool {
+        let taken =
+            renewed.map_err(|error| error.to_string()).and_then(|renewed| self.take_certificate(renewed));
+        match taken {
+            Ok(()) => {
+                tracing::info!("the device has a new certificate");
+                self.renewing.done(&self.device);
+                true
+            }
+            Err(reason) => {
+                tracing::warn!(%reason, "the certificate is not renewed; it is tried again");
+                self.renewing.failed(reason);
+                false
+            }
+        }
+    }
+
+    fn take_certificate(&mut self, renewed: Enrolled) -> Result<(), String> {
+        let identity = Identity { chain: renewed.chain, key: self.device.identity.key.clone() };
+        self.folder.save_chain(&identity.chain).map_err(|error| error.to_string())?;
+        (self.device.identity, self.device.principal) = (identity, renewed.principal);
+        self.configure()
+    }
+
+    /// Dials with what is known now.
+    fn configure(&mut self) -> Result<(), String> {
+        self.tls =
+            control::tls(&self.device, &self.directory, &self.crls).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// Whether there is a fresh revocation list of every issuer.
+    fn knows_the_revoked(&self, now: SystemTime) -> bool {
+        let lists = self.crls.all();
+        let fresh = |issuer| lists.iter().any(|crl| crl.issuer() == issuer && crl.is_fresh(unix(now)));
+        self.directory.issuers().iter().all(fresh)
+    }
+
     /// Whether the list of servers may be old. A server that was there a moment ago restarts, and a fleet that asks
     /// where it is would cost it a second handshake each.
     fn is_lost(&self) -> bool {
@@ -228,9 +412,26 @@ impl Agent {
     }
 
     async fn discover(&mut self) -> Result<(), DiscoveryError> {
-        let (keys, servers) = discovery::ask(&self.device).await?;
-        self.take_keys(&keys).await?;
-        self.take_servers(&servers)
+        let client = discovery::client(&self.device, &self.crls)?;
+        let discovered = discovery::ask(&client).await?;
+        self.take(&discovered).await
+    }
+
+    async fn take(&mut self, discovered: &Discovered) -> Result<(), DiscoveryError> {
+        self.take_keys(&discovered.keys).await?;
+        discovery::take_crls(&self.crls, &self.folder, &self.directory.issuers(), &discovered.crls)?;
+        self.take_servers(&discovered.servers)
+    }
+
+    /// Takes the daily answer.
+    async fn refreshed(&mut self, discovered: Result<Discovered, DiscoveryError>) {
+        let taken = match discovered {
+            Ok(discovered) => self.take(&discovered).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            tracing::debug!(%error, "nothing newer was discovered");
+        }
     }
 
     fn take_servers(&mut self, servers: &Signed) -> Result<(), DiscoveryError> {
@@ -240,10 +441,13 @@ impl Agent {
 
     async fn take_keys(&mut self, keys: &Signed) -> Result<(), DiscoveryError> {
         let taken = discovery::take_keys(&mut self.directory, &self.folder, keys)?;
-        if let (Taken::Newer, Some(keys)) = (taken, self.directory.keys()) {
+        if let (Taken::Newer, Some(keys)) = (taken, self.directory.keys().cloned()) {
             tracing::info!(version = keys.version, "the fabric has a newer key set");
+            if let Err(reason) = self.configure() {
+                tracing::warn!(%reason, "TLS is not configured anew");
+            }
             // A target that has stopped ends the agent where its messages are read.
-            let _ = self.tunnels.keys(keys.clone()).await;
+            let _ = self.tunnels.keys(keys).await;
         }
         Ok(())
     }
@@ -256,22 +460,37 @@ impl Agent {
             false => tracing::debug!(%reason, "still no connection to the server"),
         }
         let wait = self.backoff.poll_timeout().map(|next| next.saturating_duration_since(Instant::now()));
-        self.status.failed(reason, wait.unwrap_or_default());
+        match error {
+            NoSession::Key(_) => self.status.keyless(reason, wait.unwrap_or_default()),
+            _ => self.status.failed(reason, wait.unwrap_or_default()),
+        }
     }
 
     fn words(&self, error: &NoSession) -> String {
-        let NoSession::Unreachable(Unreachable(errors)) = error else { return error.to_string() };
-        let about_time = errors.iter().find_map(|error| match error {
-            DialError::Certificate { error, .. } if clock::is_about_time(error) => Some(error),
-            _ => None,
-        });
-        match about_time {
+        match about_time(error) {
             Some(error) => {
                 let skew = self.clock.skew(Instant::now(), SystemTime::now());
                 clock::explain("the server's certificate", error, skew)
             }
             None => error.to_string(),
         }
+    }
+}
+
+/// Why the server's certificate was refused, when a clock may be to blame.
+fn about_time(error: &NoSession) -> Option<&ChainError> {
+    let NoSession::Unreachable(Unreachable(errors)) = error else { return None };
+    errors.iter().find_map(|error| match error {
+        DialError::Certificate { error, .. } if clock::is_about_time(error) => Some(error),
+        _ => None,
+    })
+}
+
+/// Waits for a deadline; for ever without one.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -56,8 +56,11 @@ pub enum Input {
     },
     /// The session ended, or none came about.
     Ended,
-    /// The session ended because the device's own address changed: it comes back alone, so nothing is to be spread.
+    /// The session ended for a reason of this device's own, such as its new address: it comes back alone, so nothing is
+    /// to be spread.
     Moved,
+    /// What kept the device from a session is gone.
+    Cleared,
 }
 
 /// What to do.
@@ -93,6 +96,7 @@ impl Backoff {
             Input::Banned { reason } => self.state = State::Stopped { reason, reported: false },
             Input::Ended => self.ended(now, self.window),
             Input::Moved => self.ended(now, Duration::ZERO),
+            Input::Cleared => self.state = State::Due,
         }
     }
 

@@ -31,6 +31,12 @@ impl ServerClock {
         self.told = Some((now, unix));
     }
 
+    /// At `now` this device's clock, `wall`, was found to be so far from the server's.
+    pub fn measured(&mut self, now: Instant, wall: SystemTime, skew: Skew) {
+        let device = wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.told(now, device.saturating_add_signed(skew.seconds.saturating_neg()));
+    }
+
     /// How far `wall`, this device's clock at `now`, is from the server's, if that was ever told.
     pub fn skew(&self, now: Instant, wall: SystemTime) -> Option<Skew> {
         Some(Skew::between(wall, self.server(now)?))
@@ -74,7 +80,7 @@ impl std::fmt::Display for Skew {
 
 /// Whether a refused chain may be a clock's fault.
 pub const fn is_about_time(error: &ChainError) -> bool {
-    matches!(error, ChainError::Expired(_) | ChainError::NotYetValid(_))
+    matches!(error, ChainError::Expired(_) | ChainError::NotYetValid(_) | ChainError::StaleList(_))
 }
 
 /// Says what a certificate that fails by time means, with the skew when it is known.

@@ -2,6 +2,8 @@
 //!
 //! ```toml
 //! state = "/var/lib/klnet/agent"
+//! device_key = "file"                 # or where the next enrolment makes its private key, which never leaves there:
+//! # device_key = "pkcs11:token=klnet;object=device?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/klnet/pin"
 //!
 //! [tunnel]                            # may forbid what the server would allow, never the other way round
 //! deny_ports = [23, "8000-8100"]      # wins over allow_ports
@@ -9,21 +11,40 @@
 //! hosts_allowed = true                # whether other hosts than this device are reached at all
 //! allow_hosts = ["db.lan", ".branch.example"]   # empty: every host
 //! ```
+//! A TPM is reached through its PKCS #11 module, libtpm2_pkcs11.so. The PIN's file is read by its owner alone, the account
+//! that the agent runs under.
 
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use klnet_tunnel::policy::TargetPolicy;
+#[cfg(feature = "pkcs11")]
+use klnet_wire::pkcs11::{KeyUri, Token};
 use serde::Deserialize;
+
+use crate::state::{Folder, Keys};
 
 /// What the agent is run with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The state folder.
     pub state: PathBuf,
+    /// Where enrolment makes the device's private key.
+    pub device_key: DeviceKey,
     /// The device's own rules for tunnels.
     pub tunnel: TargetPolicy,
+}
+
+/// Where a private key is to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DeviceKey {
+    /// In a file of the state folder.
+    #[default]
+    File,
+    /// In a token.
+    #[cfg(feature = "pkcs11")]
+    Token(KeyUri),
 }
 
 /// A configuration file that is not usable.
@@ -69,6 +90,16 @@ impl Config {
         }
     }
 
+    /// The state folder, whose keys are where the configuration says.
+    pub fn folder(&self) -> Folder {
+        let keys = match &self.device_key {
+            DeviceKey::File => Keys::Files,
+            #[cfg(feature = "pkcs11")]
+            DeviceKey::Token(uri) => Keys::Token(Token::new(uri.clone(), self.state.join(PIN_REFUSED))),
+        };
+        Folder::with_keys(&self.state, keys)
+    }
+
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let path = path.to_owned();
         match toml::from_str::<Raw>(text) {
@@ -80,7 +111,20 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { state: PathBuf::from(DEFAULT_STATE), tunnel: TargetPolicy::default() }
+        let (device_key, tunnel) = Default::default();
+        Self { state: PathBuf::from(DEFAULT_STATE), device_key, tunnel }
+    }
+}
+
+impl DeviceKey {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "file" => Ok(Self::File),
+            #[cfg(feature = "pkcs11")]
+            uri => uri.parse().map(Self::Token).map_err(|error| error.to_string()),
+            #[cfg(not(feature = "pkcs11"))]
+            _ => Err("this program was built without PKCS #11, it knows \"file\" alone".to_owned()),
+        }
     }
 }
 
@@ -88,6 +132,7 @@ impl Default for Config {
 #[serde(deny_unknown_fields, default)]
 struct Raw {
     state: PathBuf,
+    device_key: String,
     tunnel: RawTunnel,
 }
 
@@ -110,7 +155,8 @@ enum RawPorts {
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { state: PathBuf::from(DEFAULT_STATE), tunnel: RawTunnel::default() }
+        let (state, device_key) = (PathBuf::from(DEFAULT_STATE), "file".to_owned());
+        Self { state, device_key, tunnel: RawTunnel::default() }
     }
 }
 
@@ -127,6 +173,10 @@ impl Raw {
         if !self.state.is_absolute() {
             mistakes.push(format!("state: {} is not an absolute path", self.state.display()));
         }
+        let device_key = DeviceKey::parse(&self.device_key).unwrap_or_else(|reason| {
+            mistakes.push(format!("device_key: {reason}"));
+            DeviceKey::File
+        });
         let tunnel = TargetPolicy {
             deny_ports: ports("tunnel.deny_ports", &self.tunnel.deny_ports, &mut mistakes),
             allow_ports: ports("tunnel.allow_ports", &self.tunnel.allow_ports, &mut mistakes),
@@ -134,7 +184,7 @@ impl Raw {
             allow_hosts: hosts(self.tunnel.allow_hosts, &mut mistakes),
         };
         match mistakes.is_empty() {
-            true => Ok(Config { state: self.state, tunnel }),
+            true => Ok(Config { state: self.state, device_key, tunnel }),
             false => Err(mistakes),
         }
     }
@@ -190,6 +240,9 @@ impl std::fmt::Display for RawPorts {
 pub const DEFAULT_PATH: &str = "/etc/klnet/agent.toml";
 /// Where the state is, unless `--state` or the configuration says otherwise: systemd's `StateDirectory`.
 pub const DEFAULT_STATE: &str = "/var/lib/klnet/agent";
+/// Where in the state folder it is written down which PIN a token has refused.
+#[cfg(feature = "pkcs11")]
+const PIN_REFUSED: &str = "pin.refused";
 
 #[cfg(test)]
 mod tests {
@@ -204,6 +257,7 @@ mod tests {
     fn the_documented_file_means_what_it_says() {
         let text = r#"
             state = "/srv/agent"
+            device_key = "file"
             [tunnel]
             deny_ports = [23, "8000-8100", "25"]
             hosts_allowed = false
@@ -211,6 +265,7 @@ mod tests {
         "#;
         let config = parse(text).unwrap();
         assert_eq!(config.state, Path::new("/srv/agent"));
+        assert_eq!(config.device_key, DeviceKey::File);
         assert_eq!(config.tunnel.deny_ports, [23..=23, 8000..=8100, 25..=25]);
         assert_eq!((config.tunnel.hosts_allowed, config.tunnel.allow_ports), (false, vec![]));
         assert_eq!(config.tunnel.allow_hosts, ["db.lan"]);
@@ -220,16 +275,39 @@ mod tests {
     fn every_mistake_is_reported_with_its_key() {
         let text = r#"
             state = "here"
+            device_key = "tpm"
             [tunnel]
             deny_ports = [0, "9-3", 70000]
             allow_ports = ["ssh"]
             allow_hosts = ["*.lan"]
         "#;
         let error = parse(text).unwrap_err().to_string();
-        for key in
-            ["state", "deny_ports[0]", "deny_ports[1]", "deny_ports[2]", "allow_ports[0]", "allow_hosts[0]"]
-        {
+        for key in [
+            "state",
+            "device_key",
+            "deny_ports[0]",
+            "deny_ports[1]",
+            "deny_ports[2]",
+            "allow_ports[0]",
+            "allow_hosts[0]",
+        ] {
             assert!(error.contains(key), "{key} is missing in: {error}");
+        }
+    }
+
+    #[cfg(feature = "pkcs11")]
+    #[test]
+    fn a_token_is_a_uri_that_is_understood_whole() {
+        let key = "pkcs11:token=klnet;object=device?module-path=/m.so&pin-source=file:/pin";
+        let config = parse(&format!("device_key = {key:?}")).unwrap();
+        assert_eq!(config.device_key, DeviceKey::Token(key.parse().unwrap()));
+        assert!(config.folder().keys().are_in_token());
+        for (more, word) in
+            [("&pin-value=canary", "pin-source=file:"), ("&module-name=softhsm2", "module-name")]
+        {
+            let error = parse(&format!("device_key = \"{key}{more}\"")).unwrap_err().to_string();
+            assert!(error.contains("device_key: ") && error.contains(word), "{error}");
+            assert!(!error.contains("canary"), "{error}");
         }
     }
 

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use klnet_wire::id::ServerId;
 use klnet_wire::identity::Principal;
+use klnet_wire::identity::crl::{Crls, Freshness};
+use klnet_wire::identity::tls::{ALPN_AGENT, checking_config};
 use klnet_wire::message::{Goodbye, Hello, Message};
 use klnet_wire::net::dial::{self, DialError};
-use klnet_wire::net::link::{Command, drive};
+use klnet_wire::net::link::{Command, Commands, drive};
 use klnet_wire::outbox::Full;
 use klnet_wire::session::{CloseReason, Config, Event, Session};
 use rustls::ClientConfig;
@@ -17,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 
-use crate::directory::Candidate;
+use crate::directory::{Candidate, Directory};
+use crate::state::Device;
 
 /// A TLS connection to a server of the fabric, before HELLO.
 #[derive(Debug)]
@@ -36,8 +39,8 @@ pub struct Dialled {
 /// A session with a server. Its task ends when this is dropped.
 #[derive(Debug)]
 pub struct Control {
-    commands: mpsc::Sender<Command>,
-    events: mpsc::Receiver<Event>,
+    commands: Commands,
+    events: mpsc::Receiver<Box<Event>>,
     task: JoinHandle<CloseReason>,
 }
 
@@ -65,6 +68,21 @@ pub async fn dial(candidates: &[Candidate], tls: &Arc<ClientConfig>) -> Result<D
         }
     }
     Err(Unreachable(errors))
+}
+
+/// How a control connection is made. A fabric whose key set names no issuer has no revocation lists.
+///
+/// # Errors
+/// The rustls error when the identity is not usable.
+pub fn tls(
+    device: &Device,
+    directory: &Directory,
+    crls: &Arc<Crls>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let lists = !directory.issuers().is_empty();
+    let freshness = if lists { Freshness::Enforced } else { Freshness::Waived };
+    let (trust, crls) = (device.trust.clone(), Arc::clone(crls));
+    checking_config(Some(&device.identity), trust, crls, freshness, &[ALPN_AGENT])
 }
 
 /// Whom the verified certificate names.
@@ -99,18 +117,18 @@ impl Dialled {
 impl Control {
     /// The next thing that happens; `None` once the session has ended and everything before was told.
     pub async fn event(&mut self) -> Option<Event> {
-        self.events.recv().await
+        self.events.recv().await.map(|event| *event)
     }
 
     /// Queues a message; one for a session that has ended is left out.
     pub async fn send(&self, message: Message) {
-        let _ = self.commands.send(Command::Send(message)).await;
+        let _ = self.commands.send(Box::new(Command::Send(message))).await;
     }
 
     /// Says goodbye and ends the session.
     pub async fn leave(&self, reason: &str) {
         let last = Message::Goodbye(Goodbye { reason: reason.to_owned() });
-        let _ = self.commands.send(Command::Finish(last, reason.to_owned())).await;
+        let _ = self.commands.send(Box::new(Command::Finish(last, reason.to_owned()))).await;
     }
 
     /// Waits for the end, and says why it came.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use klnet_wire::id::FabricId;
-use klnet_wire::keyset::{KeySet, KeySetError};
+use klnet_wire::keyset::{KeySet, KeySetError, Purpose};
 use klnet_wire::servers::{Server, ServerList, ServerListError};
 use klnet_wire::signed::{PublicKey, Signed};
 
@@ -17,7 +17,7 @@ use crate::random::Random;
 #[derive(Debug)]
 pub struct Directory {
     fabric: FabricId,
-    root: PublicKey,
+    roots: Vec<PublicKey>,
     keys: Option<Arc<KeySet>>,
     servers: Option<ServerList>,
 }
@@ -72,9 +72,14 @@ pub enum DirectoryError {
 }
 
 impl Directory {
-    /// Knows nothing yet of the fabric under `root`.
-    pub const fn new(fabric: FabricId, root: PublicKey) -> Self {
-        Self { fabric, root, keys: None, servers: None }
+    /// Knows nothing yet of the fabric under `roots`.
+    pub const fn new(fabric: FabricId, roots: Vec<PublicKey>) -> Self {
+        Self { fabric, roots, keys: None, servers: None }
+    }
+
+    /// The fabric has other roots now; what they did not sign stays until something newer comes.
+    pub fn rooted(&mut self, roots: Vec<PublicKey>) {
+        self.roots = roots;
     }
 
     /// Takes a key set if it passes and is newer.
@@ -82,7 +87,7 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError`]; what is known stays.
     pub fn take_keys(&mut self, signed: &Signed) -> Result<Taken, DirectoryError> {
-        let keys = KeySet::verify(signed, self.fabric, &self.root)?;
+        let keys = KeySet::verify(signed, self.fabric, &self.roots)?;
         let offered = keys.version;
         match self.keys.as_ref().map(|keys| keys.version) {
             Some(known) if known > offered => Err(DirectoryError::OlderKeys { known, offered }),
@@ -121,6 +126,12 @@ impl Directory {
     /// The key set.
     pub const fn keys(&self) -> Option<&Arc<KeySet>> {
         self.keys.as_ref()
+    }
+
+    /// Keys of the authorities that issue certificates and sign revocation lists; none in a fabric without lists, which
+    /// only its root can make it.
+    pub fn issuers(&self) -> Vec<PublicKey> {
+        self.keys.iter().flat_map(|keys| keys.of(Purpose::Issue)).collect()
     }
 
     /// The key set's version; 0 while none is known.

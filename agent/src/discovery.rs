@@ -1,8 +1,13 @@
 //! The discovery service: where the agent asks for newer keys and servers.
 
+use std::sync::Arc;
+
+use data_encoding::BASE64URL_NOPAD;
+use klnet_wire::identity::crl::{self, Crl, Crls, Freshness};
 use klnet_wire::identity::enroll::decode_signed;
+use klnet_wire::identity::tls::{ALPN_HTTP, checking_config};
 use klnet_wire::net::https::{ApiError, Client};
-use klnet_wire::signed::Signed;
+use klnet_wire::signed::{PublicKey, Signed};
 use serde::Deserialize;
 
 use crate::directory::{Directory, DirectoryError, Taken};
@@ -15,6 +20,20 @@ pub struct DiscoveryReply {
     pub keys: String,
     /// The server list.
     pub servers: String,
+    /// Revocation lists.
+    #[serde(default)]
+    pub crls: Vec<String>,
+}
+
+/// The answer, unverified.
+#[derive(Debug, Clone)]
+pub struct Discovered {
+    /// The key set.
+    pub keys: Signed,
+    /// The server list.
+    pub servers: Signed,
+    /// Revocation lists in DER.
+    pub crls: Vec<Vec<u8>>,
 }
 
 /// Why discovery brought nothing.
@@ -34,16 +53,51 @@ pub enum DiscoveryError {
     State(#[from] StateError),
 }
 
-/// Asks the service at enrolment's URL, and gives its answer unverified.
+/// A client of the service at enrolment's URL, and of whatever else is fetched there. No list of `crls` that is too old
+/// keeps it from fetching a newer one; a server that is on it is refused all the same.
+///
+/// # Errors
+/// [`ApiError::Url`] or [`ApiError::Setup`].
+pub fn client(device: &Device, crls: &Arc<Crls>) -> Result<Client, ApiError> {
+    let (trust, crls) = (device.trust.clone(), Arc::clone(crls));
+    Client::with_tls(&device.server, checking_config(None, trust, crls, Freshness::Waived, &[ALPN_HTTP])?)
+}
+
+/// Asks the service, and gives its answer unverified.
 ///
 /// # Errors
 /// [`DiscoveryError::Api`] or [`DiscoveryError::Malformed`].
-pub async fn ask(device: &Device) -> Result<(Signed, Signed), DiscoveryError> {
-    let client = Client::anonymous(&device.server, device.trust.clone())?;
+pub async fn ask(client: &Client) -> Result<Discovered, DiscoveryError> {
     let reply: DiscoveryReply = client.get(PATH).await?;
     let keys = decode_signed(&reply.keys).ok_or(DiscoveryError::Malformed("key set"))?;
     let servers = decode_signed(&reply.servers).ok_or(DiscoveryError::Malformed("server list"))?;
-    Ok((keys, servers))
+    let crls = reply.crls.iter().take(CRLS_LIMIT).map(|text| BASE64URL_NOPAD.decode(text.as_bytes()));
+    let crls = crls.collect::<Result<_, _>>().map_err(|_| DiscoveryError::Malformed("revocation lists"))?;
+    Ok(Discovered { keys, servers, crls })
+}
+
+/// Takes revocation lists that one of `issuers` signed, and stores what is newer.
+///
+/// # Errors
+/// [`DiscoveryError::State`]; a list that does not pass is left out.
+pub fn take_crls(
+    crls: &Crls,
+    folder: &Folder,
+    issuers: &[PublicKey],
+    offered: &[Vec<u8>],
+) -> Result<(), DiscoveryError> {
+    crls.retain(issuers);
+    let mut newer = false;
+    for offered in offered {
+        match Crl::verify(offered, issuers.iter().cloned()).and_then(|crl| crls.take(crl)) {
+            Ok(taken) => newer |= taken == crl::Taken::Newer,
+            Err(error) => tracing::debug!(%error, "a revocation list is left out"),
+        }
+    }
+    match newer {
+        true => Ok(folder.save_crls(crls)?),
+        false => Ok(()),
+    }
 }
 
 /// Takes a key set into `directory` and stores it when it is newer.
@@ -75,5 +129,7 @@ pub fn take_servers(
     Ok(taken)
 }
 
+/// Most revocation lists of an answer that are looked at.
+const CRLS_LIMIT: usize = 8;
 /// Where the service answers; no client certificate is needed.
 pub const PATH: &str = "/api/v1/discovery";

@@ -8,7 +8,6 @@ use klnet_wire::identity::authority::{IssueError, request};
 use klnet_wire::identity::enroll::{EnrollError as ReplyError, EnrollReply, EnrollRequest};
 use klnet_wire::identity::{Role, trust::Pin};
 use klnet_wire::net::https::{ApiError, Client};
-use klnet_wire::signing::SigningKey;
 
 use crate::platform;
 use crate::state::{Device, Folder, StateError};
@@ -57,13 +56,15 @@ pub enum EnrollError {
 /// Enrols the device and stores its identity once everything in the answer is verified.
 ///
 /// # Errors
-/// [`EnrollError`]; an identity that exists is kept unless `force`, and until the new one is verified.
+/// [`EnrollError`]; an identity that exists is kept unless `force`, and until the new one is verified; the key of one that
+/// may replace it is always another. After an error that tells of no answer the same invitation may be good still: the
+/// same key asks again.
 pub async fn enroll(folder: &Folder, invitation: &Invitation, force: bool) -> Result<Device, EnrollError> {
     let _lock = folder.lock()?;
     if folder.is_enrolled() && !force {
         return Err(already(folder)?);
     }
-    let key = SigningKey::generate_p256();
+    let key = folder.enrolment_key(force)?;
     let asked = EnrollRequest {
         token: invitation.token.0.clone(),
         request: BASE64URL_NOPAD.encode(&request(&key)?),
@@ -77,6 +78,7 @@ pub async fn enroll(folder: &Folder, invitation: &Invitation, force: bool) -> Re
     folder.save_keys(&enrolled.keys)?;
     folder.save_servers(&enrolled.servers)?;
     folder.save(&device)?;
+    folder.end_enrolment()?;
     #[cfg(unix)]
     folder.give_to_owner()?;
     Ok(device)

@@ -9,7 +9,8 @@
 //!                 ▼
 //!              tunnels ══ dials back for each connection ══▶ the same host and port
 //! ```
-//! The lower floor decides without sockets: when to dial ([`backoff`]), and whom ([`directory`]). Above it [`agent`] is
+//! The lower floor decides without sockets: when to dial ([`backoff`]), whom ([`directory`]), and when the certificate is
+//! renewed ([`renewal`]). Above it [`agent`] is
 //! one loop, whose states are:
 //!
 //! ```text
@@ -30,7 +31,8 @@
 //!   (`tests/enroll.rs`: `a_server_without_the_pinned_root_is_told_nothing`,
 //!   `a_certificate_for_another_key_is_not_stored`).
 //! - Its private key never leaves the device and is never used while others may read it
-//!   (`tests/check.rs`: `a_key_that_others_may_read_is_named`).
+//!   (`tests/check.rs`: `a_key_that_others_may_read_is_named`); one in a token never leaves that, and no PIN is tried twice
+//!   (`tests/token.rs`).
 //! - It replaces keys and lists by newer ones only, also across restarts; the one exception is a list from the future
 //!   (`tests/control.rs`: `newer_keys_are_kept_and_older_ones_refused_also_after_a_restart`; `directory::tests`:
 //!   `newer_blobs_replace_older_ones_and_never_the_other_way_round`,
@@ -38,6 +40,8 @@
 //! - It never gives its identity up by itself: a wrong clock is told, an outage waited out, and only a person enrols
 //!   again (`tests/check.rs`: `a_clock_that_is_slow_is_the_clock_with_its_skew`; `tests/enroll.rs`:
 //!   `an_identity_is_replaced_only_by_force`).
+//! - It never strands itself by a certificate: it renews at two thirds of its life, and an expired one for 180 days more;
+//!   a lost answer or a full disk leaves it the old one (`tests/renew.rs`).
 //! - It never storms a server that comes back: a fleet returns spread over the window its server named
 //!   (`backoff::tests`: `a_thousand_agents_return_spread_over_the_window`,
 //!   `a_goaway_over_and_over_does_not_make_a_tight_loop`).
@@ -66,8 +70,11 @@ pub mod discovery;
 #[cfg(feature = "net")]
 pub mod enroll;
 #[cfg(feature = "net")]
+pub mod mover;
+#[cfg(feature = "net")]
 pub mod platform;
 pub mod random;
+pub mod renewal;
 #[cfg(feature = "net")]
 pub mod state;
 #[cfg(feature = "net")]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,11 @@ pub enum Connection {
         /// Seconds until then.
         seconds: u64,
     },
+    /// Its key is in a token that does not sign now; waits for its next try.
+    Keyless {
+        /// Seconds until then.
+        seconds: u64,
+    },
     /// The server has asked it never to come back.
     Banned {
         /// What the server said.
@@ -79,6 +84,8 @@ pub struct LastError {
 pub struct StatusFile {
     path: PathBuf,
     status: Status,
+    /// When a change that can wait is written.
+    due: Option<Instant>,
 }
 
 impl Status {
@@ -90,7 +97,7 @@ impl Status {
 
 impl Connection {
     const fn is_outage(&self) -> bool {
-        matches!(self, Self::Connecting | Self::Waiting { .. })
+        matches!(self, Self::Connecting | Self::Waiting { .. } | Self::Keyless { .. })
     }
 }
 
@@ -109,9 +116,16 @@ impl StatusFile {
             clock_skew: None,
             tunnel_connections: 0,
         };
-        let file = Self { path: path(folder), status };
+        let mut file = Self { path: path(folder), status, due: None };
         file.write();
         file
+    }
+
+    /// Tells that the agent looks for a server. One without its key is that, until it has a session or fails otherwise.
+    pub fn connecting(&mut self) {
+        if !matches!(self.status.connection, Connection::Keyless { .. }) {
+            self.connection(Connection::Connecting);
+        }
     }
 
     /// Tells how the agent stands with its server from now on.
@@ -130,6 +144,12 @@ impl StatusFile {
         self.connection(Connection::Waiting { seconds: wait.as_secs() });
     }
 
+    /// Tells why the device's key cannot be used, and in how long the agent tries again.
+    pub fn keyless(&mut self, text: String, wait: Duration) {
+        self.status.last_error = Some(LastError { at: unix_now(), text });
+        self.connection(Connection::Keyless { seconds: wait.as_secs() });
+    }
+
     /// Tells how far this clock is from the server's.
     pub fn clock_skew(&mut self, seconds: i64) {
         self.status.clock_skew = Some(seconds);
@@ -144,16 +164,30 @@ impl StatusFile {
         }
     }
 
-    /// Tells how many tunnel connections are carried.
-    pub fn tunnel_connections(&mut self, count: usize) {
+    /// Tells how many tunnel connections are carried. Many come and go in a second, and each would wait for a file that
+    /// nobody reads meanwhile: what has changed is written within a second.
+    pub fn tunnel_connections(&mut self, now: Instant, count: usize) {
         if self.status.tunnel_connections != count {
             self.status.tunnel_connections = count;
+            self.due.get_or_insert(now + WRITE_WAIT);
+        }
+    }
+
+    /// Writes what has waited long enough.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| now >= due) {
             self.write();
         }
     }
 
+    /// When to call [`StatusFile::handle_timeout`] at the latest.
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Nothing depends on this file but people, so a full disk stops nothing.
-    fn write(&self) {
+    fn write(&mut self) {
+        self.due = None;
         let text = serde_json::to_vec_pretty(&self.status).map_err(io::Error::from);
         if let Err(error) = text.and_then(|text| write_public(&self.path, &text)) {
             tracing::debug!(%error, "the status file is not written");
@@ -164,6 +198,9 @@ impl StatusFile {
 fn path(folder: &Folder) -> PathBuf {
     folder.path().join("status.json")
 }
+
+/// How long the number of tunnel connections may be out of date: a person who looks twice sees it change.
+const WRITE_WAIT: Duration = Duration::from_secs(1);
 
 /// The version told to servers and in the status.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -111,8 +111,11 @@ async fn completions_and_manual_are_printed() {
     }
 }
 
-const PROGRAMS: [(&str, &str); 2] =
-    [("klnagent", env!("CARGO_BIN_EXE_klnagent")), ("klnagchk", env!("CARGO_BIN_EXE_klnagchk"))];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("klnagent", env!("CARGO_BIN_EXE_klnagent")),
+    ("klnagchk", env!("CARGO_BIN_EXE_klnagchk")),
+    ("klmover", env!("CARGO_BIN_EXE_klmover")),
+];
 
 /// Enrols with the token on standard input, where no other process sees it.
 async fn enroll(fabric: &Fabric, api: &Api, place: &Place) -> Output {
@@ -127,6 +130,7 @@ async fn enroll(fabric: &Fabric, api: &Api, place: &Place) -> Output {
 fn command(program: &str, arguments: &[&str], place: &Place) -> Command {
     let program = match program {
         "klnagent" => env!("CARGO_BIN_EXE_klnagent"),
+        "klmover" => env!("CARGO_BIN_EXE_klmover"),
         _ => env!("CARGO_BIN_EXE_klnagchk"),
     };
     let mut command = Command::new(program);

@@ -29,6 +29,8 @@ pub struct Config {
     pub tunnel_ports: Vec<u16>,
     /// Where Prometheus metrics are served in clear; nowhere unless set.
     pub metrics: Option<SocketAddr>,
+    /// Where revocation lists are served in clear (HTTP) to third parties, port 80 by convention; nowhere unless set.
+    pub crl_http: Option<SocketAddr>,
     /// Shortest and longest heartbeat; between them the number of devices decides.
     pub heartbeat: (Duration, Duration),
     /// How agents spread their return after the server was away.
@@ -56,6 +58,7 @@ struct Raw {
     agent_ports: Option<String>,
     tunnel_ports: Option<String>,
     metrics: Option<String>,
+    crl_http: Option<String>,
     heartbeat_min: Option<String>,
     heartbeat_max: Option<String>,
     reconnect_window: Option<String>,
@@ -109,6 +112,7 @@ impl Config {
             agent_ports: mistakes.or("agent_ports", raw.agent_ports, AGENT_PORTS, ports),
             tunnel_ports: mistakes.or("tunnel_ports", raw.tunnel_ports, TUNNEL_PORTS, ports),
             metrics: raw.metrics.and_then(|text| mistakes.take("metrics", &text, str::parse)),
+            crl_http: raw.crl_http.and_then(|text| mistakes.take("crl_http", &text, str::parse)),
             heartbeat,
             reconnect_window: mistakes.or(
                 "reconnect_window",
@@ -152,9 +156,11 @@ impl Config {
         };
         let metrics =
             self.metrics.map_or("# metrics = \"127.0.0.1:9464\"".into(), |at| format!("metrics = \"{at}\""));
+        let crl_http =
+            self.crl_http.map_or("# crl_http = \"[::]:80\"".into(), |at| format!("crl_http = \"{at}\""));
         format!(
             "state = {:?}\nhosts = {:?}\nbind = \"{}\"\nhttps_port = {}\nagent_ports = \"{}\"\ntunnel_ports = \"{}\"\n\
-             {metrics}\nheartbeat_min = \"{}\"\nheartbeat_max = \"{}\"\nreconnect_window = \"{}\"\n\
+             {metrics}\n{crl_http}\nheartbeat_min = \"{}\"\nheartbeat_max = \"{}\"\nreconnect_window = \"{}\"\n\
              tunnel_session = \"{}\"\ntunnel_idle = \"{}\"\ndrain_timeout = \"{}\"\nsplice = {}\n{}",
             self.state,
             self.hosts,
@@ -279,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_the_same_configuration() {
-        let text = "agent_ports = '23100-23107'\nheartbeat_min = '1500ms'\nmetrics = '127.0.0.1:9464'\ntunnel_session = '2h'";
+        let text = "agent_ports = '23100-23107'\nheartbeat_min = '1500ms'\nmetrics = '127.0.0.1:9464'\ncrl_http = '[::]:80'\ntunnel_session = '2h'";
         let limits = "splice = false\n[limits]\ngrants_per_operator = 7\ntenant_rate = '1Gbit/s'";
         for text in ["", text, limits] {
             let config = Config::parse(text).unwrap();

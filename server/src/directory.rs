@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use klnet_wire::identity::enroll::encode_signed;
+use data_encoding::BASE64URL_NOPAD;
+use klnet_wire::identity::ChainError;
+use klnet_wire::identity::crl::Crls;
+use klnet_wire::identity::enroll::{encode_lineage, encode_signed, unix};
 use klnet_wire::identity::pem::chain_to_pem;
 use klnet_wire::servers::{Server, ServerList};
 use klnet_wire::signed::Signed;
@@ -21,6 +24,15 @@ pub struct DiscoveryReply {
     pub keys: String,
     /// The signed server list, base64url.
     pub servers: String,
+    /// The newest revocation list of each issuing authority: DER, base64url.
+    pub crls: Vec<String>,
+}
+
+/// What `GET /api/v1/trust` answers.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TrustReply {
+    /// How the fabric's first root led to the newest, base64url; it proves itself.
+    pub lineage: String,
 }
 
 /// What is announced: filled in once the listeners are bound.
@@ -42,6 +54,7 @@ pub struct Announced {
 #[derive(Debug)]
 pub struct Directory {
     fabric: Arc<Fabric>,
+    crls: Arc<Crls>,
     announced: Announced,
     url: String,
     /// The newest list and when it was signed.
@@ -50,14 +63,14 @@ pub struct Directory {
 
 impl Directory {
     /// A directory of this one server.
-    pub fn new(fabric: Arc<Fabric>, announced: Announced) -> Self {
+    pub fn new(fabric: Arc<Fabric>, crls: Arc<Crls>, announced: Announced) -> Self {
         let host = announced.hosts.first().map_or("localhost", String::as_str);
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let url = match announced.https_port {
             443 => format!("https://{host}"),
             port => format!("https://{host}:{port}"),
         };
-        Self { fabric, announced, url, newest: Mutex::new(None) }
+        Self { fabric, crls, announced, url, newest: Mutex::new(None) }
     }
 
     /// What a caller of the discovery service is told.
@@ -65,7 +78,21 @@ impl Directory {
         DiscoveryReply {
             keys: encode_signed(self.fabric.signed_keys()),
             servers: encode_signed(&self.signed()),
+            crls: self.crls.all().iter().map(|crl| BASE64URL_NOPAD.encode(crl.der())).collect(),
         }
+    }
+
+    /// What the revocation lists say of this serial number.
+    ///
+    /// # Errors
+    /// [`ChainError::Revoked`]; [`ChainError::StaleList`] when no new list could be signed in time.
+    pub fn check_lists(&self, serial: &[u8]) -> Result<(), ChainError> {
+        self.crls.check_all(serial, unix(SystemTime::now()))
+    }
+
+    /// What anyone is told whose roots are old.
+    pub fn trust(&self) -> TrustReply {
+        TrustReply { lineage: encode_lineage(self.fabric.lineage()) }
     }
 
     /// The newest signed server list; a new one is signed each hour.

@@ -3,28 +3,35 @@
 //! | file | what | may go offline |
 //! |---|---|---|
 //! | `root.key` | signs the issuing authority and the key set | yes, at once |
-//! | `root.pem`, `authority.pem`, `authority.key` | issue servers, devices and operators | no |
-//! | `server.pem`, `server.key`, `server.hosts` | this server's own certificate, made anew when it must be | no |
+//! | `root.pem` | every root there ever was, the newest first | no |
+//! | `lineage.signed` | each set of roots signed by a root of the set before; not there before the first rotation | no |
+//! | `authority.pem`, `authority.key` | issue servers, devices and operators | no |
+//! | `authority.old.pem`, `authority.old.key` | issued before the last rotation | no |
+//! | `server.revoked` | serial numbers of server certificates that were revoked; not there before the first | no |
+//! | `server.identity`, `server.reserve`, `server.hosts` | this server's own certificate with its key, and the next one | no |
 //! | `grant.key`, `directory.key` | sign grants and server lists | no |
 //! | `keys.signed` | the key set, signed by the root | no |
 //! | `fabric.json` | identifiers of tenant and server | no |
 //!
 //! Private keys are readable by their owner only.
 
+mod rotation;
+pub(crate) mod server;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use klnet_wire::id::{ServerId, TenantId};
-use klnet_wire::identity::authority::{Authority, IssueError, Leaf, ROOT_LIFE, SERVER_LIFE, make_root};
+use klnet_wire::id::{FabricId, ServerId, TenantId};
+use klnet_wire::identity::authority::{Authority, IssueError, ROOT_LIFE, make_root};
 use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
 use klnet_wire::identity::secret_file::write_secret;
-use klnet_wire::identity::tls::Identity;
-use klnet_wire::identity::{ChainError, Principal, Role, Trust};
+use klnet_wire::identity::{ChainError, Trust};
 use klnet_wire::keyset::{Key, KeySet, KeySetError, Purpose};
-use klnet_wire::signed::{Context, Signed};
+use klnet_wire::lineage::Lineage;
+use klnet_wire::signed::{Context, PublicKey, Signed};
 use klnet_wire::signing::SigningKey;
 use prost::Message;
 use rustls::pki_types::CertificateDer;
@@ -38,7 +45,13 @@ pub struct Fabric {
     folder: PathBuf,
     tenant: TenantId,
     server: ServerId,
+    /// Every root there ever was: under one of them a certificate may be renewed.
+    ever: Trust,
+    lineage: Lineage,
     authority: Authority,
+    /// The authority before the last rotation.
+    previous: Option<Authority>,
+    revoked_servers: Vec<Vec<u8>>,
     grant_key: SigningKey,
     directory_key: SigningKey,
     keys: KeySet,
@@ -79,6 +92,9 @@ pub enum FabricError {
     /// The key set does not pass.
     #[error(transparent)]
     Keys(#[from] KeySetError),
+    /// The next root is to be signed by another key.
+    #[error("this is not the key of the fabric's newest root")]
+    RootKey,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,11 +117,12 @@ impl Fabric {
         let trust = make_root(&root_key, now)?;
         let authority = Authority::make(trust.clone(), &root_key, authority_key.clone(), now)?;
         let (grant_key, directory_key) = (SigningKey::generate_ed25519(), SigningKey::generate_ed25519());
-        let keys = KeySet {
-            fabric: Bytes::copy_from_slice(trust.fabric().as_bytes()),
-            version: 1,
-            keys: vec![key(Purpose::Grant, &grant_key, now), key(Purpose::Directory, &directory_key, now)],
-        };
+        let keys = vec![
+            key(Purpose::Grant, grant_key.public(), now),
+            key(Purpose::Directory, directory_key.public(), now),
+            key(Purpose::Issue, authority_key.public(), now),
+        ];
+        let keys = key_set(trust.fabric(), 1, keys);
         let signed = root_key.sign(Context::KeySet, keys.encode_to_vec().into());
         let names = Names { tenant: TenantId::random().to_string(), server: ServerId::random().to_string() };
         for (name, key) in [
@@ -133,10 +150,19 @@ impl Fabric {
         if !folder.join(NAMES).exists() {
             return Err(FabricError::Missing(folder.to_owned()));
         }
+        let _lock = rotation::lock(folder)?;
+        Self::load_locked(folder)
+    }
+
+    fn load_locked(folder: &Path) -> Result<Self, FabricError> {
+        rotation::finish(folder)?;
         let names: Names =
             read_as(folder, NAMES, "names of tenant and server", |bytes| serde_json::from_slice(bytes).ok())?;
         let id = |text: &str, what| damaged(folder, NAMES, what, text.parse().ok());
-        let trust = Trust::new(certificate(folder, ROOT)?)?;
+        let roots = certificates(folder, ROOT)?;
+        let first = Trust::new(damaged(folder, ROOT, "a root certificate", roots.last().cloned())?)?;
+        let lineage = lineage(folder)?;
+        let trust = first.follow(&lineage).unwrap_or_else(|| first.clone());
         let authority = Authority::restore(
             trust.clone(),
             certificate(folder, AUTHORITY)?,
@@ -149,50 +175,29 @@ impl Fabric {
             authority.owns_its_key().then_some(()),
         )?;
         let signed_keys = read_as(folder, KEYS, "a signed key set", |bytes| Signed::decode(bytes).ok())?;
-        let keys = KeySet::verify(&signed_keys, trust.fabric(), &trust.root_key()?)?;
+        let keys = KeySet::verify(&signed_keys, trust.fabric(), &trust.root_keys())?;
+        let previous = match folder.join(OLD_AUTHORITY).exists() {
+            false => None,
+            true => Some(Authority::restore(
+                trust.clone(),
+                certificate(folder, OLD_AUTHORITY)?,
+                signing_key(folder, OLD_AUTHORITY_KEY)?,
+            )),
+        };
         Ok(Self {
             folder: folder.to_owned(),
             tenant: id(&names.tenant, "a tenant's identifier")?,
             server: ServerId::new(*id(&names.server, "a server's identifier")?.as_bytes()),
+            ever: first.under(roots),
+            lineage,
             authority,
+            previous,
+            revoked_servers: server::revoked(folder)?,
             grant_key: signing_key(folder, GRANT_KEY)?,
             directory_key: signing_key(folder, DIRECTORY_KEY)?,
             keys,
             signed_keys,
         })
-    }
-
-    /// This server's certificate for these host names: the stored one while it is good, otherwise a new one.
-    ///
-    /// # Errors
-    /// [`FabricError`] when a new one cannot be made or written.
-    pub fn server_identity(&self, hosts: &[String], now: SystemTime) -> Result<Identity, FabricError> {
-        match self.stored_identity(hosts, now) {
-            Some(identity) => Ok(identity),
-            None => self.new_identity(hosts, now),
-        }
-    }
-
-    fn stored_identity(&self, hosts: &[String], now: SystemTime) -> Option<Identity> {
-        let made_for = fs::read_to_string(self.folder.join(SERVER_HOSTS)).ok()?;
-        let chain = chain_from_pem(&fs::read_to_string(self.folder.join(SERVER)).ok()?)?;
-        let key = key_from_pem(&fs::read_to_string(self.folder.join(SERVER_KEY)).ok()?)?;
-        let later = klnet_wire::identity::enroll::unix(now + SERVER_RENEWAL);
-        let good =
-            made_for == hosts.join("\n") && self.trust().verify(&chain, &[Role::Server], later).is_ok();
-        good.then_some(Identity { chain, key })
-    }
-
-    fn new_identity(&self, hosts: &[String], now: SystemTime) -> Result<Identity, FabricError> {
-        let key = SigningKey::generate_p256();
-        let (fabric, tenant, id) = (self.trust().fabric(), self.tenant, *self.server.as_bytes());
-        let principal = Principal { fabric, tenant, role: Role::Server, id, serial: Vec::new() };
-        let leaf = Leaf::new(principal, hosts.to_vec(), now, SERVER_LIFE);
-        let chain = self.authority.issue(key.public(), &leaf)?;
-        write(&self.folder, SERVER_KEY, key_to_pem(&key).as_bytes())?;
-        write(&self.folder, SERVER, chain_to_pem(&chain).as_bytes())?;
-        write(&self.folder, SERVER_HOSTS, hosts.join("\n").as_bytes())?;
-        Ok(Identity { chain, key })
     }
 
     /// Signs a grant.
@@ -208,6 +213,26 @@ impl Fabric {
     /// The root everything is verified against.
     pub const fn trust(&self) -> &Trust {
         self.authority.trust()
+    }
+
+    /// Every root there ever was: under one of them a certificate may be renewed, and do nothing else.
+    pub const fn ever(&self) -> &Trust {
+        &self.ever
+    }
+
+    /// How the first root led to the newest.
+    pub const fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// Every authority whose certificates are good: the newest, and the one before the last rotation.
+    pub fn authorities(&self) -> impl Iterator<Item = &Authority> {
+        std::iter::once(&self.authority).chain(&self.previous)
+    }
+
+    /// Serial numbers of server certificates that were revoked.
+    pub fn revoked_servers(&self) -> &[Vec<u8>] {
+        &self.revoked_servers
     }
 
     /// The issuing authority.
@@ -236,10 +261,14 @@ impl Fabric {
     }
 }
 
-fn key(purpose: Purpose, key: &SigningKey, now: SystemTime) -> Key {
+fn key_set(fabric: FabricId, version: u64, keys: Vec<Key>) -> KeySet {
+    KeySet { fabric: Bytes::copy_from_slice(fabric.as_bytes()), version, keys }
+}
+
+fn key(purpose: Purpose, key: &PublicKey, now: SystemTime) -> Key {
     Key {
         purpose: purpose.into(),
-        public: Bytes::copy_from_slice(key.public().as_bytes()),
+        public: Bytes::copy_from_slice(key.as_bytes()),
         not_before: seconds(now),
         not_after: seconds(now + ROOT_LIFE),
     }
@@ -266,10 +295,19 @@ fn damaged<T>(folder: &Path, name: &str, what: &'static str, value: Option<T>) -
 }
 
 fn certificate(folder: &Path, name: &str) -> Result<CertificateDer<'static>, FabricError> {
-    read_as(folder, name, "a certificate in PEM", |bytes| {
-        let chain = chain_from_pem(std::str::from_utf8(bytes).ok()?)?;
-        <[CertificateDer<'static>; 1]>::try_from(chain).ok().map(|[certificate]| certificate)
-    })
+    let one = <[CertificateDer<'static>; 1]>::try_from(certificates(folder, name)?);
+    damaged(folder, name, "one certificate in PEM", one.ok().map(|[certificate]| certificate))
+}
+
+fn certificates(folder: &Path, name: &str) -> Result<Vec<CertificateDer<'static>>, FabricError> {
+    read_as(folder, name, "certificates in PEM", |bytes| chain_from_pem(std::str::from_utf8(bytes).ok()?))
+}
+
+fn lineage(folder: &Path) -> Result<Lineage, FabricError> {
+    match folder.join(LINEAGE).exists() {
+        true => read_as(folder, LINEAGE, "the signed sets of roots", |bytes| Lineage::decode(bytes).ok()),
+        false => Ok(Lineage::default()),
+    }
 }
 
 fn signing_key(folder: &Path, name: &str) -> Result<SigningKey, FabricError> {
@@ -281,15 +319,12 @@ const ROOT: &str = "root.pem";
 const ROOT_KEY: &str = "root.key";
 const AUTHORITY: &str = "authority.pem";
 const AUTHORITY_KEY: &str = "authority.key";
-const SERVER: &str = "server.pem";
-const SERVER_KEY: &str = "server.key";
-const SERVER_HOSTS: &str = "server.hosts";
+const OLD_AUTHORITY: &str = "authority.old.pem";
+const OLD_AUTHORITY_KEY: &str = "authority.old.key";
+const LINEAGE: &str = "lineage.signed";
 const GRANT_KEY: &str = "grant.key";
 const DIRECTORY_KEY: &str = "directory.key";
 const KEYS: &str = "keys.signed";
-
-/// A server's certificate is made anew this long before its end.
-const SERVER_RENEWAL: Duration = Duration::from_secs(90 * 86_400);
 
 #[cfg(test)]
 mod tests {
@@ -306,24 +341,6 @@ mod tests {
             (made.tenant(), made.server(), made.trust())
         );
         assert!(matches!(Fabric::init(folder.path(), SystemTime::now()), Err(FabricError::Exists(_))));
-    }
-
-    #[test]
-    fn the_servers_certificate_is_kept_while_it_is_good_and_fits() {
-        let folder = tempfile::tempdir().unwrap();
-        let (now, hosts) = (SystemTime::now(), vec!["localhost".to_owned()]);
-        let fabric = Fabric::init(folder.path(), now).unwrap();
-        let first = fabric.server_identity(&hosts, now).unwrap();
-        assert_eq!(fabric.server_identity(&hosts, now).unwrap().chain, first.chain);
-        assert_ne!(fabric.server_identity(&["127.0.0.1".to_owned()], now).unwrap().chain, first.chain);
-        let late = now + SERVER_LIFE - SERVER_RENEWAL / 2;
-        let renewed = fabric.server_identity(&["127.0.0.1".to_owned()], late).unwrap();
-        assert!(
-            fabric
-                .trust()
-                .verify(&renewed.chain, &[Role::Server], klnet_wire::identity::enroll::unix(late))
-                .is_ok()
-        );
     }
 
     #[test]

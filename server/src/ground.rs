@@ -8,7 +8,8 @@ use klnet_tunnel::net::lanes::Lanes;
 use klnet_tunnel::net::mover::splice_works;
 use klnet_tunnel::net::relay::{self, RelayEvent, RelayHandle};
 use klnet_wire::identity::Role;
-use klnet_wire::identity::tls::{ALPN_AGENT, ALPN_HTTP, Clients, server_config};
+use klnet_wire::identity::crl::Crls;
+use klnet_wire::identity::tls::{ALPN_AGENT, ALPN_HTTP, Clients, Shown, server_config};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ServerConfig;
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ use crate::fabric::Fabric;
 use crate::fleet::Fleet;
 use crate::listeners::{Inherited, Listeners};
 use crate::metrics::Metrics;
+use crate::revocation::Revocation;
 use crate::service::StartError;
 use crate::store::{SqliteStore, Store};
 
@@ -39,6 +41,10 @@ pub(crate) struct Ground {
 pub(crate) struct Tls {
     pub(crate) agents: Arc<ServerConfig>,
     pub(crate) https: Arc<ServerConfig>,
+    /// The server's own certificate.
+    pub(crate) shown: Arc<Shown>,
+    /// Who may not come any more.
+    pub(crate) crls: Arc<Crls>,
 }
 
 impl Ground {
@@ -60,21 +66,33 @@ impl Ground {
     pub(crate) async fn load(&self, store: SqliteStore) -> Result<(Arc<Fleet>, Arc<Directory>), StartError> {
         let store: Arc<dyn Store> = Arc::new(store);
         let announced = self.listeners.announced(&self.config);
-        let directory = Arc::new(Directory::new(Arc::clone(&self.fabric), announced));
+        let directory =
+            Arc::new(Directory::new(Arc::clone(&self.fabric), Arc::clone(&self.tls.crls), announced));
         let fleet = Fleet::load(store, Arc::clone(&self.fabric), Arc::clone(&directory)).await?;
+        fleet.note_fabric().await?;
+        // Before anyone comes: without a list nobody is let in.
+        self.revocation(&fleet).sign(SystemTime::now()).await?;
         Ok((fleet, directory))
+    }
+
+    /// What signs revocation lists.
+    pub(crate) fn revocation(&self, fleet: &Arc<Fleet>) -> Revocation {
+        Revocation::new(Arc::clone(&self.fabric), Arc::clone(fleet), Arc::clone(&self.tls.crls))
     }
 }
 
 impl Tls {
     fn new(fabric: &Fabric, config: &Config) -> Result<Self, StartError> {
-        let identity = fabric.server_identity(&config.hosts, SystemTime::now())?;
-        let trust = fabric.trust();
+        let shown = Shown::new(&fabric.server_identity(&config.hosts, SystemTime::now())?);
+        let (trust, crls) = (fabric.trust(), Arc::<Crls>::default());
+        // The fleet asks both its own list and these, and tells whom it refuses why.
         let agents = Clients::Required(&[Role::Agent]);
         let https = Clients::Optional(&[Role::Agent, Role::Operator]);
         Ok(Self {
-            agents: server_config(&identity, trust.clone(), agents, &[ALPN_AGENT])?,
-            https: server_config(&identity, trust.clone(), https, &[ALPN_HTTP])?,
+            agents: server_config(&shown, trust.clone(), None, agents, &[ALPN_AGENT])?,
+            https: server_config(&shown, trust.clone(), None, https, &[ALPN_HTTP])?,
+            shown,
+            crls,
         })
     }
 }

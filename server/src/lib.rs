@@ -47,7 +47,11 @@ pub mod listeners;
 #[cfg(feature = "net")]
 pub mod metrics;
 #[cfg(feature = "net")]
+mod plain;
+#[cfg(feature = "net")]
 mod ports;
+#[cfg(feature = "net")]
+pub mod revocation;
 #[cfg(feature = "net")]
 pub mod service;
 #[cfg(feature = "net")]

@@ -18,6 +18,8 @@ pub(crate) struct Listeners {
     /// Of each port one for each lane: the kernel deals connections out among them (socket(7), `SO_REUSEPORT`).
     pub(crate) tunnels: Vec<Vec<TcpListener>>,
     pub(crate) metrics: Option<TcpListener>,
+    /// Revocation lists, for third parties.
+    pub(crate) crls: Option<TcpListener>,
 }
 
 /// The bound ports as one server uses them: when it ends they are still bound, and connections wait in their queues.
@@ -27,6 +29,7 @@ pub(crate) struct Duplicates {
     pub(crate) agents: Vec<tokio::net::TcpListener>,
     pub(crate) tunnels: Vec<Vec<TcpListener>>,
     pub(crate) metrics: Option<tokio::net::TcpListener>,
+    pub(crate) crls: Option<tokio::net::TcpListener>,
 }
 
 /// Ports that the process before this one had bound, by what it was configured to bind.
@@ -64,12 +67,14 @@ impl Listeners {
         let https = one(Kind::Https, at(config.https_port), "discovery, enrolment and API", "https_port")?;
         let metrics =
             config.metrics.map(|address| one(Kind::Metrics, address, "metrics", "metrics")).transpose()?;
+        let crls = config.crl_http.map(|address| one(Kind::Crls, address, "revocation lists", "crl_http"));
+        let crls = crls.transpose()?;
         let tunnels = config.tunnel_ports.iter().map(|port| match inherited.take(Kind::Tunnels, at(*port)) {
             none if none.is_empty() => bind_shared(at(*port), lanes),
             shared => Ok(shared),
         });
         let tunnels = tunnels.collect::<Result<_, _>>()?;
-        Ok(Self { https, agents, tunnels, metrics })
+        Ok(Self { https, agents, tunnels, metrics, crls })
     }
 
     /// For one server to use.
@@ -81,6 +86,7 @@ impl Listeners {
             agents: self.agents.iter().map(again).collect::<io::Result<_>>()?,
             tunnels: tunnels.collect::<io::Result<_>>()?,
             metrics: self.metrics.as_ref().map(again).transpose()?,
+            crls: self.crls.as_ref().map(again).transpose()?,
         })
     }
 
@@ -92,7 +98,9 @@ impl Listeners {
         let tunnels = config.tunnel_ports.iter().map(|port| at(Kind::Tunnels, port)).zip(&self.tunnels);
         let tunnels = tunnels.flat_map(|(name, shared)| shared.iter().map(move |listener| (name, listener)));
         let metrics = config.metrics.map(|address| Listener { kind: Kind::Metrics, address });
-        https.chain(agents).chain(tunnels).chain(metrics.into_iter().zip(&self.metrics)).collect()
+        let crls = config.crl_http.map(|address| Listener { kind: Kind::Crls, address });
+        let metrics = metrics.into_iter().zip(&self.metrics).chain(crls.into_iter().zip(&self.crls));
+        https.chain(agents).chain(tunnels).chain(metrics).collect()
     }
 
     /// What agents and operators are told.

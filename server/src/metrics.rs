@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use klnet_tunnel::net::accept::Acceptor;
 use klnet_tunnel::net::mover::Means;
 use klnet_tunnel::relay::Whose;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::plain::{self, Page};
 
 /// What a label of a counter of refusals says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,6 +44,8 @@ pub struct Metrics {
     pub sessions: Gauge,
     /// Sessions established since the start.
     pub sessions_opened: Counter,
+    /// Sessions of devices whose clock is not ours.
+    pub clocks_wrong: Counter,
     /// Connections to the agents' port that came to nothing.
     pub agents_refused: Family<Why, Counter>,
     /// Requests to the API by outcome.
@@ -109,6 +109,8 @@ impl Metrics {
     fn register_requests(&self, registry: &mut Registry) {
         registry.register("sessions", "Devices with a session", self.sessions.clone());
         registry.register("sessions_opened", "Sessions established", self.sessions_opened.clone());
+        let about = "Sessions of devices whose clock was over five minutes off";
+        registry.register("clocks_wrong", about, self.clocks_wrong.clone());
         let about = "Connections to the agents' port that came to nothing";
         registry.register("agents_refused", about, self.agents_refused.clone());
         let about = "TLS handshakes of agents under way";
@@ -144,6 +146,7 @@ impl Metrics {
             registry: Registry::default(),
             sessions: Gauge::default(),
             sessions_opened: Counter::default(),
+            clocks_wrong: Counter::default(),
             agents_refused: Family::default(),
             requests: Family::default(),
             grants: Counter::default(),
@@ -175,33 +178,10 @@ impl Default for Metrics {
     }
 }
 
-/// Serves the metrics in clear to whoever connects, one request a connection; bind it where only Prometheus reaches.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, shutdown: CancellationToken) {
-    let mut acceptor = Acceptor::new(listener);
-    loop {
-        let (stream, _) = tokio::select! {
-            accepted = acceptor.accept() => accepted,
-            () = shutdown.cancelled() => return,
-        };
-        let text = metrics.text();
-        // Each in its turn: a scraper that dawdles holds up other scrapers, and no one else.
-        let _ = timeout(SCRAPE_TIMEOUT, answer(stream, text)).await;
-    }
+/// Serves the metrics in clear to whoever connects; bind it where only Prometheus reaches.
+pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, shutdown: CancellationToken) {
+    let page = move |_: &str| Page { media_type: MEDIA_TYPE, body: metrics.text().into_bytes() };
+    plain::serve(listener, page, shutdown).await;
 }
 
-/// Answers any request: there is only one thing to be had here.
-async fn answer(mut stream: TcpStream, text: String) -> std::io::Result<()> {
-    let mut request = [0; 1024];
-    let _ = stream.read(&mut request).await?;
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n",
-        text.len()
-    );
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(text.as_bytes()).await?;
-    stream.shutdown().await
-}
-
-/// How long a scrape may take.
-const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
+const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

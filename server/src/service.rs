@@ -27,11 +27,14 @@ use crate::agents::Agents;
 use crate::api::{self, Context};
 use crate::config::Config;
 use crate::directory::{Announced, Directory};
+use crate::fabric::server::keep_shown;
 use crate::fabric::{Fabric, FabricError};
 use crate::fleet::{Fleet, FleetError};
 use crate::ground::Ground;
 use crate::listeners::{BindError, Duplicates, Inherited};
 use crate::metrics;
+use crate::plain;
+use crate::revocation::{self, RevocationError};
 use crate::sessions::Sessions;
 use crate::store::{OpenError, SqliteStore};
 use crate::tunnels::{self, Tunnels};
@@ -101,6 +104,9 @@ pub enum StartError {
     /// The relay has stopped.
     #[error(transparent)]
     Relay(#[from] Stopped),
+    /// No revocation list is signed.
+    #[error("no revocation list is signed: {0}")]
+    Revocation(#[from] RevocationError),
 }
 
 impl Service {
@@ -221,6 +227,8 @@ impl Serving {
         let following = Arc::clone(agents).follow_denials(fleet.denials());
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
         tasks.spawn(Arc::clone(fleet).keep_presence(shutdown.clone()));
+        let (fabric, hosts) = (Arc::clone(&ground.fabric), ground.config.hosts.clone());
+        tasks.spawn(keep_shown(fabric, hosts, Arc::clone(&ground.tls.shown), shutdown.clone()));
         for listener in duplicates.agents {
             let (tls, tunnels) = (Arc::clone(&ground.tls.agents), Arc::clone(tunnels));
             tasks.spawn(Arc::clone(agents).serve(listener, tls, tunnels, shutdown.clone()));
@@ -230,8 +238,14 @@ impl Serving {
                 tasks.spawn_on(serve_tunnels(listener, ground.relay.clone(), doors.clone()), runtime);
             }
         }
+        tasks.spawn(ground.revocation(fleet).keep(fleet.denials(), shutdown.clone()));
         if let Some(listener) = duplicates.metrics {
             tasks.spawn(metrics::serve(listener, Arc::clone(&ground.metrics), doors.clone()));
+        }
+        if let Some(listener) = duplicates.crls {
+            let (fabric, crls) = (Arc::clone(&ground.fabric), Arc::clone(&ground.tls.crls));
+            let page = move |path: &str| revocation::page(&fabric, &crls, path);
+            tasks.spawn(plain::serve(listener, page, doors.clone()));
         }
         let (fleet, tunnels) = (Arc::clone(fleet), Arc::clone(tunnels));
         let context = Context { fleet, tunnels, directory, metrics: Arc::clone(&ground.metrics) };

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use klnet_wire::id::{DeviceId, TenantId};
 use klnet_wire::message::{GoAway, Message};
-use klnet_wire::net::link::Command;
-use tokio::sync::mpsc;
+use klnet_wire::net::link::{Command, Commands};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// One session for each connected device.
@@ -20,7 +21,11 @@ pub(crate) struct Live {
     /// Numbers sessions: an epoch is the agent's word, and two sessions may name the same.
     pub(crate) serial: u64,
     pub(crate) epoch: u64,
-    pub(crate) commands: mpsc::Sender<Command>,
+    /// [`Hello::boot_id`](klnet_wire::message::Hello::boot_id): the agent's process.
+    pub(crate) boot_id: Bytes,
+    /// Changes whenever the device answers a PING.
+    pub(crate) pongs: watch::Sender<()>,
+    pub(crate) commands: Commands,
     /// Cancelled when the session must end at once, without a last word.
     pub(crate) cut: CancellationToken,
 }
@@ -44,7 +49,7 @@ impl Sessions {
     pub fn send(&self, device: DeviceId, epoch: Option<u64>, message: Message) -> Result<(), SendFailure> {
         let live = self.live(device).filter(|live| epoch.is_none_or(|epoch| epoch == live.epoch));
         let live = live.ok_or(SendFailure::Offline)?;
-        live.commands.try_send(Command::Send(message)).map_err(|error| match error {
+        live.commands.try_send(Box::new(Command::Send(message))).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendFailure::Stalled,
             mpsc::error::TrySendError::Closed(_) => SendFailure::Offline,
         })
@@ -69,7 +74,7 @@ impl Sessions {
     pub(crate) fn insert(&self, device: DeviceId, live: Live) {
         let older = self.0.lock().expect("no holder panics").insert(device, live);
         if let Some(older) = older {
-            let last = GoAway { reason: "a newer session took over".into(), reconnect_ms: 0, forever: false };
+            let last = GoAway { reason: "a newer session took over".into(), ..GoAway::default() };
             older.end(last, "replaced");
         }
     }
@@ -88,7 +93,8 @@ impl Sessions {
 impl Live {
     /// Ends the session with a last word; one too busy to hear it is cut. Either way its own task sees to the rest.
     pub(crate) fn end(&self, last: GoAway, reason: &str) {
-        if self.commands.try_send(Command::Finish(Message::GoAway(last), reason.to_owned())).is_err() {
+        let last = Command::Finish(Message::GoAway(last), reason.to_owned());
+        if self.commands.try_send(Box::new(last)).is_err() {
             self.cut.cancel();
         }
     }
@@ -104,7 +110,8 @@ mod tests {
         let (older, mut commanded) = live(1);
         sessions.insert(device, older.clone());
         sessions.insert(device, live(2).0);
-        assert!(matches!(commanded.try_recv(), Ok(Command::Finish(Message::GoAway(_), _))));
+        let heard = commanded.try_recv().map(|command| *command);
+        assert!(matches!(heard, Ok(Command::Finish(Message::GoAway(_), _))));
         assert!(!older.cut.is_cancelled());
         assert!(!sessions.remove(device, 1), "its end takes nothing from the newer one");
         assert_eq!(sessions.live(device).unwrap().serial, 2);
@@ -114,15 +121,17 @@ mod tests {
     fn a_replaced_session_too_busy_to_hear_of_it_is_cut() {
         let (sessions, device) = (Sessions::default(), DeviceId::random());
         let (older, _commanded) = live(1);
-        older.commands.try_send(Command::Ping).unwrap();
+        older.commands.try_send(Box::new(Command::Ping)).unwrap();
         sessions.insert(device, older.clone());
         sessions.insert(device, live(2).0);
         assert!(older.cut.is_cancelled());
     }
 
-    fn live(serial: u64) -> (Live, mpsc::Receiver<Command>) {
+    fn live(serial: u64) -> (Live, mpsc::Receiver<Box<Command>>) {
         let (commands, commanded) = mpsc::channel(1);
         let cut = CancellationToken::new();
-        (Live { tenant: TenantId::random(), serial, epoch: serial, commands, cut }, commanded)
+        let (boot_id, pongs) = Default::default();
+        let tenant = TenantId::random();
+        (Live { tenant, serial, epoch: serial, boot_id, pongs, commands, cut }, commanded)
     }
 }

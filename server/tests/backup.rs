@@ -51,6 +51,8 @@ async fn nothing_revoked_or_used_comes_back_to_life_with_a_backup() {
     let late = enrol(&fleet, &admin, &token, "late").await;
     fleet.revoke_device(&admin, late, "a mistake").await.unwrap();
     let newest = fleet.audit(tenant, None, 1).await.unwrap()[0].number;
+    let ahead = SystemTime::now() + 1000 * HOUR;
+    let list = fleet.next_list_number(ahead).await.unwrap();
     fleet.close().await;
     drop(fleet);
 
@@ -72,6 +74,28 @@ async fn nothing_revoked_or_used_comes_back_to_life_with_a_backup() {
     assert_eq!((entry.action.as_str(), entry.number), ("store.restore", newest + 1));
     assert_eq!(entry.detail["revocations kept"], "2");
     assert_ne!(fleet.store().incarnation(), before);
+    assert!(fleet.next_list_number(SystemTime::now()).await.unwrap() > list, "no floor stops the next list");
+}
+
+/// As the README says.
+#[tokio::test]
+async fn a_lost_disk_is_made_good_by_the_backup_and_a_copy_of_everything_else() {
+    let place = Place::init();
+    assert_eq!(place.klserver("rotate-root").0, 0);
+    let file = place.folder.path().join("backup");
+    assert_eq!(place.klserver(&format!("backup {}", file.display())).0, 0);
+    let pin = Fabric::load(&place.state()).unwrap().trust().pin();
+    let names: Vec<_> = fs::read_dir(place.state()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    for name in names {
+        if name.to_string_lossy().starts_with("state.db") {
+            fs::remove_file(place.state().join(name)).unwrap();
+        }
+    }
+    let (code, said) = place.klserver(&format!("restore {}", file.display()));
+    assert_eq!(code, 0, "{said}");
+    let fleet = place.fleet().await;
+    assert_eq!(fleet.audit(admin(&fleet).await.tenant, None, 10).await.unwrap()[2].action, "store.restore");
+    assert_eq!(Fabric::load(&place.state()).unwrap().trust().pin(), pin);
 }
 
 #[tokio::test]
@@ -154,7 +178,7 @@ impl Place {
             tunnel_ports: vec![29_200],
             reconnect_window: Duration::from_secs(2),
         };
-        let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
+        let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
         let store = Arc::new(open_store(&self.state()).unwrap());
         Fleet::load(store, fabric, directory).await.unwrap()
     }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
-/// Where `klserver`, `klctl`, `klnagent`, `klnagchk`, `klsctunnel` or `klcast` is, as built from the sources at hand.
+/// Where `klserver`, `klctl`, `klnagent`, `klnagchk`, `klmover`, `klsctunnel` or `klcast` is, as built from the sources at hand.
 ///
 /// The first call of a process has cargo bring them up to date: these are commands of other crates, which a plain
 /// `cargo test` does not promise to build. The profile is that of the running test.

@@ -75,7 +75,12 @@ async fn a_killed_agent_comes_back_and_serves() -> Result<()> {
         stage.online(&device).await?;
     }
     stage.leaves_nothing(&[(server, start)]).await?;
-    // The relay's own records say what the killed agent could not.
+    // The relay's own records say what the killed agent could not; the last of them waits for it in vain for a moment.
+    let recorded = eventually(PATIENCE, async || {
+        let closed = stage.audit("tunnel.closed").await.unwrap_or_default();
+        closed.iter().filter(|entry| entry["actor"] == "relay").count() >= rounds
+    });
+    let _ = recorded.await;
     let closed = stage.audit("tunnel.closed").await?;
     let relay = closed.iter().filter(|entry| entry["actor"] == "relay").count();
     assert_eq!(relay, rounds, "every connection has the relay's record");

@@ -12,7 +12,6 @@ use klnet_agent::platform;
 use klnet_agent::state::{Device, Folder};
 use klnet_agent::status::Status;
 use klnet_tests::scale;
-use klnet_tunnel::policy::TargetPolicy;
 use klnet_wire::identity::Role;
 use klnet_wire::identity::authority::request;
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
@@ -68,7 +67,7 @@ impl Fleet {
         let mut folders = Vec::with_capacity(devices);
         for number in 0..devices {
             let folder = enroll(stage, number, &token).await?;
-            let config = Config { state: folder.path().to_owned(), tunnel: TargetPolicy::default() };
+            let config = Config { state: folder.path().to_owned(), ..Config::default() };
             agents.spawn(Agent::open(&config)?.run(shutdown.clone()));
             folders.push(folder);
         }

@@ -65,7 +65,8 @@ impl Stuck {
         let relayed = Relayed::new(initiator, target, Arc::clone(means));
         let task = tokio::spawn(async move {
             let limits = PairLimits { idle: LONG, linger: LONG, deadline: None, rate: None };
-            relayed.run(&limits, &Flow::default(), std::future::pending::<Stop>()).await.unwrap()
+            let never = std::future::pending::<Stop>();
+            Box::new(relayed).run(&limits, &Flow::default(), never).await.unwrap()
         });
         let mut stuck = Self { near, far, sent: 0, task };
         let full = Duration::from_millis(5);

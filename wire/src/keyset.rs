@@ -18,6 +18,8 @@ pub enum Purpose {
     Grant = 1,
     /// Server lists.
     Directory = 2,
+    /// Certificates and their revocation lists: the key of an issuing authority.
+    Issue = 3,
 }
 
 /// One key and what it may sign when.
@@ -52,14 +54,15 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Verifies a signed key set against the fabric's root key and reads it.
+    /// Verifies a signed key set against the fabric's root keys and reads it.
     ///
     /// # Errors
-    /// [`KeySetError`] when it is not signed by `root`, not for `fabric`, or longer than [`LIMIT`].
-    pub fn verify(signed: &Signed, fabric: FabricId, root: &PublicKey) -> Result<Self, KeySetError> {
+    /// [`KeySetError`] when it is not signed by one of `roots`, not for `fabric`, or longer than [`LIMIT`].
+    pub fn verify(signed: &Signed, fabric: FabricId, roots: &[PublicKey]) -> Result<Self, KeySetError> {
         if signed.bytes.len() > LIMIT {
             return Err(KeySetError::TooLong(signed.bytes.len()));
         }
+        let root = roots.iter().find(|root| root.id() == signed.key_id[..]).ok_or(BadSignature)?;
         let bytes = signed.verify(Context::KeySet, root)?;
         let set = Self::decode(bytes.clone()).map_err(|_| KeySetError::Malformed)?;
         match set.fabric[..] == fabric.as_bytes()[..] {
@@ -99,6 +102,12 @@ impl KeySet {
     ) -> Result<&'a Bytes, BadSignature> {
         let key = self.find(signed, |key| key.purpose() == purpose)?;
         signed.verify(context, &key)
+    }
+
+    /// The keys of a purpose, whatever their time.
+    pub fn of(&self, purpose: Purpose) -> impl Iterator<Item = PublicKey> + '_ {
+        let keys = self.keys.iter().filter(move |key| key.purpose() == purpose);
+        keys.filter_map(|key| PublicKey::try_from(&key.public[..]).ok())
     }
 
     /// The key among those that `may` sign which the blob names.
@@ -142,14 +151,14 @@ mod tests {
         let key = Key { purpose: Purpose::Grant.into(), public, not_before: 100, not_after: 200 };
         let set = KeySet { fabric: fabric.to_vec().into(), version: 1, keys: vec![key] };
         let signed = root.sign(Context::KeySet, set.encode_to_vec().into());
-        let set = KeySet::verify(&signed, fabric, root.public()).unwrap();
+        let set = KeySet::verify(&signed, fabric, &[root.public().clone()]).unwrap();
         let blob = grant.sign(Context::Grant, Bytes::from_static(b"x"));
         let at = |second| UNIX_EPOCH + Duration::from_secs(second);
         assert!(set.check(&blob, Context::Grant, Purpose::Grant, at(150)).is_ok());
         assert!(set.check(&blob, Context::Grant, Purpose::Grant, at(201)).is_err());
         assert!(set.check(&blob, Context::Grant, Purpose::Directory, at(150)).is_err());
         assert!(set.check_without_clock(&blob, Context::Grant, Purpose::Grant).is_ok());
-        let other = KeySet::verify(&signed, FabricId::random(), root.public());
+        let other = KeySet::verify(&signed, FabricId::random(), &[root.public().clone()]);
         assert_eq!(other.unwrap_err(), KeySetError::OtherFabric);
     }
 }

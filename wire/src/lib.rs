@@ -5,7 +5,7 @@
 //! that hops forward untouched. `PROTOCOL.md` beside this crate's manifest is the specification.
 //!
 //! Two floors stand on it: `identity` (keys, certificates, roles, enrolment; no sockets) and `net` (the tokio driver,
-//! TLS connections, an HTTPS client).
+//! TLS connections, an HTTPS client). With `pkcs11` a private key may be in a token.
 //!
 //! ```text
 //!        HELLO                    WELCOME                     GOODBYE | GOAWAY | ERROR | silence
@@ -26,10 +26,13 @@ pub mod id;
 #[cfg(feature = "identity")]
 pub mod identity;
 pub mod keyset;
+pub mod lineage;
 pub mod message;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod outbox;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 pub mod servers;
 pub mod session;
 pub mod signed;

@@ -16,6 +16,8 @@ pub enum Context {
     KeySet,
     /// A [`ServerList`](crate::servers::ServerList), signed by a directory key.
     ServerList,
+    /// A [`TrustSet`](crate::lineage::TrustSet), signed by a root key of the set before.
+    TrustSet,
     /// A tunnel grant, signed by a grant key.
     Grant,
     /// An agent's record of a finished tunnel connection, signed by the device key.
@@ -31,6 +33,7 @@ impl Context {
         match self {
             Self::KeySet => b"klnet/key-set/v1\0",
             Self::ServerList => b"klnet/server-list/v1\0",
+            Self::TrustSet => b"klnet/trust-set/v1\0",
             Self::Grant => b"klnet/grant/v1\0",
             Self::TunnelRecord => b"klnet/tunnel-record/v1\0",
             Self::MulticastManifest => b"klnet/multicast-manifest/v1\0",
@@ -113,6 +116,22 @@ impl PublicKey {
             }
         };
         checked.map_err(|_| BadSignature)
+    }
+}
+
+impl PublicKey {
+    /// Checks a signature over `message` in the form of X.509: ASN.1 ECDSA (RFC 3279, 2.2.3), or raw Ed25519.
+    ///
+    /// # Errors
+    /// [`BadSignature`] when the key did not sign that message.
+    pub fn verify_asn1(&self, message: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
+        match self {
+            Self::Ed25519(_) => self.verify(message, signed),
+            Self::P256(key) => {
+                let key = UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, key);
+                key.verify(message, signed).map_err(|_| BadSignature)
+            }
+        }
     }
 }
 

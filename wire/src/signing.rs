@@ -1,5 +1,7 @@
 //! Private keys that sign blobs, certificates and TLS handshakes.
 
+mod error;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,24 +12,38 @@ use ring::signature::{
 };
 use zeroize::Zeroizing;
 
+pub use error::KeyError;
+
+#[cfg(feature = "pkcs11")]
+use crate::pkcs11::TokenKey;
 use crate::signed::{Context, PublicKey, Signed};
 
-/// A private key kept in this process; its PKCS #8 bytes are wiped when the last copy goes.
+/// A private key; the PKCS #8 bytes of one that this process holds are wiped when the last copy goes.
 ///
-/// This is the seam where a TPM or token can stand in later: everything that signs goes through here.
+/// This is the seam where a token stands in (feature `pkcs11`): everything that signs goes through here, and knows the
+/// public half whoever holds the private one.
 #[derive(Clone)]
 pub struct SigningKey(Arc<Inner>);
 
 struct Inner {
-    pkcs8: Zeroizing<Vec<u8>>,
     pair: Pair,
     public: PublicKey,
 }
 
 #[allow(clippy::large_enum_variant)] // lives behind an `Arc`
 enum Pair {
-    Ed25519(Ed25519KeyPair),
-    P256 { fixed: EcdsaKeyPair, asn1: EcdsaKeyPair },
+    Ed25519 {
+        pkcs8: Zeroizing<Vec<u8>>,
+        pair: Ed25519KeyPair,
+    },
+    P256 {
+        pkcs8: Zeroizing<Vec<u8>>,
+        fixed: EcdsaKeyPair,
+        asn1: EcdsaKeyPair,
+    },
+    /// A P-256 key that never leaves its token.
+    #[cfg(feature = "pkcs11")]
+    Token(TokenKey),
 }
 
 impl SigningKey {
@@ -56,54 +72,93 @@ impl SigningKey {
     /// # Errors
     /// [`BadKey`] when the bytes are neither.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, BadKey> {
+        let kept = Zeroizing::new(pkcs8.to_vec());
         let (pair, public) = match Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8) {
             Ok(pair) => {
                 let public = PublicKey::try_from(pair.public_key().as_ref()).map_err(|_| BadKey)?;
-                (Pair::Ed25519(pair), public)
+                (Pair::Ed25519 { pkcs8: kept, pair }, public)
             }
-            Err(_) => Self::p256(pkcs8)?,
+            Err(_) => Self::p256(kept)?,
         };
-        Ok(Self(Arc::new(Inner { pkcs8: Zeroizing::new(pkcs8.to_vec()), pair, public })))
+        Ok(Self(Arc::new(Inner { pair, public })))
     }
 
-    fn p256(pkcs8: &[u8]) -> Result<(Pair, PublicKey), BadKey> {
+    fn p256(pkcs8: Zeroizing<Vec<u8>>) -> Result<(Pair, PublicKey), BadKey> {
         let random = SystemRandom::new();
-        let read = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &random).map_err(|_| BadKey);
+        let read = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8, &random).map_err(|_| BadKey);
         let fixed = read(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
         let asn1 = read(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
         let public = PublicKey::try_from(fixed.public_key().as_ref()).map_err(|_| BadKey)?;
-        Ok((Pair::P256 { fixed, asn1 }, public))
+        Ok((Pair::P256 { pkcs8, fixed, asn1 }, public))
     }
 
-    /// Signs exactly `bytes` for `context`.
+    /// A key in a token, whose public half is known.
+    #[cfg(feature = "pkcs11")]
+    pub(crate) fn in_token(key: TokenKey) -> Self {
+        let public = key.public().clone();
+        Self(Arc::new(Inner { pair: Pair::Token(key), public }))
+    }
+
+    /// Signs exactly `bytes` for `context`, with a key that this process holds: a fabric's own keys.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give (ECDSA needs some). A device's key may be in a token, which
+    /// can fail: that is asked by [`SigningKey::try_sign`].
+    pub fn sign(&self, context: Context, bytes: Bytes) -> Signed {
+        self.try_sign(context, bytes).expect("a key that this process holds can sign")
+    }
+
+    /// Signs exactly `bytes` for `context`, wherever the key is.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it is in a token that does not sign now.
     ///
     /// # Panics
     /// When the operating system has no randomness to give (ECDSA needs some).
-    pub fn sign(&self, context: Context, bytes: Bytes) -> Signed {
+    pub fn try_sign(&self, context: Context, bytes: Bytes) -> Result<Signed, KeyError> {
         let message = context.message(&bytes);
         let signature = match &self.0.pair {
-            Pair::Ed25519(pair) => Bytes::copy_from_slice(pair.sign(&message).as_ref()),
+            Pair::Ed25519 { pair, .. } => Bytes::copy_from_slice(pair.sign(&message).as_ref()),
             Pair::P256 { fixed, .. } => {
                 let signature =
                     fixed.sign(&SystemRandom::new(), &message).expect("the system gives randomness");
                 Bytes::copy_from_slice(signature.as_ref())
             }
+            #[cfg(feature = "pkcs11")]
+            Pair::Token(key) => Bytes::copy_from_slice(&key.sign(&message)?),
         };
-        Signed { bytes, key_id: Bytes::copy_from_slice(&self.public().id()), signature }
+        Ok(Signed { bytes, key_id: Bytes::copy_from_slice(&self.public().id()), signature })
     }
 
     /// Signs `message` in the form X.509 and TLS use: raw Ed25519, or ASN.1 ECDSA (RFC 3279, 2.2.3).
     ///
+    /// # Errors
+    /// [`KeyError`] when the key is in a token that does not sign now.
+    ///
     /// # Panics
     /// When the operating system has no randomness to give (ECDSA needs some).
-    pub fn sign_asn1(&self, message: &[u8]) -> Vec<u8> {
-        match &self.0.pair {
-            Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+    pub fn sign_asn1(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(match &self.0.pair {
+            Pair::Ed25519 { pair, .. } => pair.sign(message).as_ref().to_vec(),
             Pair::P256 { asn1, .. } => {
                 let signature =
                     asn1.sign(&SystemRandom::new(), message).expect("the system gives randomness");
                 signature.as_ref().to_vec()
             }
+            #[cfg(feature = "pkcs11")]
+            Pair::Token(key) => key.sign_asn1(message)?,
+        })
+    }
+
+    /// Whether the key can be used now: one in a token is looked for there.
+    ///
+    /// # Errors
+    /// [`KeyError`] says why not.
+    pub fn ready(&self) -> Result<(), KeyError> {
+        match &self.0.pair {
+            Pair::Ed25519 { .. } | Pair::P256 { .. } => Ok(()),
+            #[cfg(feature = "pkcs11")]
+            Pair::Token(key) => key.ready(),
         }
     }
 
@@ -112,9 +167,23 @@ impl SigningKey {
         &self.0.public
     }
 
-    /// The private key in PKCS #8, for a key file; wiped when dropped.
-    pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        self.0.pkcs8.clone()
+    /// The private key in PKCS #8, for a key file; wiped when dropped. `None` for a key in a token.
+    pub fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
+        match &self.0.pair {
+            Pair::Ed25519 { pkcs8, .. } | Pair::P256 { pkcs8, .. } => Some(pkcs8.clone()),
+            #[cfg(feature = "pkcs11")]
+            Pair::Token(_) => None,
+        }
+    }
+
+    /// Which object of its token the key is, as a URI (RFC 7512) that holds no secret; `None` for one that this process
+    /// holds.
+    pub fn object_uri(&self) -> Option<String> {
+        match &self.0.pair {
+            Pair::Ed25519 { .. } | Pair::P256 { .. } => None,
+            #[cfg(feature = "pkcs11")]
+            Pair::Token(key) => Some(key.id().to_string()),
+        }
     }
 }
 
@@ -136,7 +205,7 @@ mod tests {
     #[test]
     fn a_key_survives_its_file() {
         for key in [SigningKey::generate_ed25519(), SigningKey::generate_p256()] {
-            let again = SigningKey::from_pkcs8(&key.to_pkcs8()).unwrap();
+            let again = SigningKey::from_pkcs8(&key.to_pkcs8().unwrap()).unwrap();
             assert_eq!(again.public(), key.public());
         }
     }

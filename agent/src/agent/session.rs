@@ -11,13 +11,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::address::OwnAddress;
-use super::{Agent, AgentError, NoSession};
+use super::{Agent, AgentError, NoSession, until};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
-use crate::discovery::DiscoveryError;
+use crate::discovery::{self, DiscoveryError};
+use crate::enroll::{Invitation, Token};
+use crate::state::Sync;
 use crate::status::{BUILD, Connection};
 use crate::unix::unix_now;
-use crate::{backoff, platform};
+use crate::{backoff, mover, platform};
 
 /// Where a session leads, and what has happened in it.
 struct Course {
@@ -27,6 +29,8 @@ struct Course {
     welcomed: bool,
     /// What GOAWAY said.
     sent_away: Option<String>,
+    /// For an identity of its own, when this device is a clone.
+    token: Option<Token>,
 }
 
 impl Agent {
@@ -50,8 +54,21 @@ impl Agent {
                 },
                 message = self.tunnels.message() => {
                     control.send(message?).await;
-                    self.status.tunnel_connections(self.tunnels.connections());
+                    self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
+                refreshed = self.refreshing.answer(|| discovery::client(&self.device, &self.crls)) => {
+                    self.refreshed(refreshed).await;
+                }
+                renewed = self.renewing.answer(&self.device, &self.crls, &self.clock) => {
+                    if self.renewed(renewed) {
+                        // The next session is the first use of it; live connections go on meanwhile.
+                        self.tunnels.disconnected().await?;
+                        control.leave("a new certificate").await;
+                        let _ = timeout(FAREWELL_TIMEOUT, control.end()).await;
+                        return Ok(Err(NoSession::Renewed));
+                    }
+                }
+                () = until(self.status.poll_timeout()) => self.status.handle_timeout(Instant::now()),
                 address = own.lost() => {
                     self.tunnels.disconnected().await?;
                     return Ok(Err(NoSession::Moved(address.ip())));
@@ -65,7 +82,30 @@ impl Agent {
             }
         }
         self.tunnels.disconnected().await?;
-        Ok(Err(course.end(control.end().await)))
+        let (token, end) = (course.token.take(), course.end(control.end().await));
+        if let Some(token) = token {
+            tokio::select! {
+                separated = self.separate(token) => separated?,
+                () = shutdown.cancelled() => {}
+            }
+        }
+        Ok(Err(end))
+    }
+
+    /// Takes an identity of its own; without one it stays a clone, which asks again.
+    async fn separate(&self, token: Token) -> Result<(), AgentError> {
+        let (server, root) = (self.device.server.clone(), self.device.trust.pin());
+        // The name that the identity was enrolled with is the other device's.
+        match mover::prepare(&self.folder, &Invitation { server, root, token, name: None }).await {
+            Ok(own) => {
+                tracing::info!(device = %own.principal.id::<()>(), "this clone takes an identity of its own");
+                Err(AgentError::Separated)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an identity of its own was offered to this clone, and not taken");
+                Ok(())
+            }
+        }
     }
 
     async fn event(
@@ -106,6 +146,15 @@ impl Agent {
     async fn welcomed(&mut self, welcome: &Welcome, course: &mut Course) -> Result<(), AgentError> {
         let now = Instant::now();
         course.welcomed = true;
+        self.last_epoch = welcome.epoch;
+        self.synchronised(&welcome.sync);
+        if self.trial.take().is_some() {
+            tracing::info!("the new server welcomes this device, the identity before goes");
+            if let Err(error) = self.folder.keep() {
+                // It is tried again when the agent starts, if the server welcomes it then.
+                tracing::error!(%error, "the identity before is kept");
+            }
+        }
         let window = Duration::from_millis(welcome.reconnect_window_ms.into());
         self.backoff.handle_input(now, backoff::Input::Connected { window });
         self.compare_clocks(now, welcome.clock);
@@ -131,6 +180,15 @@ impl Agent {
         Ok(self.tunnels.connected(session).await?)
     }
 
+    /// The server has stored the id that HELLO named.
+    fn synchronised(&mut self, id: &[u8]) {
+        let Some(sync) = self.sync.take_if(|sync| sync.next == id) else { return };
+        if let Err(error) = self.folder.save_sync(&sync.advanced()) {
+            // The same two are said next time, which the server takes for a WELCOME that was lost.
+            tracing::warn!(%error, "that this device has synchronised is not stored");
+        }
+    }
+
     /// A clock that is off is told, and nothing else: no decision depends on it.
     fn compare_clocks(&mut self, now: Instant, server: u64) {
         self.clock.told(now, server);
@@ -148,11 +206,13 @@ impl Agent {
         if message.forever {
             self.backoff.handle_input(now, backoff::Input::Banned { reason: message.reason.clone() });
         }
+        course.token = Some(message.token).filter(|token| !token.is_empty()).map(Token);
         course.sent_away = Some(message.reason);
         control.leave("asked to leave").await;
     }
 
     fn hello(&self) -> Hello {
+        let Sync { last, next } = self.sync.clone().unwrap_or_default();
         Hello {
             minor_min: MINOR_MIN,
             minor_max: MINOR_MAX,
@@ -164,6 +224,9 @@ impl Agent {
             key_set: self.directory.key_version(),
             clock: unix_now(),
             epoch: fresh_epoch(),
+            last_epoch: self.last_epoch,
+            sync: next,
+            last_sync: last,
         }
     }
 }
@@ -171,7 +234,7 @@ impl Agent {
 impl Course {
     fn new(dialled: &Dialled) -> Self {
         let (candidate, address, server) = (dialled.candidate.clone(), dialled.address, dialled.server);
-        Self { candidate, address, server, welcomed: false, sent_away: None }
+        Self { candidate, address, server, welcomed: false, sent_away: None, token: None }
     }
 
     fn end(self, reason: CloseReason) -> NoSession {

@@ -96,15 +96,33 @@ impl Checkup<'_> {
             "identity",
             format!("device {id} of tenant {}, enrolled at {}", device.principal.tenant, device.server),
         );
+        let usable = self.key(device);
         self.clock(device, &server).await;
         let anonymous = client_config(None, device.trust.clone(), &[ALPN_HTTP]);
         let https = self.place("https", &[server], anonymous.ok()).await;
         let directory = self.discovery(device, https.is_some()).await;
         let own = client_config(Some(&device.identity), device.trust.clone(), &[ALPN_AGENT]);
         let candidates = self.candidates(&directory);
-        let reached = self.place("control", &candidates, own.ok()).await;
-        self.standing(device, https.is_some()).await;
+        let reached = self.place("control", &candidates, own.ok().filter(|_| usable)).await;
+        self.standing(device, usable && https.is_some()).await;
         drop(reached);
+    }
+
+    /// Whether the private key can be used.
+    fn key(&mut self, device: &Device) -> bool {
+        let key = &device.identity.key;
+        match (key.ready(), key.object_uri()) {
+            (Err(error), _) => {
+                self.failed("key", words::of_key(&error));
+                return false;
+            }
+            (Ok(()), Some(uri)) => self.ok("key", format!("in a token, which it cannot leave: {uri}")),
+            (Ok(()), None) if self.folder.keys().are_in_token() => {
+                self.ok("key", "in device.key still: device_key is for the next enrolment".into());
+            }
+            (Ok(()), None) => self.ok("key", "in device.key, which nobody but its owner may read".into()),
+        }
+        true
     }
 
     /// The clock beside the server's, which is asked over a connection whose certificates may fail by time.
@@ -165,9 +183,14 @@ impl Checkup<'_> {
             self.step("discovery", Outcome::Skipped);
             return Some(directory);
         }
-        let asked = discovery::ask(device).await.and_then(|(keys, servers)| {
-            let _ = directory.take_keys(&keys)?;
-            let _ = directory.take_servers(&servers, unix_now())?;
+        let crls = Arc::new(self.folder.crls(&directory.issuers()));
+        let asked = match discovery::client(device, &crls) {
+            Ok(client) => discovery::ask(&client).await,
+            Err(error) => Err(error.into()),
+        };
+        let asked = asked.and_then(|discovered| {
+            let _ = directory.take_keys(&discovered.keys)?;
+            let _ = directory.take_servers(&discovered.servers, unix_now())?;
             Ok(())
         });
         match asked {
@@ -257,7 +280,8 @@ fn failed((why, advice): Trouble) -> Outcome {
 pub const STANDING: &str = "/api/v1/agent/standing";
 
 /// What cannot be tried without an identity.
-const AFTER_IDENTITY: [&str; 11] = [
+const AFTER_IDENTITY: [&str; 12] = [
+    "key",
     "clock",
     "https DNS",
     "https TCP",

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use klnet_wire::identity::ChainError;
 use klnet_wire::net::dial::DialError;
 use klnet_wire::net::https::ApiError;
+use klnet_wire::signing::KeyError;
 
 use super::Trouble;
 use crate::clock::{self, Skew};
@@ -27,9 +28,35 @@ pub(super) fn of_state(error: &StateError) -> Trouble {
         StateError::Permissions(_) => {
             "do that; if others may have copied the key, revoke the device and enrol again"
         }
+        StateError::NoToken(_) => "name the token again: device_key in the configuration",
+        StateError::Key(error) => return of_key(error),
         StateError::Locked { .. } => {
             "one agent for each folder: stop the other, or name another folder with --state"
         }
+    };
+    (error.to_string(), advice.to_owned())
+}
+
+pub(super) fn of_key(error: &KeyError) -> Trouble {
+    let advice = match error {
+        KeyError::Module { .. } => "install the module, or correct module-path in device_key",
+        KeyError::NoToken(_) => {
+            "put the token in, or correct device_key; which there are tells: pkcs11-tool -L"
+        }
+        KeyError::ManyTokens(_) => "add serial=… to device_key; which there are tells: pkcs11-tool -L",
+        KeyError::NoPin => {
+            "write the PIN into a file that only the agent's account may read, and name it in device_key"
+        }
+        KeyError::PinFile { .. } => "correct that file; the agent's account alone may read it",
+        KeyError::PinRefused(_) => {
+            "correct the PIN in that file; klnagent tries it then. After a few wrong ones a token locks"
+        }
+        KeyError::PinLocked => "unlock it with the security officer's PIN: pkcs11-tool --init-pin",
+        KeyError::NoKey(_) => {
+            "put the right token in. A key that is gone is gone: enrol again: klnagent enroll --force …"
+        }
+        KeyError::Unfit { .. } => "name another object in device_key, or let enrolment make one",
+        KeyError::Failed(_) => "try again; if it stays, ask what the token's own tools say",
     };
     (error.to_string(), advice.to_owned())
 }

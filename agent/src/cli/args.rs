@@ -102,6 +102,45 @@ pub(super) struct Check {
     pub(super) json: bool,
 }
 
+/// Moves the agent of this device to another server, or gives it an identity of its own.
+///
+/// The new identity is tried before it is used. A running agent takes it at once; when the new server does not welcome it
+/// within five minutes, it goes back to where it was.
+#[derive(Debug, Parser)]
+#[command(
+    name = "klmover",
+    version,
+    after_help = MOVE_EXAMPLES,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub(super) struct Mover {
+    /// Something else than to move
+    #[command(subcommand)]
+    pub(super) command: Option<Print>,
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// Base of the new server's API: https://HOST[:PORT]
+    #[arg(long, value_name = "URL", required_unless_present = "dupfix", requires = "root")]
+    pub(super) server: Option<String>,
+    /// SHA-256 of the new fabric's root certificate, 64 hexadecimal digits
+    #[arg(long, value_name = "SHA256", value_parser = pin, requires = "server")]
+    pub(super) root: Option<PinArg>,
+    /// Enrolment token of the new server; `-` reads it from standard input
+    #[arg(long, env = "KLNET_TOKEN", hide_env_values = true, allow_hyphen_values = true, required = true)]
+    pub(super) token: Option<String>,
+    /// Name of the device at the server, instead of its host name
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Give this device, whose disk was copied, another identity at the server it has
+    #[arg(long, conflicts_with_all = ["server", "root"])]
+    pub(super) dupfix: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// A pin on the command line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PinArg(pub(super) Pin);
@@ -126,7 +165,10 @@ Examples:
   klnagent status    what the running agent is doing
   klnagchk           why it does not connect
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable.";
+With device_key = \"pkcs11:token=…;object=…?module-path=…&pin-source=file:…\" in the configuration, enroll makes the
+private key in a token (a TPM by its PKCS #11 module); run it as the account that klnagent runs under.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable, 5 key unusable.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -135,6 +177,16 @@ Examples:
   klnagchk --json | jq '.steps[] | select(.outcome == \"failed\")'
 
 Exit codes: 0 every step passed, 1 a step failed, 2 usage.";
+
+const MOVE_EXAMPLES: &str = "\
+Examples:
+  klmover --server https://new:8443 --root 5f0c… --token -
+                     what klctl token create of the new server prints, with klmover in place of klnagent enroll
+  klmover --dupfix --token -
+                     on a copy of a device: an identity of its own, at the same server
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by the server, 4 not reachable, 5 key unusable.
+Until the new server has welcomed the agent, within five minutes of its start, the device is where it was.";
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +198,20 @@ mod tests {
     fn the_command_lines_are_well_formed() {
         Agent::command().debug_assert();
         Check::command().debug_assert();
+        Mover::command().debug_assert();
+    }
+
+    #[test]
+    fn a_move_names_the_new_server_or_says_dupfix() {
+        let parse =
+            |line: &[&str]| Mover::try_parse_from(std::iter::once("klmover").chain(line.iter().copied()));
+        let root = "0".repeat(64);
+        assert!(parse(&["--server", "https://s", "--root", &root, "--token", "t"]).is_ok());
+        assert!(parse(&["--dupfix", "--token", "t"]).is_ok());
+        assert!(parse(&["man"]).is_ok());
+        assert!(parse(&["--server", "https://s", "--token", "t"]).is_err(), "no trust on first use");
+        assert!(parse(&["--dupfix", "--server", "https://s", "--root", &root, "--token", "t"]).is_err());
+        assert!(parse(&["--token", "t"]).is_err());
     }
 
     #[test]

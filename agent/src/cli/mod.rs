@@ -1,10 +1,11 @@
-//! The commands `klnagent` and `klnagchk`.
+//! The commands `klnagent`, `klnagchk` and `klmover`.
 //!
-//! Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 refused by the server, 4 server not reachable.
+//! Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 refused by the server, 4 server not reachable, 5 key unusable.
 
 mod args;
 mod failure;
 mod log;
+mod mover;
 mod run;
 mod show;
 
@@ -14,13 +15,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
+use klnet_wire::identity::owner::become_owner;
 
 use crate::check::{self, Outcome, Report, Step};
 use crate::config::{Config, ConfigError};
 use crate::enroll::{Invitation, Token, enroll};
 use crate::state::Folder;
 use crate::status::{Connection, Status};
-use args::{Agent, Check, Command, Enroll, Place, Print};
+use args::{Agent, Check, Command, Enroll, Mover, Place, Print};
 
 /// Runs `klnagent`: `args` begin with the program's own name.
 pub fn agent_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -41,12 +43,24 @@ pub fn check_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Runs `klmover`: `args` begin with the program's own name.
+pub fn mover_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Mover::try_parse_from(args) {
+        Ok(Mover { command: Some(what), .. }) => finish("klmover", print_about(what, Mover::command())),
+        Ok(args) => finish("klmover", mover::moved(args)),
+        Err(error) => usage(&error),
+    }
+}
+
 fn agent(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Enroll(args) => on_runtime(enrolled(args)),
+        Command::Enroll(args) => {
+            let folder = folder(&args.place.config()?)?;
+            on_runtime(enrolled(args, folder))
+        }
         Command::Run(place) => {
             let config = place.config()?;
-            on_runtime(run::run(&config))?;
+            on_runtime(async move { run::run(&config).await })?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Status { place, json } => status(&place, json),
@@ -63,8 +77,16 @@ fn print_about(what: Print, mut command: clap::Command) -> Result<ExitCode> {
     print(&text)
 }
 
-async fn enrolled(args: Enroll) -> Result<ExitCode> {
-    let folder = Folder::new(args.place.config()?.state);
+/// The state folder. A token knows its users by their accounts: there a key is made and used by the agent's own.
+fn folder(config: &Config) -> Result<Folder> {
+    let folder = config.folder();
+    if folder.keys().are_in_token() {
+        become_owner(folder.path()).context("the state folder's owner")?;
+    }
+    Ok(folder)
+}
+
+async fn enrolled(args: Enroll, folder: Folder) -> Result<ExitCode> {
     let token = Token(token(args.token)?);
     let invitation = Invitation { server: args.server, root: args.root.0, token, name: args.name };
     let device = enroll(&folder, &invitation, args.force).await?;
@@ -83,7 +105,7 @@ fn token(argument: String) -> Result<String> {
 }
 
 fn status(place: &Place, json: bool) -> Result<ExitCode> {
-    let folder = Folder::new(place.config()?.state);
+    let folder = place.config()?.folder();
     let status = Status::read(&folder)
         .with_context(|| format!("no agent has run with the state in {}", folder.path().display()))?;
     // Without the right to see the lock, the file's word is taken.
@@ -93,13 +115,19 @@ fn status(place: &Place, json: bool) -> Result<ExitCode> {
         false => show::status(&status, running),
     };
     print(text.as_bytes())?;
-    let connected = running && matches!(status.connection, Connection::Connected { .. });
-    Ok(if connected { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
+    Ok(match status.connection {
+        Connection::Connected { .. } if running => ExitCode::SUCCESS,
+        Connection::Keyless { .. } if running => ExitCode::from(failure::KEYLESS),
+        _ => ExitCode::from(failure::FAILED),
+    })
 }
 
 fn checked(args: &Check) -> Result<ExitCode> {
     let report = match args.place.config() {
-        Ok(config) => on_runtime(async { Ok(check::run(&Folder::new(config.state)).await) })?,
+        Ok(config) => {
+            let folder = folder(&config)?;
+            on_runtime(async move { Ok(check::run(&folder).await) })?
+        }
         Err(error) => misconfigured(&error),
     };
     let text = match args.json {
@@ -126,11 +154,13 @@ impl Place {
     }
 }
 
-fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+fn on_runtime<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(WORKERS).event_interval(TURNS);
     let runtime = builder.enable_all().build().context("no runtime")?;
-    runtime.block_on(work)
+    // On one of its threads, where sockets are waited for: on this one each message of the server would be handed over.
+    let worked = runtime.block_on(async { tokio::spawn(work).await });
+    worked.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 fn print(text: &[u8]) -> Result<ExitCode> {

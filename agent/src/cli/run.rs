@@ -1,44 +1,59 @@
 //! `klnagent run`: the agent as a service.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, AgentError};
 use crate::config::Config;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT; after SIGUSR1, or when the device takes another identity, with what the state folder
+/// holds then.
 pub(super) async fn run(config: &Config) -> Result<()> {
-    let agent = Agent::open(config)?;
-    tracing::info!(device = %agent.device(), state = %config.state.display(), "agent started");
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (terminate, interrupt) = (terminate.as_mut(), interrupt.as_mut());
-    let (Ok(terminate), Ok(interrupt)) = (terminate, interrupt) else {
-        anyhow::bail!("signals cannot be handled");
-    };
-    let service = async {
+    let (mut look, stop) = signals()?;
+    while !stop.is_cancelled() {
+        let agent = Agent::open(config)?;
+        tracing::info!(device = %agent.device(), state = %config.state.display(), "agent started");
         tell(&[NotifyState::Ready]);
+        let shutdown = stop.child_token();
+        let mut running = pin!(agent.run(shutdown.clone()));
+        let ended = tokio::select! {
+            ended = &mut running => ended,
+            _ = look.recv() => {
+                shutdown.cancel();
+                running.await
+            }
+            never = watchdog() => match never {},
+        };
+        match ended {
+            Err(AgentError::WentBack | AgentError::Separated) | Ok(()) => {}
+            Err(error) => return Err(error).context("the agent stops"),
+        }
+    }
+    tracing::info!("agent stopped");
+    Ok(())
+}
+
+/// What asks for a new look at the state folder, and what is cancelled when the agent is to stop.
+fn signals() -> Result<(Signal, CancellationToken)> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let look = signal(SignalKind::user_defined1())?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            never = watchdog() => match never {},
         }
         tell(&[NotifyState::Stopping]);
-        stop.cancel();
-        std::future::pending::<()>().await;
-    };
-    let ended = tokio::select! {
-        ended = agent.run(shutdown) => ended,
-        () = service => Ok(()),
-    };
-    tracing::info!("agent stopped");
-    ended.context("the agent stops")
+        token.cancel();
+    });
+    Ok((look, stop))
 }
 
 /// Shows the service manager that this runtime still turns, if it asked for that (sd_watchdog_enabled(3)).

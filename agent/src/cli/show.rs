@@ -18,6 +18,9 @@ pub(super) fn status(status: &Status, running: bool) -> String {
         Connection::Waiting { seconds } => {
             format!("not connected for {since}; a try every {seconds} s or so")
         }
+        Connection::Keyless { seconds } => {
+            format!("without its key for {since}; a try every {seconds} s or so")
+        }
         Connection::Banned { reason } => {
             format!("stopped: the server refuses this device for good: {reason}")
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use klnet_wire::identity::crypto::provider;
-use klnet_wire::identity::tls::{ALPN_HTTP, client_config};
+use klnet_wire::identity::tls::{ALPN_HTTP, client_config, refused};
 use klnet_wire::identity::{ChainError, Role, Trust};
 use klnet_wire::net::dial::{DialError, dial};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -111,7 +111,7 @@ impl ServerCertVerifier for Timeless {
         let chain: Vec<_> = std::iter::once(leaf).chain(rest).cloned().collect();
         match self.verify(&chain, now) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err(error) => Err(Error::General(error.to_string())),
+            Err(error) => Err(refused(error)),
         }
     }
 

@@ -111,7 +111,7 @@ impl Fabric {
     }
 
     fn directory(&self) -> Directory {
-        Directory::new(self.id, self.root.public().clone())
+        Directory::new(self.id, vec![self.root.public().clone()])
     }
 
     fn knowing(&self, servers: &[Server]) -> Directory {

@@ -54,11 +54,15 @@ impl Folder {
     }
 
     fn locked(&self) -> StateError {
+        StateError::Locked { path: self.path.clone(), holder: self.holder() }
+    }
+
+    /// The process that uses the folder, or did last, as it has written down itself.
+    pub fn holder(&self) -> Option<String> {
         let mut holder = String::new();
         let read = self.open_lock(OpenOptions::new().read(true)).map(|file| file.take(16));
         let read = read.is_ok_and(|mut file| file.read_to_string(&mut holder).is_ok());
-        let holder = (read && !holder.is_empty()).then_some(holder);
-        StateError::Locked { path: self.path.clone(), holder }
+        (read && !holder.is_empty()).then_some(holder)
     }
 
     fn io(&self, error: io::Error) -> StateError {

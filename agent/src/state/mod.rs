@@ -2,15 +2,24 @@
 //!
 //! | file | what | who may read |
 //! |---|---|---|
-//! | `device.key` | private key, PKCS #8 PEM; made here, never leaves | owner |
+//! | `device.key` | private key, PKCS #8 PEM; made here, never leaves. Of one in a token only where it is there | owner |
 //! | `chain.pem` | certificates: device, authority, root | owner |
+//! | `enrolment.key` | the key of an enrolment that is under way | owner |
+//! | `trust.set` | the roots that the pinned one led to; not there while it is the newest | owner |
 //! | `agent.json` | server, root pin, tenant, device; written last, so without it the device is not enrolled | owner |
 //! | `keys.signed`, `servers.signed` | newest key set and server list, as they were signed | owner |
+//! | `crl.pem` | newest revocation list of each issuing authority | owner |
+//! | `next/`, `previous/`, `trial` | an identity to be taken, the one before, and until when the one in use is on trial | owner |
+//! | `sync.id` | the ids last exchanged with the server, by which it notices a disk that was set back | owner |
+//! | `pin.refused` | which PIN file's PIN the token has refused: not the PIN | owner |
 //! | `status.json` | what the running agent is doing | everybody |
 //! | `lock` | held by the one agent that uses the folder | owner |
 
 mod device;
+mod keys;
 mod lock;
+mod moving;
+mod sync;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -18,12 +27,18 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use klnet_wire::identity::ChainError;
+use klnet_wire::identity::crl::{Crl, Crls};
+use klnet_wire::identity::pem::{crls_from_pem, crls_to_pem};
 use klnet_wire::identity::secret_file::write_secret;
-use klnet_wire::signed::Signed;
+use klnet_wire::signed::{PublicKey, Signed};
+use klnet_wire::signing::KeyError;
 use prost::Message;
 
 pub use device::Device;
+pub use keys::Keys;
 pub use lock::Lock;
+pub use moving::{Settled, TRIAL};
+pub use sync::Sync;
 
 use crate::directory::{Directory, Taken};
 use crate::unix::unix_now;
@@ -32,6 +47,7 @@ use crate::unix::unix_now;
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
+    keys: Keys,
 }
 
 /// Why the state is not usable.
@@ -59,6 +75,12 @@ pub enum StateError {
     /// Others may read the private key.
     #[error("{} can be read by others; run: chmod 600 {}", .0.display(), .0.display())]
     Permissions(PathBuf),
+    /// The file names a key in a token, and no token is configured.
+    #[error("{} names a key in a token, and device_key in the configuration names no token", .0.display())]
+    NoToken(PathBuf),
+    /// The private key cannot be made or used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The certificate chain cannot be read.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -73,9 +95,24 @@ pub enum StateError {
 }
 
 impl Folder {
-    /// The folder at `path`; nothing is read or made yet.
+    /// The folder at `path`, with its keys in files; nothing is read or made yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self::with_keys(path, Keys::Files)
+    }
+
+    /// The folder at `path`, whose keys are elsewhere; nothing is read or made yet.
+    pub fn with_keys(path: impl Into<PathBuf>, keys: Keys) -> Self {
+        Self { path: path.into(), keys }
+    }
+
+    /// A folder in this one, for another identity of the same device.
+    fn part(&self, name: &str) -> Self {
+        Self::with_keys(self.path.join(name), self.keys.clone())
+    }
+
+    /// Where keys are made from now on.
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Where it is.
@@ -106,7 +143,7 @@ impl Folder {
     /// # Errors
     /// [`StateError::Chain`] when the root has no readable key.
     pub fn directory(&self, device: &Device) -> Result<Directory, StateError> {
-        let mut directory = Directory::new(device.trust.fabric(), device.trust.root_key()?);
+        let mut directory = Directory::new(device.trust.fabric(), device.trust.root_keys());
         let keys = self.signed(KEYS).map(|keys| directory.take_keys(&keys));
         let servers = self.signed(SERVERS).map(|servers| directory.take_servers(&servers, unix_now()));
         for (file, taken) in [(KEYS, keys), (SERVERS, servers)] {
@@ -119,9 +156,33 @@ impl Folder {
         Ok(directory)
     }
 
+    /// Stores revocation lists that were verified, one of them newer.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn save_crls(&self, crls: &Crls) -> Result<(), StateError> {
+        self.write(CRLS, crls_to_pem(&crls.all()).as_bytes())
+    }
+
+    /// The stored revocation lists of `issuers`; what does not pass is left out, and discovery brings it anew.
+    pub fn crls(&self, issuers: &[PublicKey]) -> Crls {
+        let crls = Crls::default();
+        let stored = self.read(CRLS).ok().and_then(|text| crls_from_pem(&text)).unwrap_or_default();
+        for der in stored {
+            let taken = Crl::verify(&der, issuers.iter().cloned()).and_then(|crl| crls.take(crl));
+            if let Err(error) = taken {
+                tracing::warn!(%error, "a stored revocation list is left out");
+            }
+        }
+        crls
+    }
+
     fn signed(&self, file: &str) -> Option<Signed> {
-        let bytes = fs::read(self.file(file)).ok()?;
-        Signed::decode(Bytes::from(bytes)).ok()
+        Signed::decode(Bytes::from(self.read_bytes(file)?)).ok()
+    }
+
+    fn read_bytes(&self, file: &str) -> Option<Vec<u8>> {
+        fs::read(self.file(file)).ok()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -157,6 +218,7 @@ pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
 
 const KEYS: &str = "keys.signed";
 const SERVERS: &str = "servers.signed";
+const CRLS: &str = "crl.pem";
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use klnet_wire::identity::Role;
 use klnet_wire::identity::enroll::encode_signed;
-use klnet_wire::identity::tls::{ALPN_HTTP, Clients, Identity, server_config};
+use klnet_wire::identity::tls::{ALPN_HTTP, Clients, Identity, Shown, server_config};
 use klnet_wire::signed::Signed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +34,7 @@ impl Api {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let clients = Clients::Optional(&[Role::Agent, Role::Operator]);
-        let tls = server_config(identity, fabric.trust(), clients, &[ALPN_HTTP]).unwrap();
+        let tls = server_config(&Shown::new(identity), fabric.trust(), None, clients, &[ALPN_HTTP]).unwrap();
         let (acceptor, answer) = (TlsAcceptor::from(tls), Arc::new(answer));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

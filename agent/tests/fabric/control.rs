@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use klnet_wire::identity::Role;
-use klnet_wire::identity::tls::{ALPN_AGENT, Clients, Identity, server_config};
+use klnet_wire::identity::tls::{ALPN_AGENT, Clients, Identity, Shown, server_config};
 use klnet_wire::message::{GoAway, Hello, Message, Welcome};
 use klnet_wire::net::link::{Command, drive};
 use klnet_wire::session::{CloseReason, Config, Event, Session};
@@ -30,8 +30,8 @@ pub struct Control {
 /// An agent that has said HELLO.
 pub struct Peer {
     pub hello: Hello,
-    commands: mpsc::Sender<Command>,
-    events: mpsc::Receiver<Event>,
+    commands: mpsc::Sender<Box<Command>>,
+    events: mpsc::Receiver<Box<Event>>,
     task: JoinHandle<CloseReason>,
 }
 
@@ -43,7 +43,7 @@ impl Control {
     pub async fn start_as(fabric: &Fabric, identity: &Identity) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let clients = Clients::Required(&[Role::Agent]);
-        let tls = server_config(identity, fabric.trust(), clients, &[ALPN_AGENT]).unwrap();
+        let tls = server_config(&Shown::new(identity), fabric.trust(), None, clients, &[ALPN_AGENT]).unwrap();
         Self { listener, tls }
     }
 
@@ -80,7 +80,7 @@ impl Control {
             clock: unix(SystemTime::now()),
             ..Welcome::default()
         };
-        peer.commands.send(Command::Welcome(welcome)).await.unwrap();
+        peer.commands.send(Box::new(Command::Welcome(welcome))).await.unwrap();
         peer
     }
 }
@@ -93,19 +93,25 @@ impl Peer {
             let mut session = Session::server(Instant::now(), Config::default());
             drive(stream, &mut session, &mut command_queue, &event_queue).await
         });
-        match timeout(SOON, events.recv()).await.expect("something is said") {
+        let said: Option<Box<Event>> = timeout(SOON, events.recv()).await.expect("something is said");
+        match said.map(|event| *event) {
             Some(Event::Hello(hello)) => Some(Self { hello, commands, events, task }),
             _ => None,
         }
     }
 
     pub async fn send(&self, message: Message) {
-        self.commands.send(Command::Send(message)).await.unwrap();
+        self.commands.send(Box::new(Command::Send(message))).await.unwrap();
     }
 
     pub async fn go_away(self, reconnect_ms: u32, forever: bool) {
-        let last = Message::GoAway(GoAway { reason: "revoked by anna".into(), reconnect_ms, forever });
-        self.commands.send(Command::Finish(last, "test".into())).await.unwrap();
+        let last = Message::GoAway(GoAway {
+            reason: "revoked by anna".into(),
+            reconnect_ms,
+            forever,
+            ..GoAway::default()
+        });
+        self.commands.send(Box::new(Command::Finish(last, "test".into()))).await.unwrap();
         self.task.await.unwrap();
     }
 
@@ -113,7 +119,7 @@ impl Peer {
     pub async fn message(&mut self) -> Option<Message> {
         let waiting = async {
             loop {
-                if let Event::Message(message) = self.events.recv().await? {
+                if let Event::Message(message) = *self.events.recv().await? {
                     return Some(message);
                 }
             }
@@ -124,7 +130,7 @@ impl Peer {
     /// Waits for the next heartbeat.
     pub async fn heartbeat(&mut self) {
         let waiting =
-            async { while self.events.recv().await.expect("the session goes on") != Event::Heartbeat {} };
+            async { while *self.events.recv().await.expect("the session goes on") != Event::Heartbeat {} };
         timeout(SOON, waiting).await.expect("a heartbeat comes");
     }
 

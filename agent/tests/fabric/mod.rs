@@ -8,20 +8,22 @@ pub mod control;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use klnet_agent::agent::Agent;
 use klnet_agent::config::Config;
 use klnet_agent::state::{Device, Folder};
-use klnet_tunnel::policy::TargetPolicy;
 use klnet_wire::id::{Id, TenantId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
+use klnet_wire::identity::renew::RenewRequest;
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::{Principal, Role, Trust};
 use klnet_wire::keyset::{Key, KeySet, Purpose};
 use klnet_wire::servers::{Server, ServerList};
-use klnet_wire::signed::{Context, Signed};
+use klnet_wire::signed::{Context, PublicKey, Signed};
 use klnet_wire::signing::SigningKey;
 use prost::Message;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 pub const SOON: Duration = Duration::from_secs(20);
@@ -35,7 +37,11 @@ pub struct Fabric {
 
 impl Fabric {
     pub fn new() -> Self {
-        let (root, now) = (SigningKey::generate_p256(), SystemTime::now() - DAY);
+        Self::made_at(SystemTime::now() - DAY)
+    }
+
+    pub fn made_at(now: SystemTime) -> Self {
+        let root = SigningKey::generate_p256();
         let trust = make_root(&root, now).unwrap();
         let authority = Authority::make(trust, &root, SigningKey::generate_p256(), now).unwrap();
         Self { root, online: SigningKey::generate_ed25519(), authority, tenant: TenantId::random() }
@@ -62,10 +68,29 @@ impl Fabric {
     }
 
     pub fn keys(&self, version: u64) -> Signed {
-        let public = Bytes::copy_from_slice(self.online.public().as_bytes());
-        let key = Key { purpose: Purpose::Directory.into(), public, not_before: 0, not_after: u64::MAX };
-        let set = KeySet { fabric: self.trust().fabric().to_vec().into(), version, keys: vec![key] };
+        self.key_set(version, &[(Purpose::Directory, self.online.public())])
+    }
+
+    /// A key set of a fabric that has revocation lists.
+    pub fn keys_with_issuer(&self, version: u64) -> Signed {
+        let issuer = self.authority.key().public();
+        self.key_set(version, &[(Purpose::Directory, self.online.public()), (Purpose::Issue, issuer)])
+    }
+
+    fn key_set(&self, version: u64, keys: &[(Purpose, &PublicKey)]) -> Signed {
+        let key = |(purpose, public): &(Purpose, &PublicKey)| Key {
+            purpose: (*purpose).into(),
+            public: Bytes::copy_from_slice(public.as_bytes()),
+            not_before: 0,
+            not_after: u64::MAX,
+        };
+        let keys = keys.iter().map(key).collect();
+        let set = KeySet { fabric: self.trust().fabric().to_vec().into(), version, keys };
         self.root.sign(Context::KeySet, set.encode_to_vec().into())
+    }
+
+    pub fn issuers(&self) -> Vec<PublicKey> {
+        vec![self.authority.key().public().clone()]
     }
 
     /// A list of servers on loopback, signed at second `issued`, good for a day.
@@ -92,10 +117,25 @@ impl Fabric {
 
     /// What the server answers to a new device.
     pub fn enroll(&self, body: &[u8], servers: &Signed) -> EnrollReply {
+        self.enroll_at(body, servers, SystemTime::now())
+    }
+
+    /// What it answers with a certificate that was made at `now`.
+    pub fn enroll_at(&self, body: &[u8], servers: &Signed, now: SystemTime) -> EnrollReply {
         let asked: EnrollRequest = serde_json::from_slice(body).unwrap();
-        let leaf = Leaf::new(self.principal(Role::Agent), Vec::new(), SystemTime::now(), AGENT_LIFE);
+        let leaf = Leaf::new(self.principal(Role::Agent), Vec::new(), now, AGENT_LIFE);
         let request = asked.request_der().unwrap();
         let (chain, _) = self.authority.issue_to_request(&request, &leaf).unwrap();
+        EnrollReply::new(&chain, &self.keys(1), servers)
+    }
+
+    /// What the server answers to a device whose certificate is to be renewed.
+    pub fn renew(&self, body: &[u8], servers: &Signed) -> EnrollReply {
+        let asked: RenewRequest = serde_json::from_slice(body).unwrap();
+        let now = SystemTime::now();
+        let holder = asked.holder(&self.trust(), klnet_wire::identity::enroll::unix(now)).unwrap();
+        let leaf = Leaf::new(holder, Vec::new(), now, AGENT_LIFE);
+        let (chain, _) = self.authority.issue_to_request(&asked.request_der().unwrap(), &leaf).unwrap();
         EnrollReply::new(&chain, &self.keys(1), servers)
     }
 
@@ -134,10 +174,27 @@ impl Place {
     }
 
     pub fn config(&self) -> Config {
-        Config { state: self.0.path().to_owned(), tunnel: TargetPolicy::default() }
+        Config { state: self.0.path().to_owned(), ..Config::default() }
     }
 }
 
 pub fn unix(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A running agent, until this is dropped.
+pub struct Running(CancellationToken);
+
+impl Running {
+    pub fn start(place: &Place) -> Self {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(Agent::open(&place.config()).unwrap().run(shutdown.clone()));
+        Self(shutdown)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }

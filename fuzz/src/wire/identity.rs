@@ -4,12 +4,16 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root};
+use klnet_wire::identity::crl::Crl;
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest, parse_pin, print_pin, unix};
 use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
-use klnet_wire::identity::trust::{p256_from_spki, p256_spki, public_key_of};
+use klnet_wire::identity::renew::RenewRequest;
+use klnet_wire::identity::trust::{Validity, p256_from_spki, p256_spki, public_key_of};
 use klnet_wire::identity::{Principal, Role, Trust};
+use klnet_wire::lineage::Lineage;
 use klnet_wire::signed::PublicKey;
 use klnet_wire::signing::SigningKey;
+use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
 use crate::fixed::{TENANT, now};
@@ -24,6 +28,11 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
 
 /// A chain, each certificate with its length in front and the root last, passes for its own role, fabric and key.
 pub fn certificate(data: &[u8]) {
+    assert!(
+        Crl::verify(data, [AUTHORITY.key().public().clone()]).is_err(),
+        "the authority signs no such list"
+    );
+    let _ = Lineage::decode(data).map(|lineage| assert_eq!(AUTHORITY.trust().follow(&lineage), None));
     let mut script = Script::new(data);
     let role = Role::ALL[usize::from(script.byte() % 3)];
     let mut chain = Vec::new();
@@ -31,11 +40,11 @@ pub fn certificate(data: &[u8]) {
         chain.push(CertificateDer::from(script.bytes(u16::MAX).to_vec()));
     }
     for certificate in &chain {
-        let _ = (Principal::named_in(certificate), public_key_of(certificate));
+        let _ = (Principal::named_in(certificate), public_key_of(certificate), Validity::of(certificate));
     }
     let Some(root) = chain.last().cloned() else { return };
     let Ok(trust) = Trust::new(root) else { return };
-    let _ = trust.root_key();
+    let _ = trust.root_keys();
     let Ok(principal) = trust.verify(&chain, &[role], unix(now())) else { return };
     assert_eq!((principal.role, principal.fabric), (role, trust.fabric()));
     assert_eq!(Principal::named_in(&chain[0]).as_ref(), Some(&principal));
@@ -62,10 +71,17 @@ pub fn request(data: &[u8]) {
     assert_eq!(verified, Ok(leaf.principal));
 }
 
-/// An enrolment reply or request in JSON never passes without the pinned root.
+/// An enrolment reply, a request or a renewal in JSON never passes without the pinned root.
 pub fn enrollment(data: &[u8]) {
     if let Ok(request) = serde_json::from_slice::<EnrollRequest>(data) {
         let _ = request.request_der().map(|der| self::request(&der));
+    }
+    if let Ok(renewal) = serde_json::from_slice::<RenewRequest>(data) {
+        let _ = renewal.request_der().map(|der| self::request(&der));
+        assert!(
+            renewal.holder(AUTHORITY.trust(), unix(now())).is_err(),
+            "nobody is renewed whom nobody enrolled"
+        );
     }
     let Ok(reply) = serde_json::from_slice::<EnrollReply>(data) else { return };
     let key = PublicKey::P256([4; 65]);
@@ -75,7 +91,7 @@ pub fn enrollment(data: &[u8]) {
 /// Key files, public keys and pins are read or refused, and what was read is written the same.
 pub fn pem(data: &[u8]) {
     if let Ok(key) = SigningKey::from_pkcs8(data) {
-        assert_eq!(key.to_pkcs8()[..], *data);
+        assert_eq!(key.to_pkcs8().expect("it is held here")[..], *data);
     }
     if let Ok(PublicKey::P256(point)) = p256_from_spki(data) {
         assert_eq!(p256_spki(&point), data);

@@ -81,7 +81,7 @@ pub fn signed(data: &[u8]) {
 /// A root's signature does not make bytes a key set; whatever is one checks blobs without panic.
 pub fn keyset(data: &[u8]) {
     let signed = KEY.sign(Context::KeySet, Bytes::copy_from_slice(data));
-    let Ok(set) = KeySet::verify(&signed, FABRIC, KEY.public()) else { return };
+    let Ok(set) = KeySet::verify(&signed, FABRIC, &[KEY.public().clone()]) else { return };
     assert!(data.len() <= keyset::LIMIT);
     assert_eq!(KeySet::decode(&set.encode_to_vec()[..]).as_ref(), Ok(&set));
     for purpose in [Purpose::None, Purpose::Grant, Purpose::Directory] {

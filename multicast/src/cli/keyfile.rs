@@ -51,10 +51,12 @@ pub(super) fn create(name: &Path, group: Option<SocketAddr>) -> Result<ExitCode,
         HEXLOWER.encode(secret.as_bytes()),
         HEXLOWER.encode(feedback.as_bytes())
     );
-    let private = |key: &SigningKey| HEXLOWER.encode(&key.to_pkcs8());
+    let private = |key: &SigningKey| {
+        Zeroizing::new(HEXLOWER.encode(&key.to_pkcs8().expect("a key that was just made is in no token")))
+    };
     let public = |key: &SigningKey| HEXLOWER.encode(key.public().as_bytes());
     let sender =
-        format!("{SENDER}\n{shared}signer {}\nannouncer {}\n", private(&signer), private(&announcer));
+        format!("{SENDER}\n{shared}signer {}\nannouncer {}\n", *private(&signer), *private(&announcer));
     let receiver =
         format!("{RECEIVER}\n{shared}signer {}\nannouncer {}\n", public(&signer), public(&announcer));
     for (suffix, text) in [("sender", Zeroizing::new(sender)), ("receiver", Zeroizing::new(receiver))] {
@@ -183,7 +185,7 @@ mod tests {
         );
         assert_eq!(mode & 0o077, 0);
         let text = fs::read_to_string(name.with_extension("receiver")).unwrap();
-        assert!(!text.contains(&HEXLOWER.encode(&sender.signer.to_pkcs8())));
+        assert!(!text.contains(&HEXLOWER.encode(&sender.signer.to_pkcs8().unwrap())));
         assert!(create(&name, None).is_err(), "nothing is written over");
     }
 

@@ -17,6 +17,8 @@ use klnet_tunnel::net::lobby::{Limits, Lobby};
 use klnet_tunnel::net::relay::{Arrival, RelayHandle};
 use klnet_tunnel::relay::Scope;
 use klnet_wire::id::DeviceId;
+use klnet_wire::identity::ChainError;
+use klnet_wire::identity::tls::chain_error;
 use klnet_wire::message::GoAway;
 use klnet_wire::net::dial::tuned;
 use rustls::ServerConfig;
@@ -122,8 +124,8 @@ impl Agents {
         self.metrics.handshakes.dec();
         drop(seat);
         match shaken {
-            Ok(Ok(stream)) => self.run(stream, peer, tunnels, shutdown).await,
-            Ok(Err(error)) => self.refused("handshake", peer, &error),
+            Ok(Ok(stream)) => self.run(Box::new(stream), peer, tunnels, shutdown).await,
+            Ok(Err(error)) => self.refused(failure(&error), peer, &error),
             Err(error) => self.refused("handshake timeout", peer, &error),
         }
     }
@@ -167,7 +169,7 @@ impl Agents {
         self.revoke(Scope::Device(device)).await;
         let Some(live) = self.sessions.live(device) else { return };
         info!(%device, "device revoked, its session ends");
-        let last = GoAway { reason: REVOKED.into(), reconnect_ms: 0, forever: true };
+        let last = GoAway { reason: REVOKED.into(), forever: true, ..GoAway::default() };
         live.end(last, REVOKED);
     }
 
@@ -190,6 +192,17 @@ impl Agents {
         for operator in self.fleet.denied_operators() {
             self.revoke(Scope::Operator(operator)).await;
         }
+    }
+}
+
+/// Why a handshake failed. A certificate whose time is not now is often a clock that is wrong, here or there.
+fn failure(error: &std::io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner.and_then(chain_error) {
+        Some(ChainError::Expired(_) | ChainError::NotYetValid(_)) => "certificate not of this time",
+        Some(ChainError::Revoked) => "certificate revoked",
+        Some(_) => "certificate refused",
+        None => "handshake",
     }
 }
 

@@ -4,19 +4,22 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Principal;
 use klnet_wire::message::{GoAway, Hello, Message, Tunnels as TunnelsAlive, Welcome};
-use klnet_wire::net::link::{Command, drive};
+use klnet_wire::net::link::{Command, Commands, drive};
 use klnet_wire::session::{self, CloseReason, Event, Session};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Agents;
-use crate::fleet::Device;
+use crate::fleet::sync::{self, Synced};
+use crate::fleet::{Device, FleetError, Kind};
 use crate::sessions::Live;
 use crate::tunnels::Tunnels;
 use crate::unix::seconds;
@@ -25,13 +28,14 @@ use crate::unix::seconds;
 struct Known {
     device: Device,
     serial: u64,
+    pongs: watch::Sender<()>,
 }
 
 impl Agents {
     /// Runs the session of a device whose certificate was verified.
     pub(super) async fn run(
         &self,
-        stream: TlsStream<TcpStream>,
+        stream: Box<TlsStream<TcpStream>>,
         peer: SocketAddr,
         tunnels: &Tunnels,
         shutdown: CancellationToken,
@@ -49,18 +53,19 @@ impl Agents {
                 tokio::select! {
                     reason = &mut driven => break reason,
                     () = cut.cancelled() => break CloseReason::Local("too busy for its last word".into()),
-                    Some(event) = happened.recv() => match event {
+                    // What seldom happens is boxed, so that a session which only waits is small.
+                    Some(event) = happened.recv() => match *event {
                         Event::Hello(hello) => {
-                            known = self.hello(&principal, &hello, peer, &commands, &cut).await;
+                            known = Box::pin(self.hello(&principal, &hello, peer, &commands, &cut)).await;
                         }
                         event => if let Some(known) = &known {
-                            self.event(known, event, tunnels).await;
+                            Box::pin(self.event(known, event, tunnels)).await;
                         },
                     },
                     () = shutdown.cancelled(), if !leaving => {
                         // What the device says meanwhile is still heard.
                         leaving = true;
-                        if commands.try_send(self.restarts()).is_err() {
+                        if commands.try_send(Box::new(self.restarts())).is_err() {
                             cut.cancel();
                         }
                     }
@@ -68,7 +73,7 @@ impl Agents {
             }
         };
         if let Some(known) = known {
-            self.ended(&known, &reason).await;
+            Box::pin(self.ended(&known, &reason)).await;
         }
     }
 
@@ -78,29 +83,128 @@ impl Agents {
         principal: &Principal,
         hello: &Hello,
         peer: SocketAddr,
-        commands: &mpsc::Sender<Command>,
+        commands: &Commands,
         cut: &CancellationToken,
     ) -> Option<Known> {
-        let device = match self.fleet.device_of(principal) {
-            Ok(device) => device,
-            Err(denied) => {
-                self.refused("denied", peer, &denied);
-                let last = GoAway { reason: denied.to_string(), reconnect_ms: 0, forever: true };
-                let _ = commands.send(Command::Finish(Message::GoAway(last), denied.to_string())).await;
+        let known = match self.admitted(principal, hello, peer, commands, cut).await {
+            Ok(known) => known,
+            Err(last) => {
+                let reason = last.reason.clone();
+                let _ = commands.send(Box::new(Command::Finish(Message::GoAway(last), reason))).await;
                 return None;
             }
         };
-        let serial = self.serials.fetch_add(1, Ordering::Relaxed);
-        let (commands, cut) = (commands.clone(), cut.clone());
-        let live = Live { tenant: device.tenant, serial, epoch: hello.epoch, commands, cut };
-        self.come(device.id, live, peer, hello).await;
+        let device = &known.device;
         self.metrics.sessions_opened.inc();
+        if skew(hello.clock).is_none_or(|skew| skew.unsigned_abs() > CLOCK_TOLERANCE.as_secs()) {
+            self.metrics.clocks_wrong.inc();
+        }
         info!(device = %device.id, name = device.name, %peer, epoch = hello.epoch, "device online");
+        if let Err(error) = self.fleet.certificate_used(principal).await {
+            warn!(device = %device.id, %error, "that a new certificate is in use is not stored yet");
+        }
         // A revocation between the look-up and here would have found no session to end.
         if self.fleet.is_denied(device.tenant, device.id) {
             self.deny_device(device.id).await;
         }
-        Some(Known { device, serial })
+        Some(known)
+    }
+
+    /// Gives the device its session, or the last word for it. What was decided may have changed while the one before was
+    /// asked whether it is there: then it is decided anew.
+    async fn admitted(
+        &self,
+        principal: &Principal,
+        hello: &Hello,
+        peer: SocketAddr,
+        commands: &Commands,
+        cut: &CancellationToken,
+    ) -> Result<Known, GoAway> {
+        for _ in 0..DECISIONS_LIMIT {
+            let device = self.device_of(principal, peer).await?;
+            let first = self.sessions.live(device.id);
+            let replaced = first.as_ref().map(|first| first.serial);
+            if Self::is_clone(first, hello).await {
+                self.refused("clone", peer, &"the device is connected already, and answers");
+                return Err(self.help_for_clone(&device, hello, peer).await);
+            }
+            let sync = self.synchronised(&device, hello, peer).await;
+            let device = self.device_of(principal, peer).await?;
+            let serial = self.serials.fetch_add(1, Ordering::Relaxed);
+            let (commands, cut) = (commands.clone(), cut.clone());
+            let (tenant, epoch, boot_id) = (device.tenant, hello.epoch, hello.boot_id.clone());
+            let pongs = watch::Sender::default();
+            let live = Live { tenant, serial, epoch, boot_id, pongs: pongs.clone(), commands, cut };
+            if self.come(device.id, live, replaced, peer, hello, sync).await {
+                return Ok(Known { device, serial, pongs });
+            }
+        }
+        let reason = "others come with this identity all the time".to_owned();
+        Err(GoAway { reason, reconnect_ms: millis(HELP_EACH), ..GoAway::default() })
+    }
+
+    async fn device_of(&self, principal: &Principal, peer: SocketAddr) -> Result<Device, GoAway> {
+        let denied = match self.fleet.device_of(principal) {
+            Ok(device) => return Ok(device),
+            Err(denied) => denied,
+        };
+        self.refused(why(denied.kind()), peer, &denied);
+        if denied.kind() == Kind::Superseded {
+            // The best sign there is that somebody else has had this device's disk.
+            let told = self.fleet.set_back(principal.tenant, principal.id(), "certificate", peer).await;
+            if let Err(error) = told {
+                warn!(%error, "that a device has a certificate that was replaced is not stored");
+            }
+        }
+        Err(refusal(&denied))
+    }
+
+    /// Whether a device that introduces itself has a living double. The process that had the session before has left it,
+    /// whatever this server has heard of that; any other is a clone if the first still answers.
+    pub(super) async fn is_clone(first: Option<Live>, hello: &Hello) -> bool {
+        let Some(first) = first else { return false };
+        let same_process = !hello.boot_id.is_empty() && first.boot_id == hello.boot_id;
+        if same_process && first.epoch == hello.last_epoch {
+            return false;
+        }
+        let mut pongs = first.pongs.subscribe();
+        // One that takes no more questions would not answer in time.
+        let asked = first.commands.try_send(Box::new(Command::Ping)).is_ok();
+        drop(first);
+        asked && matches!(timeout(CLONE_TIMEOUT, pongs.changed()).await, Ok(Ok(())))
+    }
+
+    /// What a clone is told: an operator may have approved of it.
+    async fn help_for_clone(&self, device: &Device, hello: &Hello, peer: SocketAddr) -> GoAway {
+        let (tenant, machine) = (device.tenant, hello.host_name.as_str());
+        let token = match self.fleet.token_for_clone(tenant, device.id, peer, machine).await {
+            Ok(None) => self.fleet.cloned(tenant, device.id, peer, machine).await.map(|()| String::new()),
+            Ok(Some(token)) => Ok(token),
+            Err(error) => Err(error),
+        };
+        let token = token.unwrap_or_else(|error| {
+            warn!(device = %device.id, %error, "that the device has a clone is not stored");
+            String::new()
+        });
+        GoAway { reason: CLONE.into(), reconnect_ms: millis(HELP_EACH), forever: false, token }
+    }
+
+    /// The id that the device may store, once it is stored here.
+    async fn synchronised(&self, device: &Device, hello: &Hello, peer: SocketAddr) -> Bytes {
+        if !sync::is_asked(hello) {
+            return Bytes::new();
+        }
+        match self.fleet.synchronise(device, hello, peer).await {
+            Ok(Synced::InOrder) => {}
+            Ok(Synced::SetBack) => {
+                warn!(device = %device.id, name = device.name, "the device's disk was set back, or is a copy");
+            }
+            Err(error) => {
+                warn!(device = %device.id, %error, "that the device synchronised is not stored");
+                return Bytes::new();
+            }
+        }
+        hello.sync.clone()
     }
 
     async fn event(&self, known: &Known, event: Event, tunnels: &Tunnels) {
@@ -115,7 +219,10 @@ impl Agents {
             Event::Message(Message::Goodbye(goodbye)) => {
                 debug!(%device, reason = crate::fleet::told(&goodbye.reason), "device says goodbye");
             }
-            Event::Message(_) | Event::Heartbeat | Event::Pong(_) | Event::Hello(_) | Event::Welcome(_) => {}
+            Event::Pong(_) => {
+                known.pongs.send_replace(());
+            }
+            Event::Message(_) | Event::Heartbeat | Event::Hello(_) | Event::Welcome(_) => {}
         }
     }
 
@@ -135,24 +242,41 @@ impl Agents {
         info!(%device, name = known.device.name, reason, "device offline");
     }
 
-    /// Welcomes the device, makes this its session, and tells the relay.
-    pub(super) async fn come(&self, device: DeviceId, live: Live, peer: SocketAddr, hello: &Hello) {
+    /// Welcomes the device, makes this its session, and tells the relay, unless another than the `replaced` has come
+    /// meanwhile.
+    pub(super) async fn come(
+        &self,
+        device: DeviceId,
+        live: Live,
+        replaced: Option<u64>,
+        peer: SocketAddr,
+        hello: &Hello,
+        sync: Bytes,
+    ) -> bool {
         let _turn = self.turn.lock().await;
+        if self.sessions.live(device).is_some_and(|live| Some(live.serial) != replaced) {
+            return false;
+        }
         self.fleet.came_online(device, peer, skew(hello.clock), &hello.build);
         let welcome = Welcome {
             heartbeat_ms: millis(self.config.heartbeat_for(self.fleet.online())),
             reconnect_window_ms: self.window_ms(),
             clock: seconds(SystemTime::now()),
+            sync,
             ..Welcome::default()
         };
         // Before anyone can reach the session: nothing else may be said first.
-        let _ = live.commands.send(Command::Welcome(welcome)).await;
+        let _ = live.commands.send(Box::new(Command::Welcome(welcome))).await;
+        if let Some(keys) = self.fleet.newer_keys(hello.key_set) {
+            let _ = live.commands.send(Box::new(Command::Send(Message::Keys(keys)))).await;
+        }
         let epoch = live.epoch;
         self.sessions.insert(device, live);
         self.count();
         if self.relay.online(device, epoch).await.is_err() {
             debug!("the relay has stopped");
         }
+        true
     }
 
     /// Forgets a session and tells the relay, unless a newer one has taken its place.
@@ -176,7 +300,7 @@ impl Agents {
     /// What a session is ended with at shutdown.
     fn restarts(&self) -> Command {
         let reason = "the server restarts".into();
-        let last = GoAway { reason, reconnect_ms: self.return_ms(), forever: false };
+        let last = GoAway { reason, reconnect_ms: self.return_ms(), ..GoAway::default() };
         Command::Finish(Message::GoAway(last), "shutdown".into())
     }
 
@@ -194,18 +318,50 @@ impl Agents {
     }
 }
 
+/// As the metric names it.
+const fn why(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Superseded => "superseded",
+        Kind::Unavailable => "blind",
+        _ => "denied",
+    }
+}
+
+/// The last word to a device that may not come. One that is revoked never may; one with a replaced certificate needs
+/// somebody's help, and asks now and then whether it came; a server that cannot know is asked again soon.
+fn refusal(denied: &FleetError) -> GoAway {
+    let (forever, reconnect) = match denied.kind() {
+        Kind::Superseded => (false, HELP_EACH),
+        Kind::Unavailable => (false, BLIND_EACH),
+        _ => (true, Duration::ZERO),
+    };
+    GoAway { reason: denied.to_string(), reconnect_ms: millis(reconnect), forever, ..GoAway::default() }
+}
+
 /// A device's clock minus ours, in seconds.
 fn skew(clock: u64) -> Option<i64> {
     let ours = i64::try_from(seconds(SystemTime::now())).ok()?;
     i64::try_from(clock).ok()?.checked_sub(ours)
 }
 
-fn millis(duration: std::time::Duration) -> u32 {
+fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// What an agent that comes back takes of the server's time, twice over.
 const HANDSHAKE_TIME: Duration = Duration::from_micros(500);
+/// What a device's clock may be off without a word, as agents have it too.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+const CLONE: &str = "another device uses this identity and is connected; give this one its own: \
+    klmover --dupfix --token … here, or klctl device approve-clone there";
+/// How long a session may take to show that its device is alive before another one with the same identity replaces it.
+const CLONE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is decided about a device while others come with its identity.
+const DECISIONS_LIMIT: usize = 3;
+/// How often a device asks that somebody has to help.
+const HELP_EACH: Duration = Duration::from_secs(300);
+/// How often a device asks whether this server knows again who is revoked.
+const BLIND_EACH: Duration = Duration::from_secs(30);
 /// What waits for a session's task; its outbox is bounded apart.
 const COMMANDS_CAPACITY: usize = 64;
 /// What waits for the server to look at; while it is full nothing more is read from the device.

@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use klnet_tunnel::net::relay;
 use klnet_wire::id::{ServerId, TenantId};
 use klnet_wire::message::Hello;
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::directory::{Announced, Directory};
 use crate::fabric::Fabric;
+use crate::fleet::Device;
 use crate::sessions::Live;
 use crate::store::SqliteStore;
 
@@ -19,8 +21,8 @@ async fn a_revoked_session_too_busy_to_hear_of_it_is_cut_and_ends_by_itself() {
     let (agents, _folder) = agents().await;
     let device = DeviceId::random();
     let (live, _commanded) = live(1);
-    agents.come(device, live.clone(), peer(), &Hello::default()).await;
-    while live.commands.try_send(Command::Ping).is_ok() {}
+    come(&agents, device, live.clone()).await;
+    while live.commands.try_send(Box::new(Command::Ping)).is_ok() {}
     agents.deny_device(device).await;
     assert!(live.cut.is_cancelled());
     assert!(agents.sessions.live(device).is_some(), "its own end tells presence and relay");
@@ -32,8 +34,8 @@ async fn a_revoked_session_too_busy_to_hear_of_it_is_cut_and_ends_by_itself() {
 async fn a_device_is_online_exactly_while_it_has_a_session() {
     let (agents, _folder) = agents().await;
     let device = DeviceId::random();
-    agents.come(device, live(1).0, peer(), &Hello::default()).await;
-    agents.come(device, live(2).0, peer(), &Hello::default()).await;
+    come(&agents, device, live(1).0).await;
+    come(&agents, device, live(2).0).await;
     assert!(!agents.go(device, 1, "gone").await, "a newer session is there");
     assert_eq!((agents.fleet.online(), agents.metrics.sessions.get()), (1, 1));
     assert!(agents.go(device, 2, "gone").await);
@@ -49,10 +51,99 @@ async fn one_address_cannot_keep_other_agents_out_of_their_handshakes() {
     assert!(enter(2).is_some());
 }
 
-fn live(serial: u64) -> (Live, mpsc::Receiver<Command>) {
+#[tokio::test]
+async fn a_second_device_with_the_same_identity_is_a_clone_while_the_first_answers() {
+    let (agents, _folder) = agents().await;
+    let device = known(DeviceId::random());
+    let (first, mut commanded) = live(1);
+    come(&agents, device.id, first.clone()).await;
+    let answering = tokio::spawn(async move {
+        while let Some(command) = commanded.recv().await {
+            if matches!(*command, Command::Ping) {
+                first.pongs.send_replace(());
+            }
+        }
+    });
+    assert!(is_clone(&agents, &device, &hello(9, 0)).await, "another process");
+    assert!(is_clone(&agents, &device, &hello(0, 0)).await, "the same one says nothing of its session");
+    answering.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_answer_is_replaced_after_five_seconds() {
+    let (agents, _folder) = agents().await;
+    let device = known(DeviceId::random());
+    let (first, _commanded) = live(1);
+    agents.sessions.insert(device.id, first);
+    let asked = tokio::time::Instant::now();
+    assert!(!is_clone(&agents, &device, &hello(9, 0)).await);
+    assert_eq!(asked.elapsed(), Duration::from_secs(5));
+    let other = known(DeviceId::random());
+    assert!(!is_clone(&agents, &other, &hello(9, 0)).await, "nobody is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_has_left_its_session_is_back_at_once() {
+    let (agents, _folder) = agents().await;
+    let device = known(DeviceId::random());
+    let (mut first, _commanded) = live(1);
+    first.boot_id = vec![7; 16].into();
+    agents.sessions.insert(device.id, first);
+    let asked = tokio::time::Instant::now();
+    assert!(!is_clone(&agents, &device, &hello(7, 1)).await);
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    assert!(!is_clone(&agents, &device, &hello(7, 5)).await, "a copy of its memory is asked about");
+    assert!(asked.elapsed() >= Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn who_comes_while_the_session_before_is_asked_is_not_replaced_unasked() {
+    let (agents, _folder) = agents().await;
+    let device = known(DeviceId::random());
+    come(&agents, device.id, live(1).0).await;
+    // The device itself comes back; whoever asked about session 1 has an answer about session 1.
+    come(&agents, device.id, live(2).0).await;
+    let thief = live(3).0;
+    assert!(!agents.come(device.id, thief, Some(1), peer(), &Hello::default(), Bytes::new()).await);
+    assert_eq!(agents.sessions.live(device.id).unwrap().serial, 2);
+}
+
+/// Comes in the place of whoever is there.
+async fn come(agents: &Agents, device: DeviceId, live: Live) {
+    let replaced = agents.sessions.live(device).map(|live| live.serial);
+    assert!(agents.come(device, live, replaced, peer(), &Hello::default(), Bytes::new()).await);
+}
+
+async fn is_clone(agents: &Agents, device: &Device, hello: &Hello) -> bool {
+    Agents::is_clone(agents.sessions.live(device.id), hello).await
+}
+
+/// What a process with this boot id says that had the session of `last_epoch` before.
+fn hello(boot_id: u8, last_epoch: u64) -> Hello {
+    Hello { boot_id: vec![boot_id; 16].into(), last_epoch, ..Hello::default() }
+}
+
+fn known(id: DeviceId) -> Device {
+    Device {
+        id,
+        tenant: TenantId::random(),
+        name: "pc-1".into(),
+        os: "Debian 12".into(),
+        group: klnet_wire::id::GroupId::random(),
+        enrolled: SystemTime::now(),
+        revoked: None,
+        clone: None,
+        set_back: None,
+        presence: crate::fleet::Presence::default(),
+    }
+}
+
+fn live(serial: u64) -> (Live, mpsc::Receiver<Box<Command>>) {
     let (commands, commanded) = mpsc::channel(2);
     let cut = CancellationToken::new();
-    (Live { tenant: TenantId::random(), serial, epoch: serial, commands, cut }, commanded)
+    let (boot_id, pongs) = Default::default();
+    let tenant = TenantId::random();
+    (Live { tenant, serial, epoch: serial, boot_id, pongs, commands, cut }, commanded)
 }
 
 fn peer() -> SocketAddr {
@@ -70,7 +161,7 @@ async fn agents() -> (Arc<Agents>, TempDir) {
         tunnel_ports: vec![29_200],
         reconnect_window: Duration::from_secs(2),
     };
-    let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
+    let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
     let fleet = Fleet::load(store, fabric, directory).await.unwrap();
     let (relay, _events) = relay::start(relay::Config::new(klnet_tunnel::relay::Config {
         secret: [7; 32],

@@ -136,6 +136,7 @@ impl From<FleetError> for Refusal {
             Kind::NotFound => (StatusCode::NOT_FOUND, "not-found"),
             Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
             Kind::Denied => (StatusCode::FORBIDDEN, "denied"),
+            Kind::Superseded => (StatusCode::FORBIDDEN, "superseded"),
             Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
             Kind::Limit => (StatusCode::TOO_MANY_REQUESTS, "limit"),
             Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

@@ -26,8 +26,10 @@ fn for_everyone() -> Vec<Route> {
         Route::public(Method::GET, "/api/v1/health", "health", "Whether the server serves.", public::health),
         Route::public(Method::GET, "/api/v1/openapi.json", "openapi", "This document.", public::openapi),
         Route::public(Method::GET, "/api/v1/root", "root", "The fabric's root certificate; a pin says whether it is the right one.", public::root),
+        Route::public(Method::GET, "/api/v1/trust", "trust", "How the fabric's first root led to the newest: proves itself.", public::trust),
         Route::public(Method::GET, "/api/v1/discovery", "discovery", "The signed list of the fabric's servers.", public::discovery),
         Route::public(Method::POST, "/api/v1/enroll", "enroll", "Trades a token for a device's certificate.", public::enroll).paced(),
+        Route::public(Method::POST, "/api/v1/renew", "renew", "Trades a certificate, and proof of its key, for the next one.", public::renew).paced(),
         Route::public(Method::POST, "/api/v1/login", "login", "Trades an invitation for an operator's certificate, once.", public::login).paced(),
     ]
 }
@@ -40,6 +42,8 @@ fn for_operators() -> Vec<Route> {
         Route::operator(View, Method::GET, "/api/v1/devices/{id}", "showDevice", "One device.", devices::show),
         Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/group", "moveDevice", "Puts a device into a group.", devices::relocate),
         Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/revoke", "revokeDevice", "Revokes a device for ever and cuts its sessions.", devices::revoke),
+        Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/clone/approve", "approveClone", "Lets a device's clone have an identity of its own.", devices::approve_clone),
+        Route::operator(Administer, Method::DELETE, "/api/v1/devices/{id}", "removeDevice", "Removes a device for ever and cuts its sessions.", devices::remove),
         Route::operator(View, Method::GET, "/api/v1/groups", "listGroups", "Every group.", groups::list),
         Route::operator(Administer, Method::POST, "/api/v1/groups", "addGroup", "Adds a group.", groups::add),
         Route::operator(Administer, Method::DELETE, "/api/v1/groups/{id}", "removeGroup", "Removes an empty group.", groups::remove),

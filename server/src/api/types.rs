@@ -4,6 +4,7 @@
 mod remote;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
@@ -13,7 +14,7 @@ use crate::audit;
 use crate::fleet;
 use crate::tunnels;
 use crate::unix::seconds;
-pub use remote::{AskGrant, Enroll, Enrolled, Granted};
+pub use remote::{AskGrant, Enroll, Enrolled, Granted, Renew};
 
 /// Whether the server serves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +78,23 @@ pub struct Device {
     pub enrolled: u64,
     /// When it was revoked.
     pub revoked: Option<u64>,
+    /// The last device that came with its identity while it was connected itself.
+    pub clone: Option<Clone>,
+    /// When it last showed an older state than it had stored: its disk was set back, or is a copy.
+    pub set_back: Option<u64>,
+}
+
+/// A device that came with another's identity.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Clone {
+    /// When it came last, to within an hour.
+    pub at: u64,
+    /// The address it came from.
+    pub address: String,
+    /// The host name it told.
+    pub machine: String,
+    /// Until when it is given an identity of its own if it comes again.
+    pub approved_until: Option<u64>,
 }
 
 /// Which devices to show.
@@ -93,6 +111,14 @@ pub struct DeviceFilter {
 pub struct MoveDevice {
     /// The group, by path or id.
     pub group: String,
+}
+
+/// Which clone may have an identity of its own.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveClone {
+    /// The address it came from.
+    pub address: IpAddr,
 }
 
 /// Says why something is revoked.
@@ -326,7 +352,16 @@ impl Device {
             ended: presence.ended,
             enrolled: seconds(device.enrolled),
             revoked: device.revoked.map(seconds),
+            clone: device.clone.map(Clone::new),
+            set_back: device.set_back.map(seconds),
         }
+    }
+}
+
+impl Clone {
+    fn new(clone: fleet::Clone) -> Self {
+        let fleet::Clone { at, address, machine, approved_until } = clone;
+        Self { at: seconds(at), address, machine, approved_until: approved_until.map(seconds) }
     }
 }
 

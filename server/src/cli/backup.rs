@@ -1,7 +1,7 @@
 //! `klserver backup` and `klserver restore`: the store as one file, and a store of such a file.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Seek};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -57,7 +57,9 @@ impl Backup {
 
 impl Restore {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = self.configured.clone().read()?;
+        // The backup may be where only root reads.
+        let backup = File::open(&self.file).with_context(|| format!("{}", self.file.display()))?;
+        let config = self.configured.clone().read_as_owner()?;
         let fabric = Fabric::load(&config.state)?;
         let path = store_path(&config.state);
         let old = self.old(&path)?;
@@ -66,7 +68,9 @@ impl Restore {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let restored = runtime.block_on(async {
             let store = SqliteStore::open(&new)?;
-            let restored = fill(&store, old.as_ref(), &fabric, &self.file).await;
+            let restored = fill(&store, old.as_ref(), &fabric, &backup)
+                .await
+                .with_context(|| format!("{}", self.file.display()));
             store.close().await;
             if let Some(old) = &old {
                 old.close().await;
@@ -102,13 +106,12 @@ async fn fill(
     store: &SqliteStore,
     old: Option<&SqliteStore>,
     fabric: &Fabric,
-    file: &Path,
+    mut file: &File,
 ) -> anyhow::Result<(u64, Restored)> {
-    let input = File::open(file).with_context(|| format!("{}", file.display()))?;
-    let made = input.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    let header = Decoder::new(BufReader::new(File::open(file)?))?.header();
-    let entries =
-        import(BufReader::new(input), store).await.with_context(|| format!("{}", file.display()))?;
+    let made = file.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let header = Decoder::new(BufReader::new(file))?.header();
+    file.rewind()?;
+    let entries = import(BufReader::new(file), store).await?;
     let details = [
         ("backup of", header.incarnation.to_string()),
         ("at revision", header.at.to_string()),
@@ -144,7 +147,8 @@ fn discard(path: &Path) -> std::io::Result<()> {
 
 const BACKUP: &str = "\
 Works beside a running server, which goes on undisturbed, and without one. The file holds the store: devices, groups,
-operators, audit log. It holds no key: copy the state folder's *.key and *.pem once, to a place of their own.
+operators, audit log. It holds no key: copy everything in the state folder but state.db* once, to a place of its own,
+and again after a rotation.
 
 Example:
   klserver backup /backup/klnet-$(date +%F)";

@@ -83,7 +83,7 @@ async fn first_operator(config: &Config, fabric: &Arc<Fabric>, name: &str) -> an
 
 impl Invite {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = self.configured.read()?;
+        let config = self.configured.read_as_owner()?;
         let fabric = Arc::new(Fabric::load(&config.state)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let invitation = runtime.block_on(async {
@@ -106,7 +106,7 @@ async fn load(config: &Config, fabric: &Arc<Fabric>) -> anyhow::Result<(Arc<Flee
         tunnel_ports: config.tunnel_ports.clone(),
         reconnect_window: config.reconnect_window,
     };
-    let directory = Arc::new(Directory::new(Arc::clone(fabric), announced));
+    let directory = Arc::new(Directory::new(Arc::clone(fabric), Arc::default(), announced));
     let fleet = Fleet::load(store, Arc::clone(fabric), Arc::clone(&directory)).await?;
     Ok((fleet, directory))
 }

@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod init;
 mod logs;
+mod rotate;
 mod run;
 mod supervisor;
 mod up;
@@ -14,7 +15,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use klnet_wire::identity::owner::become_owner;
 
 pub use up::Up;
 
@@ -35,6 +38,10 @@ enum Command {
     Init(init::Init),
     /// Invite another administrator when none can log in any more; the server must be stopped
     Invite(init::Invite),
+    /// Give the fabric another root, authority and online keys; then reload the server
+    RotateRoot(rotate::RotateRoot),
+    /// Revoke the server's own certificate, whose key somebody else may have; then reload the server
+    RevokeCertificate(Configured),
     /// Run the server until it is told to stop
     Run(run::Run),
     /// Write the store to a file, beside a running server or without one
@@ -90,6 +97,14 @@ struct Ports(Vec<u16>);
 const PortsParser: fn(&str) -> Result<Ports, crate::units::NotPorts> = |text| ports(text).map(Ports);
 
 impl Configured {
+    /// Reads the configuration for a command that writes in the state folder; as root it becomes the folder's owner, so
+    /// that the service can read what was written.
+    fn read_as_owner(self) -> anyhow::Result<Config> {
+        let config = self.read()?;
+        become_owner(&config.state).context("the state folder's owner")?;
+        Ok(config)
+    }
+
     /// Reads the configuration and lets the arguments override it.
     fn read(self) -> Result<Config, ConfigError> {
         let default = Path::new(CONFIG);
@@ -124,6 +139,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>, up: fn(&Up) -> ExitCode) -
     let done = match cli.command {
         Command::Init(init) => init.run(),
         Command::Invite(invite) => invite.run(),
+        Command::RotateRoot(rotate) => rotate.run(),
+        Command::RevokeCertificate(configured) => rotate::revoke_certificate(configured),
         Command::Run(run) => run.run(),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),

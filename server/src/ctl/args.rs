@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,9 +36,11 @@ pub(super) enum Command {
     /// Become an operator: makes a key on this machine and a profile that holds it
     #[command(allow_missing_positional = true)]
     Login(Login),
+    /// Renew the profile's certificate now, also after the fabric has got another root
+    Renew,
     /// Show who you are to the server, and what you may do
     Whoami,
-    /// List, show and move devices
+    /// List, show, move and remove devices
     #[command(visible_alias = "devices")]
     Device {
         #[command(subcommand)]
@@ -114,6 +117,18 @@ pub(super) enum Device {
         device: String,
         /// The group's path, such as /office/servers
         group: String,
+    },
+    /// Remove a device for ever; what it has open is cut at once
+    Remove {
+        /// Its name, its id, or the start of its id
+        device: String,
+    },
+    /// Let the clone of a device have an identity of its own when it comes again, within a day
+    ApproveClone {
+        /// Name, id, or start of the id of the device whose identity the clone uses
+        device: String,
+        /// The address the clone came from, as `klctl device show` tells it
+        address: IpAddr,
     },
 }
 

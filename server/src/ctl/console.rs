@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::args::Options;
 use super::failure::Failure;
-use super::text;
+use super::{renew, text};
 use crate::api::reply::Done;
 
 /// An operator in front of a server.
@@ -20,14 +20,16 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// Reads the profile; the server is not asked yet.
-    pub(super) fn open(options: &Options) -> Result<Self, Failure> {
+    /// Reads the profile; the server is asked only when its certificate is to be renewed.
+    pub(super) async fn open(options: &Options) -> Result<Self, Failure> {
         let path = profile_path(options)?;
         if options.profile.is_none() && !path.exists() {
             return Err(Failure::NoProfile);
         }
-        let profile = Profile::load(&path)?;
-        Ok(Self { client: Client::new(&profile)?, profile, json: options.json })
+        let (profile, trouble) = renew::fresh(Profile::load(&path)?, &path).await;
+        let console = Self { client: Client::new(&profile)?, profile, json: options.json };
+        trouble.into_iter().for_each(|trouble| console.aside(&trouble));
+        Ok(console)
     }
 
     pub(super) async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, Failure> {

@@ -1,5 +1,6 @@
 //! `klctl device`.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::args::Named;
@@ -7,7 +8,8 @@ use super::console::{Console, in_query, named, short};
 use super::failure::Failure;
 use super::text::{ago, moment, printable, table};
 use crate::api::reply::Done;
-use crate::api::types::{Device, MoveDevice, Revoke};
+use crate::api::types::{ApproveClone, Clone, Device, MoveDevice, Revoke};
+use crate::unix::seconds;
 
 pub(super) async fn list(console: &Console) -> Result<(), Failure> {
     let devices: Vec<Device> = console.get("/devices").await?;
@@ -31,6 +33,22 @@ pub(super) async fn revoke(console: &Console, Named { name, reason }: Named) -> 
     let device = find(console, &name).await?;
     let Done {} = console.post(&format!("/devices/{}/revoke", device.id), &Revoke { reason }).await?;
     console.done(&format!("Device {} ({}) is revoked", device.name, device.id))
+}
+
+pub(super) async fn remove(console: &Console, device: &str) -> Result<(), Failure> {
+    let device = find(console, device).await?;
+    console.delete(&format!("/devices/{}", device.id)).await?;
+    console.done(&format!("Device {} ({}) is removed", device.name, device.id))
+}
+
+pub(super) async fn approve_clone(console: &Console, device: &str, address: IpAddr) -> Result<(), Failure> {
+    let device = find(console, device).await?;
+    let path = format!("/devices/{}/clone/approve", device.id);
+    let approved: Device = console.post(&path, &ApproveClone { address }).await?;
+    console.show(&approved, |device| {
+        let from = device.clone.as_ref().map_or_else(|| "-".to_owned(), from);
+        printable(&format!("The clone of {} ({from}) is given an identity when it comes again", device.name))
+    })
 }
 
 /// The device an operator means. Names repeat, so one that is in use is preferred to revoked ones.
@@ -60,6 +78,9 @@ fn shown(devices: &[Device]) -> String {
 fn described(device: &Device) -> String {
     let moment = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), moment);
     let skew = device.clock_skew.map_or_else(|| "-".to_owned(), |skew| format!("{skew:+} s"));
+    let clone = device.clone.as_ref();
+    let clone =
+        clone.map_or_else(|| "-".to_owned(), |clone| format!("{} ({})", moment(Some(clone.at)), from(clone)));
     let rows = [
         ["Name".to_owned(), device.name.clone()],
         ["Id".to_owned(), device.id.clone()],
@@ -74,18 +95,32 @@ fn described(device: &Device) -> String {
         ["Clock".to_owned(), skew],
         ["Enrolled".to_owned(), moment(Some(device.enrolled))],
         ["Revoked".to_owned(), moment(device.revoked)],
+        ["Clone".to_owned(), clone],
+        ["Set back".to_owned(), moment(device.set_back)],
     ];
     let line = |[name, value]: [String; 2]| format!("{name:<10} {}", printable(&value)).trim_end().to_owned();
     rows.map(line).join("\n")
 }
 
-const fn state(device: &Device) -> &'static str {
+fn from(clone: &Clone) -> String {
+    format!("{} at {}", clone.machine, clone.address)
+}
+
+/// A clone is shown for a day after it came: it comes again until it has an identity of its own.
+fn state(device: &Device) -> &'static str {
+    let age = |clone: &Clone| seconds(SystemTime::now()).saturating_sub(clone.at);
+    let cloned = device.clone.as_ref().is_some_and(|clone| age(clone) < CLONE_SHOWN);
     match (device.revoked, device.online) {
         (Some(_), _) => "revoked",
+        (None, true) if cloned => "online, and a clone",
         (None, true) => "online",
+        (None, false) if cloned => "offline, and a clone",
         (None, false) => "offline",
     }
 }
+
+/// In seconds.
+const CLONE_SHOWN: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +143,13 @@ mod tests {
             ended: Some(hostile.into()),
             enrolled: 1,
             revoked: None,
+            clone: Some(Clone {
+                at: 1,
+                address: hostile.into(),
+                machine: hostile.into(),
+                approved_until: None,
+            }),
+            set_back: Some(1),
         };
         for text in [shown(std::slice::from_ref(&device)), described(&device)] {
             assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text:?}");

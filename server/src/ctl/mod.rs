@@ -8,6 +8,7 @@ mod failure;
 mod groups;
 mod login;
 mod operators;
+mod renew;
 pub mod text;
 mod tokens;
 mod tunnels;
@@ -50,6 +51,7 @@ fn run(args: Args) -> Result<(), Failure> {
 async fn dispatch(Args { command, options }: Args) -> Result<(), Failure> {
     match command {
         Command::Login(login) => return login::login(login, &options).await,
+        Command::Renew => return renew::command(&options).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "klctl", &mut script);
@@ -62,17 +64,21 @@ async fn dispatch(Args { command, options }: Args) -> Result<(), Failure> {
         }
         _ => {}
     }
-    administer(command, &Console::open(&options)?).await
+    administer(command, &Console::open(&options).await?).await
 }
 
 async fn administer(command: Command, console: &Console) -> Result<(), Failure> {
     match command {
-        Command::Login(_) | Command::Completions { .. } | Command::Man => Ok(()),
+        Command::Login(_) | Command::Renew | Command::Completions { .. } | Command::Man => Ok(()),
         Command::Whoami => operators::whoami(console).await,
         Command::Device { action } => match action.unwrap_or(Device::List) {
             Device::List => devices::list(console).await,
             Device::Show { device } => devices::show(console, &device).await,
             Device::Move { device, group } => devices::relocate(console, &device, group).await,
+            Device::Remove { device } => devices::remove(console, &device).await,
+            Device::ApproveClone { device, address } => {
+                devices::approve_clone(console, &device, address).await
+            }
         },
         Command::Group { action } => match action.unwrap_or(GroupAction::List) {
             GroupAction::List => groups::list(console).await,

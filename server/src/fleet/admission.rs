@@ -4,32 +4,37 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use klnet_wire::id::{DeviceId, GroupId, TenantId};
-use klnet_wire::identity::authority::{AGENT_LIFE, Leaf, OPERATOR_LIFE};
+use klnet_wire::identity::authority::{AGENT_LIFE, Leaf, OPERATOR_LIFE, request_key};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
 use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signed::PublicKey;
 use rustls::pki_types::CertificateDer;
 
-use super::record::{DeviceRecord, OperatorRecord, TokenRecord};
+use super::record::{DeviceRecord, OperatorRecord, Pending, TokenRecord};
 use super::secret::{Secret, fingerprint};
 use super::{Change, Fleet, FleetError, Kind, Stored, keys, names};
 use crate::store::Guard;
 use crate::unix::seconds;
 
 impl Fleet {
-    /// Enrols a device: one use of its token, the device and the audit entry are one commit.
+    /// Enrols a device: one use of its token, the device and the audit entry are one commit. Whoever asks again with
+    /// the same token and key, because the answer was lost, is given the same certificate.
     ///
     /// # Errors
     /// `Denied` for a token that is unknown, used up or expired, without saying which; `Invalid` for a bad request.
     pub async fn enroll(&self, request: EnrollRequest, from: SocketAddr) -> Result<EnrollReply, FleetError> {
         let secret = Secret::parse(&request.token).ok_or_else(no_token)?;
-        let der = request
-            .request_der()
-            .ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
+        let key = key_of(request.request_der())?;
+        if let Some(chain) = self.admitted(&secret, &key) {
+            return Ok(self.reply(&chain));
+        }
         let (tenant, _) = self.usable_token(&secret)?;
         let id = DeviceId::random();
-        let (chain, key, serial) = self.certify(&der, tenant, Role::Agent, *id.as_bytes())?;
-        // Others may count the same token down at the same time: look again until it is ours or used up.
+        let leaf = self.leaf(tenant, Role::Agent, *id.as_bytes());
+        let (pending, chain) = self.issue(&key, &leaf, secret.hash().to_vec())?;
+        // Whoever enrols here waits for their turn; another server may count the same token down at the same time: look
+        // again until it is ours or used up.
+        let _turn = self.admissions.lock().await;
         for _ in 0..CONTENTION_LIMIT {
             let (_, token) = self.usable_token(&secret)?;
             let device = DeviceRecord {
@@ -38,8 +43,8 @@ impl Fleet {
                 group: token.record.group.clone(),
                 key: key.as_bytes().to_vec(),
                 enrolled: seconds(SystemTime::now()),
-                revoked: 0,
-                serial: serial.clone(),
+                pending: Some(pending.clone()),
+                ..DeviceRecord::default()
             };
             match self.commit(enrolment(tenant, id, &secret, token, &device, &key, from)).await {
                 Ok(_) => return Ok(self.reply(&chain)),
@@ -56,14 +61,13 @@ impl Fleet {
     /// `Denied` for an invitation that is unknown, used or expired, without saying which; `Invalid` for a bad request.
     pub async fn login(&self, request: EnrollRequest, from: SocketAddr) -> Result<EnrollReply, FleetError> {
         let secret = Secret::parse(&request.token).ok_or_else(no_invitation)?;
-        let der = request
-            .request_der()
-            .ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
+        let key = key_of(request.request_der())?;
         let (tenant, id, Stored { record, rev }) = self.invited(&secret.hash()).ok_or_else(no_invitation)?;
         if record.revoked != 0 || record.invited_until < seconds(SystemTime::now()) {
             return Err(no_invitation());
         }
-        let (chain, key, serial) = self.certify(&der, tenant, Role::Operator, *id.as_bytes())?;
+        let leaf = self.leaf(tenant, Role::Operator, *id.as_bytes());
+        let (Pending { serial, .. }, chain) = self.issue(&key, &leaf, Vec::new())?;
         let name = record.name.clone();
         let record =
             OperatorRecord { key: key.as_bytes().to_vec(), invitation: Vec::new(), serial, ..record };
@@ -87,25 +91,44 @@ impl Fleet {
         found.filter(|(_, token)| usable(&token.record)).ok_or_else(no_token)
     }
 
-    fn certify(
-        &self,
-        request: &[u8],
-        tenant: TenantId,
-        role: Role,
-        id: [u8; 16],
-    ) -> Result<(Vec<CertificateDer<'static>>, PublicKey, Vec<u8>), FleetError> {
-        let life = if role == Role::Agent { AGENT_LIFE } else { OPERATOR_LIFE };
-        let principal =
-            Principal { fabric: self.fabric.trust().fabric(), tenant, role, id, serial: Vec::new() };
-        let leaf = Leaf::new(principal, Vec::new(), SystemTime::now(), life);
-        let issued = self.fabric.authority().issue_to_request(request, &leaf);
-        let (chain, key) = issued.map_err(|error| FleetError::invalid(error.to_string()))?;
-        Ok((chain, key, leaf.principal.serial))
+    /// The certificate that a device was given for this token and key, while it has not used it.
+    fn admitted(&self, secret: &Secret, key: &PublicKey) -> Option<Vec<CertificateDer<'static>>> {
+        let (tenant, id, record) = self.model().admitted(&secret.hash(), key)?;
+        let leaf = self.leaf(tenant, Role::Agent, *id.as_bytes());
+        record.pending.filter(|_| record.revoked == 0)?.chain(self.fabric.authority(), &leaf)
     }
 
-    fn reply(&self, chain: &[CertificateDer<'_>]) -> EnrollReply {
+    /// What a certificate made now for this holder says.
+    pub(super) fn leaf(&self, tenant: TenantId, role: Role, id: [u8; 16]) -> Leaf {
+        let life = if role == Role::Agent { AGENT_LIFE } else { OPERATOR_LIFE };
+        let fabric = self.fabric.trust().fabric();
+        let principal = Principal { fabric, tenant, role, id, serial: Vec::new() };
+        Leaf::new(principal, Vec::new(), SystemTime::now(), life)
+    }
+
+    /// Issues a certificate, and gives its chain.
+    pub(super) fn issue(
+        &self,
+        key: &PublicKey,
+        leaf: &Leaf,
+        token: Vec<u8>,
+    ) -> Result<(Pending, Vec<CertificateDer<'static>>), FleetError> {
+        let authority = self.fabric.authority();
+        let issued = Pending::issue(authority, key, leaf, token);
+        let pending = issued.map_err(|error| FleetError::invalid(error.to_string()))?;
+        let chain = authority.chain_of(CertificateDer::from(pending.leaf.clone()));
+        Ok((pending, chain))
+    }
+
+    pub(super) fn reply(&self, chain: &[CertificateDer<'_>]) -> EnrollReply {
         EnrollReply::new(chain, self.fabric.signed_keys(), &self.directory.signed())
     }
+}
+
+/// The key that a PKCS #10 request is for, and is signed by.
+pub(super) fn key_of(request: Option<Vec<u8>>) -> Result<PublicKey, FleetError> {
+    let der = request.ok_or_else(|| FleetError::invalid("the certificate request cannot be read"))?;
+    request_key(&der).map_err(|error| FleetError::invalid(error.to_string()))
 }
 
 fn enrolment(

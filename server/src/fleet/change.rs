@@ -16,7 +16,8 @@ pub struct Change {
     tenant: TenantId,
     guards: Vec<Guard>,
     ops: Vec<Op>,
-    audit: AuditRecord,
+    /// At least one.
+    audits: Vec<AuditRecord>,
 }
 
 impl Change {
@@ -30,13 +31,25 @@ impl Change {
             subject: subject.into(),
             detail: BTreeMap::new(),
         };
-        Self { tenant, guards: Vec::new(), ops: Vec::new(), audit }
+        Self { tenant, guards: Vec::new(), ops: Vec::new(), audits: vec![audit] }
     }
 
-    /// Adds a detail to the audit entry.
+    /// Adds a detail to the audit entry, the last when there are several.
     #[must_use]
     pub fn detail(mut self, key: &str, value: impl ToString) -> Self {
-        self.audit.detail.insert(key.to_owned(), value.to_string());
+        if let Some(audit) = self.audits.last_mut() {
+            audit.detail.insert(key.to_owned(), value.to_string());
+        }
+        self
+    }
+
+    /// Adds another change of the same tenant: both happen, or neither.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        debug_assert_eq!(self.tenant, other.tenant, "a change is one tenant's");
+        self.guards.extend(other.guards);
+        self.ops.extend(other.ops);
+        self.audits.extend(other.audits);
         self
     }
 
@@ -63,14 +76,18 @@ impl Change {
 }
 
 impl Fleet {
-    /// Commits a change with its audit entry, and waits until the model shows it.
+    /// Commits a change with its audit entries, and waits until the model shows it.
     ///
     /// # Errors
     /// `Conflict` when a guard did not hold, `Unavailable` when it could not be stored.
     pub async fn commit(&self, change: Change) -> Result<Rev, FleetError> {
-        let Change { tenant, guards, mut ops, mut audit } = change;
-        audit.number = self.next_audit.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        ops.push(Op::put(keys::audit(tenant, audit.number), audit.encode_to_vec()));
+        let Change { tenant, guards, mut ops, audits } = change;
+        let mut number = 0;
+        for mut audit in audits {
+            number = self.next_audit.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            audit.number = number;
+            ops.push(Op::put(keys::audit(tenant, number), audit.encode_to_vec()));
+        }
         match self.commit_known(guards, ops).await {
             Ok(rev) => {
                 self.reached(rev).await;
@@ -78,8 +95,7 @@ impl Fleet {
             }
             Err(CommitError::Conflict(failed)) => {
                 // Whoever looks again must see what came first.
-                let (_, head) =
-                    self.store.get(&keys::audit(tenant, audit.number), Read::Linearizable).await?;
+                let (_, head) = self.store.get(&keys::audit(tenant, number), Read::Linearizable).await?;
                 self.reached(head).await;
                 Err(CommitError::Conflict(failed).into())
             }
@@ -87,12 +103,31 @@ impl Fleet {
         }
     }
 
-    /// Commits a revocation. Whoever is revoked is cut even when that cannot be stored: a full disk protects nobody.
+    /// Commits what `make` makes of the model, and makes it anew whenever something else came first.
     ///
     /// # Errors
-    /// As [`Fleet::commit`]; `Unavailable` then says that they were cut but may come back.
-    pub(super) async fn commit_denial(&self, change: Change, denied: Denied) -> Result<(), FleetError> {
-        match self.commit(change).await {
+    /// Those of `make`, `Unavailable`.
+    pub async fn commit_anew(&self, make: impl Fn() -> Result<Change, FleetError>) -> Result<(), FleetError> {
+        for _ in 0..CONTENTION_LIMIT {
+            match self.commit(make()?).await {
+                Err(error) if error.kind() == Kind::Conflict => {}
+                done => return done.map(drop),
+            }
+        }
+        Err(FleetError::new(Kind::Unavailable, "too much changes at once; try again"))
+    }
+
+    /// Commits a revocation, as [`Fleet::commit_anew`] does. Whoever is revoked is cut even when that cannot be stored: a
+    /// full disk protects nobody.
+    ///
+    /// # Errors
+    /// Those of `make`; `Unavailable` says that they were cut but may come back.
+    pub(super) async fn commit_denial(
+        &self,
+        denied: Denied,
+        make: impl Fn() -> Result<Change, FleetError>,
+    ) -> Result<(), FleetError> {
+        match self.commit_anew(make).await {
             Err(error) if error.kind() == Kind::Unavailable => {
                 self.deny(denied);
                 let message = format!(
@@ -100,7 +135,7 @@ impl Fleet {
                 );
                 Err(FleetError::new(Kind::Unavailable, message))
             }
-            done => done.map(drop),
+            done => done,
         }
     }
 
@@ -120,5 +155,7 @@ impl Fleet {
     }
 }
 
+/// How often a change is made anew because something else came first.
+const CONTENTION_LIMIT: usize = 16;
 /// How often a commit of unknown outcome is asked for again.
 const UNKNOWN_RETRIES: usize = 2;

@@ -4,11 +4,14 @@ use std::time::SystemTime;
 
 use klnet_wire::id::{DeviceId, GroupId, TenantId};
 use klnet_wire::identity::{Principal, Role};
-use klnet_wire::signed::PublicKey;
+use klnet_wire::signed::{PublicKey, Signed};
 
+use super::certificate::Use;
+use super::clones::Clone;
 use super::operators::Caller;
 use super::record::DeviceRecord;
-use super::{Change, Denied, Fleet, FleetError, Presence, Stored, keys};
+use super::renewal::superseded;
+use super::{Change, Denied, Fleet, FleetError, Model, Presence, Stored, keys};
 use crate::store::Guard;
 use crate::unix::{seconds, time};
 
@@ -29,22 +32,26 @@ pub struct Device {
     pub enrolled: SystemTime,
     /// When it was revoked.
     pub revoked: Option<SystemTime>,
+    /// The last device that came with its identity while it was connected itself.
+    pub clone: Option<Clone>,
+    /// When it last showed an older state than it had stored.
+    pub set_back: Option<SystemTime>,
     /// Its connection.
     pub presence: Presence,
 }
 
 impl Fleet {
-    /// How many devices there are, also offline and revoked ones.
+    /// How many devices there are, also offline, revoked and removed ones.
     pub fn enrolled(&self) -> usize {
         self.model().devices.len()
     }
 
-    /// Every device of a tenant, also revoked ones, by name.
+    /// Every device of a tenant, also revoked ones, by name; those that were removed are gone.
     pub fn devices(&self, tenant: TenantId) -> Vec<Device> {
         let model = self.model();
-        let ours = model.devices.iter().filter(|((of, _), _)| *of == tenant);
+        let ours = model.devices.iter().filter(|((of, _), device)| *of == tenant && !is_removed(device));
         let mut devices: Vec<_> =
-            ours.map(|((_, id), stored)| self.shown(tenant, *id, &stored.record)).collect();
+            ours.map(|((_, id), stored)| self.shown(&model, tenant, *id, &stored.record)).collect();
         devices.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         devices
     }
@@ -57,8 +64,9 @@ impl Fleet {
         let unknown = || FleetError::not_found(format!("there is no device {name_or_id:?}"));
         if let Ok(id) = name_or_id.parse() {
             let model = self.model();
-            let stored = model.devices.get(&(tenant, id)).ok_or_else(unknown)?;
-            return Ok(self.shown(tenant, id, &stored.record));
+            let stored = model.devices.get(&(tenant, id)).filter(|device| !is_removed(device));
+            let stored = stored.ok_or_else(unknown)?;
+            return Ok(self.shown(&model, tenant, id, &stored.record));
         }
         let named = |device: &Device| device.name == name_or_id;
         let mut named: Vec<_> = self.devices(tenant).into_iter().filter(named).collect();
@@ -80,18 +88,23 @@ impl Fleet {
     /// The device a verified certificate names, if it may connect.
     ///
     /// # Errors
-    /// `Denied` when it is no device, unknown, or revoked.
+    /// `Denied` when it is no device, unknown, or revoked; `Superseded` when a newer certificate is in use.
     pub fn device_of(&self, principal: &Principal) -> Result<Device, FleetError> {
         if principal.role != Role::Agent {
             return Err(FleetError::denied("this is for devices only"));
         }
         let model = self.model();
         let stored = model.devices.get(&(principal.tenant, principal.id()));
-        let stored =
-            stored.ok_or_else(|| FleetError::denied("this device is not known here; it was removed"))?;
-        match stored.record.revoked {
-            0 => Ok(self.shown(principal.tenant, principal.id(), &stored.record)),
-            _ => Err(FleetError::denied("this device was revoked")),
+        let stored = stored.ok_or_else(|| FleetError::denied("this device is not known here"))?;
+        let record = &stored.record;
+        if record.revoked != 0 {
+            let how = if is_removed(stored) { "removed" } else { "revoked" };
+            return Err(FleetError::denied(format!("this device was {how}")));
+        }
+        self.judge(&principal.serial, "this device")?;
+        match Use::of(&principal.serial, &record.serial, record.pending.as_ref()) {
+            Use::Superseded => Err(superseded(principal)),
+            Use::Known | Use::First => Ok(self.shown(&model, principal.tenant, principal.id(), record)),
         }
     }
 
@@ -100,6 +113,11 @@ impl Fleet {
         let model = self.model();
         let stored = model.devices.get(&(tenant, device));
         stored.is_none_or(|device| device.record.revoked != 0)
+    }
+
+    /// The fabric's key set, for a device that has an older one; one that has none asks discovery.
+    pub fn newer_keys(&self, version: u64) -> Option<Signed> {
+        (1..self.fabric.keys().version).contains(&version).then(|| self.fabric.signed_keys().clone())
     }
 
     /// The device's public key.
@@ -113,17 +131,19 @@ impl Fleet {
     /// # Errors
     /// `NotFound`, `Conflict`, `Unavailable`.
     pub async fn move_device(&self, by: &Caller, device: DeviceId, group: GroupId) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(by.tenant, device)?;
-        let path = self.group(by.tenant, &group.to_string())?.path;
-        let key = keys::device(by.tenant, device);
-        let record = DeviceRecord { group: group.to_vec(), ..record };
-        let change = Change::new(by.tenant, &by.name, "device.move", &record.name)
-            .detail("device", device)
-            .detail("group", path)
-            .guard(Guard::ModRev(key.clone(), rev))
-            .guard(Guard::Present(keys::group(by.tenant, group)))
-            .put(key, &record);
-        self.commit(change).await.map(drop)
+        let moved = || {
+            let Stored { record, rev } = self.stored_device(by.tenant, device)?;
+            let path = self.group(by.tenant, &group.to_string())?.path;
+            let key = keys::device(by.tenant, device);
+            let record = DeviceRecord { group: group.to_vec(), ..record };
+            Ok(Change::new(by.tenant, &by.name, "device.move", &record.name)
+                .detail("device", device)
+                .detail("group", path)
+                .guard(Guard::ModRev(key.clone(), rev))
+                .guard(Guard::Present(keys::group(by.tenant, group)))
+                .put(key, &record))
+        };
+        self.commit_anew(moved).await
     }
 
     /// Revokes a device for ever: its sessions and tunnels are cut, its certificate is worth nothing.
@@ -131,18 +151,20 @@ impl Fleet {
     /// # Errors
     /// `NotFound`, `Conflict` when it is revoked already, `Unavailable`.
     pub async fn revoke_device(&self, by: &Caller, device: DeviceId, reason: &str) -> Result<(), FleetError> {
-        let Stored { record, rev } = self.stored_device(by.tenant, device)?;
-        if record.revoked != 0 {
-            return Err(FleetError::new(super::Kind::Conflict, "the device is revoked already"));
-        }
-        let key = keys::device(by.tenant, device);
-        let record = DeviceRecord { revoked: seconds(SystemTime::now()), ..record };
-        let change = Change::new(by.tenant, &by.name, "device.revoke", &record.name)
-            .detail("device", device)
-            .detail("reason", super::names::told(reason))
-            .guard(Guard::ModRev(key.clone(), rev))
-            .put(key, &record);
-        self.commit_denial(change, Denied::Device(device)).await
+        let revoked = || {
+            let Stored { record, rev } = self.stored_device(by.tenant, device)?;
+            if record.revoked != 0 {
+                return Err(FleetError::new(super::Kind::Conflict, "the device is revoked already"));
+            }
+            let key = keys::device(by.tenant, device);
+            let record = DeviceRecord { revoked: seconds(SystemTime::now()), ..record };
+            Ok(Change::new(by.tenant, &by.name, "device.revoke", &record.name)
+                .detail("device", device)
+                .detail("reason", super::names::told(reason))
+                .guard(Guard::ModRev(key.clone(), rev))
+                .put(key, &record))
+        };
+        self.commit_denial(Denied::Device(device), revoked).await
     }
 
     /// A condition that holds while the device is as it is now: for what must not happen after a revocation.
@@ -151,13 +173,23 @@ impl Fleet {
         Ok(Guard::ModRev(keys::device(tenant, device), rev))
     }
 
-    fn stored_device(&self, tenant: TenantId, device: DeviceId) -> Result<Stored<DeviceRecord>, FleetError> {
+    /// The record of a device that was not removed.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(super) fn stored_device(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+    ) -> Result<Stored<DeviceRecord>, FleetError> {
         let model = self.model();
-        let stored = model.devices.get(&(tenant, device)).cloned();
-        stored.ok_or_else(|| FleetError::not_found(format!("there is no device {device}")))
+        let stored = model.devices.get(&(tenant, device)).filter(|device| !is_removed(device));
+        stored.cloned().ok_or_else(|| FleetError::not_found(format!("there is no device {device}")))
     }
 
-    fn shown(&self, tenant: TenantId, id: DeviceId, record: &DeviceRecord) -> Device {
+    fn shown(&self, model: &Model, tenant: TenantId, id: DeviceId, record: &DeviceRecord) -> Device {
+        let clone = model.clones.get(&(tenant, id));
+        let set_back = model.set_backs.get(&(tenant, id));
         Device {
             id,
             tenant,
@@ -166,7 +198,13 @@ impl Fleet {
             group: GroupId::try_from(record.group.as_slice()).unwrap_or(super::groups::root(tenant)),
             enrolled: time(record.enrolled).unwrap_or(SystemTime::UNIX_EPOCH),
             revoked: time(record.revoked),
+            clone: clone.and_then(|stored| Clone::shown(&stored.record)),
+            set_back: set_back.and_then(|stored| time(stored.record.at)),
             presence: self.presence(id),
         }
     }
+}
+
+const fn is_removed(device: &Stored<DeviceRecord>) -> bool {
+    device.record.removed != 0
 }

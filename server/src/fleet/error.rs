@@ -19,6 +19,8 @@ pub enum Kind {
     Conflict,
     /// The caller may not.
     Denied,
+    /// The caller's certificate was replaced by a newer one.
+    Superseded,
     /// The request makes no sense.
     Invalid,
     /// A limit is reached.

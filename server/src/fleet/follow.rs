@@ -1,16 +1,19 @@
 //! How the model follows the store: a scan at the start, then every commit, for as long as the process lives.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
 use klnet_wire::id::{DeviceId, TenantId};
 use prost::Message;
 use tokio::sync::{broadcast, watch};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::lookup::Lookup;
 use super::record::AuditRecord;
+use super::sight::{LOOK_EACH, Sight};
 use super::{Denied, Fleet, FleetError, Model, keys, presence};
 use crate::directory::Directory;
 use crate::fabric::Fabric;
@@ -39,11 +42,13 @@ impl Fleet {
         seen.into_iter().for_each(|(device, seen)| presence.restore(device, seen));
         let next_audit = newest_audit(&*store, fabric.tenant()).await? + 1;
         let fleet = Arc::new(Self {
-            model: RwLock::new(model),
+            model: Lookup::new(model),
             presence,
             reached: watch::Sender::new(at),
+            sight: Sight::now(),
             denied: broadcast::Sender::new(DENIED_CAPACITY),
             next_audit: AtomicU64::new(next_audit),
+            admissions: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
             store,
             fabric,
@@ -61,14 +66,16 @@ impl Fleet {
         loop {
             let mut watch = self.store.watch(keys::tenants(), after);
             let end = loop {
-                match watch.next().await {
-                    Ok(batch) => {
+                match timeout(LOOK_EACH, watch.next()).await {
+                    Ok(Ok(batch)) => {
                         self.apply(&batch.events);
                         after = batch.rev;
                         self.reached.send_replace(after);
+                        self.sight.proven();
                         outage = false;
                     }
-                    Err(end) => break end,
+                    Ok(Err(end)) => break end,
+                    Err(_) => self.look(after).await,
                 }
             };
             if !std::mem::replace(&mut outage, true) {
@@ -78,7 +85,8 @@ impl Fleet {
                 WatchEnd::Lost { after: seen } => after = seen.max(after),
                 WatchEnd::Compacted { .. } => after = self.rescan().await.unwrap_or(after),
             }
-            tokio::time::sleep(WATCH_PAUSE).await;
+            sleep(WATCH_PAUSE).await;
+            self.look(after).await;
         }
     }
 
@@ -86,14 +94,14 @@ impl Fleet {
     async fn rescan(&self) -> Option<Rev> {
         let Snapshot { model, at, .. } = scan(&*self.store).await.ok()?;
         let denied = model.denied();
-        *self.model.write().expect("no holder of the model panics") = model;
+        *self.model.write() = model;
         denied.into_iter().for_each(|denied| self.deny(denied));
         self.reached.send_replace(at);
         Some(at)
     }
 
     fn apply(&self, events: &[Event]) {
-        let mut model = self.model.write().expect("no holder of the model panics");
+        let mut model = self.model.write();
         for event in events {
             if let Some(denied) = model.apply(&event.key, event.entry.as_ref()) {
                 self.deny(denied);

@@ -23,6 +23,21 @@ pub(super) fn seen(tenant: TenantId, id: DeviceId) -> Key {
     of(tenant, SEEN, &id.to_string())
 }
 
+/// The id that a device and this server exchanged last.
+pub(super) fn sync(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "sync", &id.to_string())
+}
+
+/// The last clone of a device.
+pub(super) fn clone(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "clone", &id.to_string())
+}
+
+/// When a device last showed an older state.
+pub(super) fn set_back(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "set-back", &id.to_string())
+}
+
 pub(super) fn group(tenant: TenantId, id: GroupId) -> Key {
     of(tenant, "group", &id.to_string())
 }
@@ -38,6 +53,16 @@ pub(super) fn operator_name(tenant: TenantId, name: &str) -> Key {
 
 pub(super) fn token(tenant: TenantId, hash: &str) -> Key {
     of(tenant, "token", hash)
+}
+
+/// The number of the last revocation list.
+pub(super) fn list(tenant: TenantId) -> Key {
+    of(tenant, "revocation", "list")
+}
+
+/// The keys that a server last served with.
+pub(super) fn fabric(tenant: TenantId) -> Key {
+    of(tenant, "fabric", "keys")
 }
 
 /// An audit entry's place: the newest comes first in a scan.

@@ -3,24 +3,33 @@
 //! second server over the same store would see the same.
 
 mod admission;
+mod certificate;
 mod change;
+mod clones;
 mod devices;
 mod error;
 mod follow;
 mod groups;
 pub mod keys;
+mod lookup;
 mod model;
 mod names;
 mod operators;
 mod presence;
 pub mod record;
+mod removal;
+mod renewal;
 pub mod restore;
+mod revoked;
 mod roles;
 mod secret;
+mod sight;
+mod succession;
+pub mod sync;
 mod tokens;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,9 +38,11 @@ use crate::directory::Directory;
 use crate::fabric::Fabric;
 use crate::store::{Rev, Store};
 pub use change::Change;
+pub use clones::Clone;
 pub use devices::Device;
 pub use error::{FleetError, Kind};
 pub use groups::Group;
+use lookup::{Lookup, Reading};
 pub use model::{Denied, Model, Stored};
 pub(crate) use names::told;
 pub use operators::{Caller, Operator};
@@ -44,12 +55,15 @@ pub struct Fleet {
     store: Arc<dyn Store>,
     fabric: Arc<Fabric>,
     directory: Arc<Directory>,
-    model: RwLock<Model>,
+    model: Lookup<Model>,
     presence: presence::Table,
     /// The revision up to which the model has followed the store.
     reached: watch::Sender<Rev>,
+    sight: sight::Sight,
     denied: broadcast::Sender<Denied>,
     next_audit: AtomicU64,
+    /// Held while a token is counted down: all who have it change one record.
+    admissions: tokio::sync::Mutex<()>,
     /// Cancelled once the store is to be closed.
     closing: CancellationToken,
 }
@@ -78,8 +92,8 @@ impl Fleet {
         &*self.store
     }
 
-    fn model(&self) -> RwLockReadGuard<'_, Model> {
-        self.model.read().expect("no holder of the model panics")
+    fn model(&self) -> Reading<'_, Model> {
+        self.model.read()
     }
 }
 

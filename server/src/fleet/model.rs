@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use klnet_wire::id::{DeviceId, GroupId, OperatorId, TenantId};
+use klnet_wire::signed::PublicKey;
 use prost::Message;
 
 use super::keys;
-use super::record::{DeviceRecord, GroupRecord, OperatorRecord, TokenRecord};
+use super::record::{CloneRecord, DeviceRecord, GroupRecord, OperatorRecord, SetBackRecord, TokenRecord};
 use crate::store::{Entry, Key, Rev};
 
 /// A stored record and the revision that last changed it, for guards.
@@ -27,12 +28,18 @@ type Table<Id, Record> = HashMap<(TenantId, Id), Stored<Record>>;
 pub struct Model {
     /// Devices, also revoked ones: a tombstone is for ever.
     pub devices: Table<DeviceId, DeviceRecord>,
+    /// The last clone of each device that has one.
+    pub clones: Table<DeviceId, CloneRecord>,
+    /// Devices whose disk was set back.
+    pub set_backs: Table<DeviceId, SetBackRecord>,
     /// Groups.
     pub groups: Table<GroupId, GroupRecord>,
     /// Operators, also revoked ones.
     pub operators: Table<OperatorId, OperatorRecord>,
     /// Enrolment tokens by the hash of their secret.
     pub tokens: Table<String, TokenRecord>,
+    /// Devices that have not used the certificate of their enrolment, by the hash of their token and their key.
+    admitted: HashMap<Vec<u8>, (TenantId, DeviceId)>,
 }
 
 /// What a change means for live sessions.
@@ -51,7 +58,7 @@ impl Model {
         match table {
             "device" => {
                 let id = keys::id(id)?;
-                put(&mut self.devices, (tenant, id), entry);
+                self.device(tenant, id, entry);
                 let revoked = self.devices.get(&(tenant, id)).is_none_or(|device| device.record.revoked != 0);
                 revoked.then_some(Denied::Device(id))
             }
@@ -61,6 +68,14 @@ impl Model {
                 let revoked =
                     self.operators.get(&(tenant, id)).is_none_or(|operator| operator.record.revoked != 0);
                 revoked.then_some(Denied::Operator(id))
+            }
+            "clone" => {
+                put(&mut self.clones, (tenant, keys::id(id)?), entry);
+                None
+            }
+            "set-back" => {
+                put(&mut self.set_backs, (tenant, keys::id(id)?), entry);
+                None
             }
             "group" => {
                 put(&mut self.groups, (tenant, keys::id(id)?), entry);
@@ -72,6 +87,25 @@ impl Model {
             }
             _ => None,
         }
+    }
+
+    fn device(&mut self, tenant: TenantId, id: DeviceId, entry: Option<&Entry>) {
+        let place = |devices: &Table<DeviceId, DeviceRecord>| {
+            devices.get(&(tenant, id)).and_then(|stored| admission(&stored.record))
+        };
+        if let Some(before) = place(&self.devices) {
+            self.admitted.remove(&before);
+        }
+        put(&mut self.devices, (tenant, id), entry);
+        if let Some(now) = place(&self.devices) {
+            self.admitted.insert(now, (tenant, id));
+        }
+    }
+
+    /// The device that enrolled with this token and key and has not used its certificate yet.
+    pub fn admitted(&self, token: &[u8; 32], key: &PublicKey) -> Option<(TenantId, DeviceId, DeviceRecord)> {
+        let (tenant, id) = self.admitted.get([token.as_slice(), key.as_bytes()].concat().as_slice())?;
+        Some((*tenant, *id, self.devices.get(&(*tenant, *id))?.record.clone()))
     }
 
     /// Everyone who was revoked.
@@ -95,6 +129,12 @@ impl Model {
             _ => names.into_iter().rev().collect::<Vec<_>>().join("/"),
         }
     }
+}
+
+/// What names an enrolment whose answer may have been lost.
+fn admission(record: &DeviceRecord) -> Option<Vec<u8>> {
+    let pending = record.pending.as_ref().filter(|pending| !pending.token.is_empty())?;
+    Some([pending.token.as_slice(), &record.key].concat())
 }
 
 fn put<Id, Record>(table: &mut Table<Id, Record>, id: (TenantId, Id), entry: Option<&Entry>)

@@ -6,7 +6,9 @@ use klnet_wire::id::{OperatorId, TenantId};
 use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signed::PublicKey;
 
+use super::certificate::Use;
 use super::record::OperatorRecord;
+use super::renewal::superseded;
 use super::roles::{OperatorRole, Roles};
 use super::secret::Secret;
 use super::{Change, Denied, Fleet, FleetError, Kind, Stored, keys, names};
@@ -48,7 +50,7 @@ impl Fleet {
     /// The operator a verified certificate names, if they may act.
     ///
     /// # Errors
-    /// `Denied` when it is no operator, unknown, revoked, or not their newest certificate.
+    /// `Denied` when it is no operator, unknown, or revoked; `Superseded` when it is not one of the newest two.
     pub fn caller(&self, principal: &Principal) -> Result<Caller, FleetError> {
         if principal.role != Role::Operator {
             return Err(FleetError::denied("this is for operators only"));
@@ -56,11 +58,13 @@ impl Fleet {
         let model = self.model();
         let stored = model.operators.get(&(principal.tenant, principal.id()));
         let record = &stored.ok_or_else(|| FleetError::denied("this operator is not known here"))?.record;
+        let who = format!("operator {}", record.name);
         if record.revoked != 0 {
-            return Err(FleetError::denied(format!("operator {} was revoked", record.name)));
+            return Err(FleetError::denied(format!("{who} was revoked")));
         }
-        if record.serial != principal.serial {
-            return Err(FleetError::denied("this is not the operator's newest certificate; log in again"));
+        self.judge(&principal.serial, &who)?;
+        if Use::of(&principal.serial, &record.serial, record.pending.as_ref()) == Use::Superseded {
+            return Err(superseded(principal));
         }
         let roles = roles(record);
         Ok(Caller { operator: principal.id(), name: record.name.clone(), tenant: principal.tenant, roles })
@@ -197,6 +201,10 @@ impl Fleet {
     /// # Errors
     /// `NotFound`, `Conflict` when revoked already or the last administrator, `Unavailable`.
     pub async fn revoke_operator(&self, by: &Caller, id: OperatorId, reason: &str) -> Result<(), FleetError> {
+        self.commit_denial(Denied::Operator(id), || self.revocation(by, id, reason)).await
+    }
+
+    fn revocation(&self, by: &Caller, id: OperatorId, reason: &str) -> Result<Change, FleetError> {
         let Stored { record, rev } = self.stored_operator(by.tenant, id)?;
         if record.revoked != 0 {
             return Err(FleetError::new(Kind::Conflict, "the operator is revoked already"));
@@ -215,8 +223,7 @@ impl Fleet {
             .put(key, &record)
             .delete(keys::operator_name(by.tenant, &name));
         // Two administrators who revoke each other at the same time: one comes first.
-        let change = remains.into_iter().fold(change, Change::guard);
-        self.commit_denial(change, Denied::Operator(id)).await
+        Ok(remains.into_iter().fold(change, Change::guard))
     }
 
     /// A condition that holds while some other administrator, who has logged in, stays one.

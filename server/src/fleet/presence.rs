@@ -114,6 +114,11 @@ impl Fleet {
         self.presence.0.lock().expect("no holder panics").values().filter(|presence| presence.online).count()
     }
 
+    /// Nothing is to be known of a device any more.
+    pub(super) fn forget(&self, device: DeviceId) {
+        self.presence.0.lock().expect("no holder panics").remove(&device);
+    }
+
     pub(super) fn presence(&self, device: DeviceId) -> Presence {
         self.presence.0.lock().expect("no holder panics").get(&device).cloned().unwrap_or_default()
     }

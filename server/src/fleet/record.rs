@@ -1,5 +1,7 @@
 //! What is stored, in protobuf so that a newer version can add fields.
 
+use bytes::Bytes;
+
 /// Under `t/TENANT/device/ID`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct DeviceRecord {
@@ -21,9 +23,83 @@ pub struct DeviceRecord {
     /// When it was revoked, Unix seconds; 0 while it is not.
     #[prost(uint64, tag = "6")]
     pub revoked: u64,
-    /// Serial number of its newest certificate.
+    /// Serial number of the newest certificate that it has used; empty before its first session.
     #[prost(bytes = "vec", tag = "7")]
     pub serial: Vec<u8>,
+    /// A newer certificate that it has not used yet.
+    #[prost(message, optional, tag = "8")]
+    pub pending: Option<Pending>,
+    /// Serial numbers of certificates that were replaced and have not ended.
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub superseded: Vec<Vec<u8>>,
+    /// When it was removed, Unix seconds; 0 while it is not. Then this is a tombstone.
+    #[prost(uint64, tag = "10")]
+    pub removed: u64,
+}
+
+/// Under `t/TENANT/clone/DEVICE`: the device that came last with this one's identity while it was connected itself. It is
+/// the clone's word and has a record of its own, so that nothing it says comes between an operator and the device's.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CloneRecord {
+    /// When, Unix seconds.
+    #[prost(uint64, tag = "1")]
+    pub at: u64,
+    /// The address it came from.
+    #[prost(string, tag = "2")]
+    pub address: String,
+    /// The host name it told.
+    #[prost(string, tag = "3")]
+    pub machine: String,
+    /// Until when it is given an identity of its own if it comes again, Unix seconds; 0 unless an operator said so.
+    #[prost(uint64, tag = "4")]
+    pub approved_until: u64,
+    /// The operator who did.
+    #[prost(string, tag = "5")]
+    pub approved_by: String,
+}
+
+/// Under `t/TENANT/fabric/keys`: the keys that a server last served with.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct FabricRecord {
+    /// How often the root was rotated.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Server certificates that were revoked.
+    #[prost(uint64, tag = "2")]
+    pub revoked: u64,
+}
+
+/// Under `t/TENANT/set-back/DEVICE`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SetBackRecord {
+    /// When the device last showed an older state than it had stored, Unix seconds.
+    #[prost(uint64, tag = "1")]
+    pub at: u64,
+}
+
+/// Under `t/TENANT/sync/DEVICE`: what the device has stored too.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SyncRecord {
+    /// The id exchanged last.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    /// The store's history in which it was.
+    #[prost(bytes = "vec", tag = "2")]
+    pub incarnation: Vec<u8>,
+}
+
+/// A certificate that was issued and not used yet: whoever asks again, because the answer was lost, is given it again.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Pending {
+    /// Its serial number.
+    #[prost(bytes = "vec", tag = "1")]
+    pub serial: Vec<u8>,
+    /// The certificate in DER.
+    #[prost(bytes = "vec", tag = "2")]
+    pub leaf: Vec<u8>,
+    /// SHA-256 of the token it was issued for; empty for a renewal.
+    #[prost(bytes = "vec", tag = "3")]
+    pub token: Vec<u8>,
 }
 
 /// Under `t/TENANT/group/ID`.
@@ -61,9 +137,12 @@ pub struct OperatorRecord {
     /// Until when the invitation is good, Unix seconds.
     #[prost(uint64, tag = "7")]
     pub invited_until: u64,
-    /// Serial number of the newest certificate.
+    /// Serial number of the certificate before the pending one, or of the newest.
     #[prost(bytes = "vec", tag = "8")]
     pub serial: Vec<u8>,
+    /// The newest certificate; both are good until they end.
+    #[prost(message, optional, tag = "9")]
+    pub pending: Option<Pending>,
 }
 
 /// Under `t/TENANT/token/HASH`, where HASH is SHA-256 of the secret in hexadecimal.
@@ -130,4 +209,12 @@ pub struct TunnelEnd {
     /// The grant that both are about, 16 bytes.
     #[prost(bytes = "vec", tag = "3")]
     pub grant: Vec<u8>,
+}
+
+/// Under `t/TENANT/revocation/list`: lists of every issuer share their numbers.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ListRecord {
+    /// The number of the last list that may have been signed.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
 }

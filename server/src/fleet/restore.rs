@@ -1,10 +1,11 @@
 //! What is done to a store that was made of a backup, before anyone is served from it: yesterday must not come back to
-//! life. Enrolment tokens, invitations and open grants are void; whom the store that is replaced has revoked stays revoked.
+//! life. Enrolment tokens, invitations and open grants are void; whom the store that is replaced has revoked stays revoked;
+//! and the next revocation list has a higher number than any that somebody may hold.
 
 use klnet_wire::id::TenantId;
 use prost::Message;
 
-use super::record::{AuditRecord, DeviceRecord, OperatorRecord};
+use super::record::{AuditRecord, DeviceRecord, ListRecord, OperatorRecord};
 use super::{FleetError, Kind, keys};
 use crate::store::{Entry, Key, Op, OpId, Store};
 use crate::unix::seconds;
@@ -33,7 +34,8 @@ pub async fn restore(
     tenant: TenantId,
     details: &[(&str, String)],
 ) -> Result<Restored, FleetError> {
-    let mut work = Work { restored: Restored::default(), newest_audit: None, ops: Vec::new() };
+    let mut work =
+        Work { restored: Restored::default(), newest_audit: None, newest_list: 0, ops: Vec::new() };
     walk(store, |key, entry| work.void(tenant, key, entry)).await?;
     let Some(mut number) = work.newest_audit else {
         return Err(FleetError::new(Kind::Invalid, "this is a backup of another server"));
@@ -42,6 +44,7 @@ pub async fn restore(
     if let Some(replaced) = replaced {
         walk(replaced, |key, entry| {
             number = number.max(audit_number(tenant, key, entry).unwrap_or_default());
+            work.note_list(tenant, key, entry);
             work.keep_revoked(key, entry);
         })
         .await?;
@@ -49,14 +52,17 @@ pub async fn restore(
         apply(store, std::mem::take(&mut work.ops)).await?;
     }
     let audit = work.restored.audit(number + 1, details);
-    let op = Op::put(keys::audit(tenant, audit.number), audit.encode_to_vec());
-    apply(store, vec![op]).await?;
+    let list = work.next_list(seconds(std::time::SystemTime::now()));
+    let told = Op::put(keys::audit(tenant, audit.number), audit.encode_to_vec());
+    apply(store, vec![told, Op::put(keys::list(tenant), list.encode_to_vec())]).await?;
     Ok(work.restored)
 }
 
 struct Work {
     restored: Restored,
     newest_audit: Option<u64>,
+    /// Number of the newest revocation list that is known of.
+    newest_list: u64,
     ops: Vec<Op>,
 }
 
@@ -71,7 +77,10 @@ impl Work {
                 self.restored.grants += 1;
                 self.ops.push(Op::delete(key.clone()));
             }
+            // An approval in it may be one that was spent since.
+            Some((_, "clone", _)) => self.ops.push(Op::delete(key.clone())),
             Some((_, "operator", _)) => self.void_invitation(key, entry),
+            Some((_, "revocation", _)) => self.note_list(tenant, key, entry),
             _ => self.newest_audit = self.newest_audit.max(audit_number(tenant, key, entry)),
         }
     }
@@ -81,6 +90,19 @@ impl Work {
         if is_revoked(key, entry) {
             self.ops.push(Op::put(key.clone(), entry.value.clone()));
         }
+    }
+
+    fn note_list(&mut self, tenant: TenantId, key: &Key, entry: &Entry) {
+        if *key == keys::list(tenant) {
+            let number = ListRecord::decode(entry.value.clone()).map_or(0, |list| list.number);
+            self.newest_list = self.newest_list.max(number);
+        }
+    }
+
+    /// Numbers are not below the time, and rise by one: whatever was issued since the backup, also by a store that cannot
+    /// be asked and a clock that was ahead, is far below this.
+    fn next_list(&self, now: u64) -> ListRecord {
+        ListRecord { number: self.newest_list.max(now).saturating_add(LIST_JUMP) }
     }
 
     fn void_invitation(&mut self, key: &Key, entry: &Entry) {
@@ -159,3 +181,5 @@ async fn apply(store: &dyn Store, ops: Vec<Op>) -> Result<(), FleetError> {
 
 /// Entries read at once.
 const PAGE: u32 = 1000;
+/// How far the number of the next revocation list is from every one that is known of.
+const LIST_JUMP: u64 = 1 << 32;

@@ -93,6 +93,8 @@ pub enum Kind {
     Tunnels = 3,
     /// Prometheus.
     Metrics = 4,
+    /// Revocation lists.
+    Crls = 5,
 }
 
 /// Bytes a pair has moved.

@@ -50,6 +50,8 @@ mod watch;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod forward;
 
 use std::{future::Future, pin::Pin, time::Duration};
 

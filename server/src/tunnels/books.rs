@@ -5,7 +5,7 @@
 //!                           └──── found at the next start ────▶ `tunnel.unconfirmed` in the audit log, removed
 //! ```
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use klnet_tunnel::net::relay::LiveTunnel;
@@ -20,41 +20,47 @@ use crate::fleet::record::GrantRecord;
 use crate::fleet::{Change, FleetError, keys};
 use crate::store::{Key, Op, OpId};
 
-/// Grants whose entry in the store is to be removed once the relay no longer has them.
+/// Grants whose entry in the store is to be removed once the relay no longer has them, and the device of each.
 #[derive(Debug, Default)]
-pub(super) struct Books(Mutex<BTreeSet<(TenantId, GrantId)>>);
+pub(super) struct Books(Mutex<BTreeMap<(TenantId, GrantId), DeviceId>>);
 
 /// A grant on its way to the relay; from its drop on the relay has it or never will.
 #[derive(Debug)]
 pub(super) struct Opening<'a> {
     books: &'a Books,
     grant: (TenantId, GrantId),
+    device: DeviceId,
 }
 
 impl Books {
     /// A grant whose intent is stored.
-    pub(super) fn opening(&self, tenant: TenantId, grant: GrantId) -> Opening<'_> {
-        Opening { books: self, grant: (tenant, grant) }
+    pub(super) fn opening(&self, tenant: TenantId, grant: GrantId, device: DeviceId) -> Opening<'_> {
+        Opening { books: self, grant: (tenant, grant), device }
     }
 
     /// Every grant that the relay has or had.
     pub(super) fn open(&self) -> Vec<(TenantId, GrantId)> {
-        self.0.lock().expect("no holder panics").iter().copied().collect()
+        self.0.lock().expect("no holder panics").keys().copied().collect()
     }
 
-    fn insert(&self, grant: (TenantId, GrantId)) {
-        self.0.lock().expect("no holder panics").insert(grant);
+    /// The device of a grant that is open.
+    pub(super) fn device_of(&self, tenant: TenantId, grant: GrantId) -> Option<DeviceId> {
+        self.0.lock().expect("no holder panics").get(&(tenant, grant)).copied()
+    }
+
+    fn insert(&self, grant: (TenantId, GrantId), device: DeviceId) {
+        self.0.lock().expect("no holder panics").insert(grant, device);
     }
 
     fn remove(&self, grants: &[(TenantId, GrantId)]) {
         let mut open = self.0.lock().expect("no holder panics");
-        open.retain(|grant| !grants.contains(grant));
+        open.retain(|grant, _| !grants.contains(grant));
     }
 }
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        self.books.insert(self.grant);
+        self.books.insert(self.grant, self.device);
     }
 }
 
@@ -77,9 +83,7 @@ impl Tunnels {
 
     /// Removes those of `open` that the relay no longer has.
     pub(super) async fn close_ended(&self, open: Vec<(TenantId, GrantId)>, live: &[LiveTunnel]) {
-        let live: HashSet<_> = live.iter().map(|live| live.view.grant.id).collect();
-        let ended: Vec<_> = open.into_iter().filter(|(_, grant)| !live.contains(grant)).collect();
-        for ended in ended.chunks(self.fleet.store().limits().ops) {
+        for ended in ended(open, live).chunks(self.fleet.store().limits().ops) {
             let delete = |(tenant, grant): &(TenantId, GrantId)| Op::delete(keys::open(*tenant, *grant));
             let ops = ended.iter().map(delete).collect();
             // What the store cannot take now is removed later.
@@ -98,9 +102,10 @@ impl Tunnels {
             let page = self.fleet.store().scan(&keys::opens(tenant), after.as_ref(), PAGE, at).await?;
             for (key, entry) in page.entries {
                 let Some(grant) = grant_of(&key) else { continue };
-                match live.contains(&grant) {
-                    true => self.books.insert((tenant, grant)),
-                    false => left.push((grant, GrantRecord::decode(entry.value).unwrap_or_default())),
+                let record = GrantRecord::decode(entry.value).unwrap_or_default();
+                match (live.contains(&grant), DeviceId::try_from(record.device.as_slice())) {
+                    (true, Ok(device)) => self.books.insert((tenant, grant), device),
+                    _ => left.push((grant, record)),
                 }
             }
             (at, after) = (Some(page.at), page.next);
@@ -138,6 +143,12 @@ impl Tunnels {
             .delete(keys::open(tenant, grant));
         self.fleet.note(change).await
     }
+}
+
+/// Those of `open` that the relay no longer has.
+pub(super) fn ended(open: Vec<(TenantId, GrantId)>, live: &[LiveTunnel]) -> Vec<(TenantId, GrantId)> {
+    let live: HashSet<_> = live.iter().map(|live| live.view.grant.id).collect();
+    open.into_iter().filter(|(_, grant)| !live.contains(grant)).collect()
 }
 
 fn grant_of(key: &Key) -> Option<GrantId> {

@@ -68,7 +68,7 @@ impl Tunnels {
             issued: seconds(SystemTime::now()),
         };
         self.commit_intent(by, &device, &grant).await?;
-        let _opening = self.books.opening(grant.tenant, grant.id);
+        let _opening = self.books.opening(grant.tenant, grant.id, grant.device);
         let signed = self.fabric.sign_grant(grant.encode());
         let secret = fresh_secret();
         self.admit(&device, &grant, &signed, &secret).await?;
@@ -80,6 +80,11 @@ impl Tunnels {
 
     /// The intent is stored before anyone hears of the grant, and only while device and operators are not revoked.
     async fn commit_intent(&self, by: &Caller, device: &Device, grant: &Grant) -> Result<(), FleetError> {
+        // A device that has just come with its first certificate is stored anew at the same time.
+        self.fleet.commit_anew(|| self.intent(by, device, grant)).await
+    }
+
+    fn intent(&self, by: &Caller, device: &Device, grant: &Grant) -> Result<Change, FleetError> {
         let record = GrantRecord { device: grant.device.to_vec(), killed: false };
         let change = Change::new(by.tenant, &by.name, "tunnel.grant", &device.name)
             .detail("grant", grant.id)
@@ -90,11 +95,10 @@ impl Tunnels {
             .put(keys::open(grant.tenant, grant.id), &record)
             .guard(self.fleet.device_unchanged(by.tenant, grant.device)?)
             .guard(self.fleet.operator_unchanged(by.tenant, by.operator)?);
-        let change = match grant.operator == by.operator {
-            true => change,
-            false => change.guard(self.fleet.operator_unchanged(by.tenant, grant.operator)?),
-        };
-        self.fleet.note(change).await
+        match grant.operator == by.operator {
+            true => Ok(change),
+            false => Ok(change.guard(self.fleet.operator_unchanged(by.tenant, grant.operator)?)),
+        }
     }
 
     /// Gives the same signed bytes to the relay and to the device, and waits for the device's word.
@@ -280,7 +284,7 @@ const fn why(kind: Kind) -> &'static str {
     match kind {
         Kind::NotFound => "not found",
         Kind::Conflict => "conflict",
-        Kind::Denied => "denied",
+        Kind::Denied | Kind::Superseded => "denied",
         Kind::Invalid => "invalid",
         Kind::Limit => "limit",
         Kind::Unavailable => "unavailable",

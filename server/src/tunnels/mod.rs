@@ -8,6 +8,7 @@
 mod answers;
 mod books;
 mod budget;
+mod gathered;
 mod mint;
 mod records;
 mod sight;

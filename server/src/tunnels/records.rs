@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! relay ───────────▶ queue ─┐
-//!                           ├─▶ up to 64 at once ─▶ store, tried again while it is unavailable ─▶ RECORDED
-//! agents ─▶ theirs? ▶ queue ─┘
+//!                           ├─▶ both, or one alone for a while ─▶ store, tried again while it is unavailable ─▶ RECORDED
+//! agents ─▶ theirs? ▶ queue ─┘    (gathered)
 //! ```
-//! Nobody waits for the store: not the relay, whose ends are left out above its queue, and no session.
+//! Nobody waits for the store: not the relay, whose ends are left out above its queue, and no session. The two records of
+//! a connection come within a millisecond of each other, so the first waits for the second and both are one commit, which
+//! is half the work of a connection's end. Nothing less is promised for that: an agent tells its record until it is
+//! acknowledged, and that is once it is stored; a grant's books stay open for longer than a record waits.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,9 +24,11 @@ use klnet_wire::signed::Signed;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::Tunnels;
+use super::gathered::Gathered;
 use crate::audit::{CLOSED, COOKIE, DEVICE, GRANT};
 use crate::fleet::record::{GrantRecord, TunnelEnd};
 use crate::fleet::{Change, FleetError, Kind, keys};
@@ -39,7 +44,7 @@ pub(super) enum Ended {
     Agent {
         tenant: TenantId,
         record: TunnelRecord,
-        /// Whether it came ahead of the relay's and was counted for that.
+        /// Whether it was counted, as if the relay had none.
         counted: bool,
     },
 }
@@ -75,20 +80,29 @@ impl Tunnels {
 
     /// A device tells of connections of its own grants, and only so many that the relay does not know of.
     pub(super) async fn judge(&self, tenant: TenantId, record: &TunnelRecord) -> Result<Verdict, FleetError> {
-        let store = self.fleet.store();
-        let (granted, _) = store.get(&keys::grant(tenant, record.grant), Read::Linearizable).await?;
-        let granted = granted.and_then(|entry| GrantRecord::decode(entry.value).ok());
-        if granted.is_none_or(|granted| granted.device != record.device.to_vec()) {
+        if self.device_of(tenant, record.grant).await? != Some(record.device) {
             return Ok(Verdict::Foreign);
         }
-        let (_, known) = self.known(&keys::tunnel(tenant, record.device, &hex(&record.cookie))).await?;
-        if known.relay {
-            return Ok(Verdict::Take { counted: false });
+        // Given back once it turns out to be true; so the store is asked only about a device that has used up all.
+        if self.unconfirmed.spend(Instant::now(), record.device) {
+            return Ok(Verdict::Take { counted: true });
         }
-        match self.unconfirmed.spend(Instant::now(), record.device) {
-            true => Ok(Verdict::Take { counted: true }),
+        let (_, known) = self.known(&keys::tunnel(tenant, record.device, &hex(&record.cookie))).await?;
+        match known.relay {
+            true => Ok(Verdict::Take { counted: false }),
             false => Ok(Verdict::TooMany),
         }
+    }
+
+    /// The device that a grant is or was for, if there ever was such a grant.
+    async fn device_of(&self, tenant: TenantId, grant: GrantId) -> Result<Option<DeviceId>, FleetError> {
+        if let Some(device) = self.books.device_of(tenant, grant) {
+            return Ok(Some(device));
+        }
+        let store = self.fleet.store();
+        let (granted, _) = store.get(&keys::grant(tenant, grant), Read::Linearizable).await?;
+        let granted = granted.and_then(|entry| GrantRecord::decode(entry.value).ok());
+        Ok(granted.and_then(|granted| DeviceId::try_from(granted.device.as_slice()).ok()))
     }
 
     /// Counts the relay's record and sends it on its way.
@@ -111,56 +125,75 @@ impl Tunnels {
         mut relay: mpsc::Receiver<Ended>,
         mut agents: mpsc::Receiver<Ended>,
     ) -> Vec<RelayRecord> {
-        let (mut busy, mut unrecorded) = (JoinSet::new(), Vec::new());
+        let (mut busy, mut unrecorded, mut gathered) = (JoinSet::new(), Vec::new(), Gathered::default());
         loop {
-            let room = busy.len() < AT_ONCE;
-            tokio::select! {
+            let room = gathered.len() < GATHERED_LIMIT;
+            let due = gathered.poll_timeout().filter(|_| busy.len() < AT_ONCE);
+            let end = tokio::select! {
                 biased;
-                Some(kept) = busy.join_next() => unrecorded.extend(kept.ok().flatten()),
+                Some(kept) = busy.join_next() => {
+                    unrecorded.extend(kept.into_iter().flatten());
+                    None
+                }
                 end = relay.recv(), if room => match end {
-                    Some(end) => drop(busy.spawn(Arc::clone(&self).keep(end))),
+                    Some(end) => Some(end),
                     None => break,
                 },
-                Some(end) = agents.recv(), if room => drop(busy.spawn(Arc::clone(&self).keep(end))),
+                Some(end) = agents.recv(), if room => Some(end),
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => None,
+            };
+            let now = Instant::now();
+            if let Some(end) = end {
+                gathered.insert(now, end);
+            }
+            while busy.len() < AT_ONCE
+                && let Some(ends) = gathered.pop_ready(now)
+            {
+                busy.spawn(Arc::clone(&self).keep(ends));
             }
         }
         while let Ok(end) = agents.try_recv() {
-            busy.spawn(Arc::clone(&self).keep(end));
+            gathered.insert(Instant::now(), end);
+        }
+        for ends in gathered {
+            busy.spawn(Arc::clone(&self).keep(ends));
         }
         while let Some(kept) = busy.join_next().await {
-            unrecorded.extend(kept.ok().flatten());
+            unrecorded.extend(kept.into_iter().flatten());
         }
         unrecorded
     }
 
-    /// Stores one end, and tries again for as long as the store is unavailable; gives the relay's own when it has to be
-    /// surrendered.
-    async fn keep(self: Arc<Self>, end: Ended) -> Option<RelayRecord> {
+    /// Stores the ends of a connection, and tries again for as long as the store is unavailable; gives the relay's own
+    /// when they have to be surrendered.
+    async fn keep(self: Arc<Self>, ends: Vec<Ended>) -> Vec<RelayRecord> {
         for _ in 0..RETRIES {
-            match self.store(&end).await {
+            match self.store(&ends).await {
                 Ok(()) => {
-                    self.kept(&end);
-                    return None;
+                    self.kept(&ends);
+                    return Vec::new();
                 }
                 Err(error) if error.kind() == Kind::Unavailable => self.outage.begins(&error.to_string()),
                 Err(error) => {
-                    self.lost(&error.to_string());
-                    return None;
+                    ends.iter().for_each(|_| self.lost(&error.to_string()));
+                    return Vec::new();
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(RETRY_PAUSE) => {}
-                () = self.surrender.cancelled() => return end.of_relay(),
+                () = sleep(RETRY_PAUSE) => {}
+                () = self.surrender.cancelled() => return ends.into_iter().filter_map(Ended::of_relay).collect(),
             }
         }
-        self.lost("the store was unavailable for too long");
-        None
+        ends.iter().for_each(|_| self.lost("the store was unavailable for too long"));
+        Vec::new()
     }
 
-    fn kept(&self, end: &Ended) {
+    fn kept(&self, ends: &[Ended]) {
         self.outage.is_over();
-        if let Ended::Agent { record, .. } = end {
-            self.recorded(record.device, record.cookie.as_bytes());
+        for end in ends {
+            if let Ended::Agent { record, .. } = end {
+                self.recorded(record.device, record.cookie.as_bytes());
+            }
         }
     }
 
@@ -169,36 +202,33 @@ impl Tunnels {
         self.outage.begins(why);
     }
 
-    pub(super) async fn store(&self, end: &Ended) -> Result<(), FleetError> {
+    /// Stores what was told of the end of one connection.
+    pub(super) async fn store(&self, ends: &[Ended]) -> Result<(), FleetError> {
         // The other part's record may arrive at the same time.
         for _ in 0..CONTENTION_LIMIT {
-            match self.try_store(end).await {
+            match self.try_store(ends).await {
                 Err(error) if error.kind() == Kind::Conflict => {}
                 done => return done,
             }
         }
-        self.try_store(end).await
+        self.try_store(ends).await
     }
 
-    async fn try_store(&self, end: &Ended) -> Result<(), FleetError> {
-        let key = keys::tunnel(end.tenant(), end.device(), &hex(end.cookie()));
+    async fn try_store(&self, ends: &[Ended]) -> Result<(), FleetError> {
+        let Some(first) = ends.first() else { return Ok(()) };
+        let key = keys::tunnel(first.tenant(), first.device(), &hex(first.cookie()));
         let (guard, mut known) = self.known(&key).await?;
-        let grant = end.grant().to_vec();
-        let agrees = known.grant == grant;
-        match end {
-            // Told again: the acknowledgement was lost.
-            Ended::Relay(_) if known.relay => return Ok(()),
-            Ended::Agent { .. } if known.agent => return Ok(()),
-            // Of another grant than the relay joined it for: that confirms nothing.
-            Ended::Agent { .. } if known.relay && !agrees => return Ok(()),
-            // What the device said of another grant was about no connection.
-            Ended::Relay(_) if !agrees => known = TunnelEnd { relay: true, agent: false, grant },
-            Ended::Relay(_) => known.relay = true,
-            Ended::Agent { .. } => (known.agent, known.grant) = (true, grant),
+        let before = known.clone();
+        let news: Vec<_> = ends.iter().filter(|end| end.is_news_to(&mut known)).collect();
+        if let Some(change) = news.iter().map(|end| self.entry(end)).reduce(Change::and) {
+            self.fleet.note(change.guard(guard).put(key, &known)).await?;
         }
-        self.fleet.note(self.entry(end).guard(guard).put(key, &known)).await?;
-        if known.relay && known.agent && !matches!(end, Ended::Agent { counted: false, .. }) {
-            self.unconfirmed.refund(end.device());
+        if known.relay && known.agent {
+            // What the agent told now, and what it told ahead of the relay.
+            let now = ends.iter().filter(|end| end.is_counted_for(&known)).count();
+            let by_relay = news.iter().any(|end| matches!(end, Ended::Relay(_)));
+            let ahead = by_relay && before.agent && before.grant == known.grant;
+            (0..now + usize::from(ahead)).for_each(|_| self.unconfirmed.refund(first.device()));
         }
         Ok(())
     }
@@ -265,6 +295,34 @@ impl Ended {
         }
     }
 
+    /// Adds it to what is known of its connection; false when that is no more than before.
+    fn is_news_to(&self, known: &mut TunnelEnd) -> bool {
+        let grant = self.grant().to_vec();
+        let agrees = known.grant == grant;
+        match self {
+            // Told again: the acknowledgement was lost.
+            Self::Relay(_) if known.relay => return false,
+            Self::Agent { .. } if known.agent => return false,
+            // Of another grant than the relay joined it for: that confirms nothing.
+            Self::Agent { .. } if known.relay && !agrees => return false,
+            // What the device said of another grant was about no connection.
+            Self::Relay(_) if !agrees => *known = TunnelEnd { relay: true, agent: false, grant },
+            Self::Relay(_) => known.relay = true,
+            Self::Agent { .. } => (known.agent, known.grant) = (true, grant),
+        }
+        true
+    }
+
+    /// Whether it is an agent's that was counted, and is about the connection that is known.
+    fn is_counted_for(&self, known: &TunnelEnd) -> bool {
+        matches!(self, Self::Agent { counted: true, .. }) && known.grant == self.grant().to_vec()
+    }
+
+    /// Names its connection.
+    pub(super) const fn connection(&self) -> (DeviceId, Cookie) {
+        (self.device(), *self.cookie())
+    }
+
     const fn tenant(&self) -> TenantId {
         match self {
             Self::Relay(record) => record.tenant,
@@ -317,7 +375,9 @@ fn hex(cookie: &Cookie) -> String {
     HEXLOWER.encode(cookie.as_bytes())
 }
 
-/// Ends that are stored at once: the store commits what waits together.
+/// Connections whose ends are gathered; above it ends wait in their queues.
+const GATHERED_LIMIT: usize = 1024;
+/// Connections whose ends are stored at once: the store commits what waits together.
 const AT_ONCE: usize = 64;
 /// Relay and agent are two: one conflict settles it.
 const CONTENTION_LIMIT: usize = 2;

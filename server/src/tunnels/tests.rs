@@ -82,6 +82,22 @@ async fn records_of_relay_and_agent_confirm_each_other_in_either_order() {
 }
 
 #[tokio::test]
+async fn both_records_of_a_connection_are_one_commit() {
+    let bench = Bench::new().await;
+    let device = bench.device("web-7").await;
+    let (grant, tenant) = (bench.granted(&device).await, bench.admin.tenant);
+    let record = device.unsigned(grant, cookie(1));
+    let ends = [
+        records::Ended::Relay(bench.relayed(&device, grant, cookie(1))),
+        records::Ended::Agent { tenant, record, counted: false },
+    ];
+    bench.tunnels.store(&ends).await.unwrap();
+    assert_eq!(bench.ends(&device).await, [told("relay", "yes"), told("agent", "yes")]);
+    let newest = bench.fleet.store().scan(&keys::audits(tenant), None, 2, None).await.unwrap().entries;
+    assert_eq!(newest[0].1.mod_rev, newest[1].1.mod_rev);
+}
+
+#[tokio::test]
 async fn a_device_has_no_say_in_another_ones_connections() {
     let bench = Bench::new().await;
     let (mut honest, mut liar) = (bench.device("web-7").await, bench.device("web-8").await);

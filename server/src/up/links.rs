@@ -8,11 +8,12 @@ use std::process::ExitCode;
 type Main = fn(Vec<OsString>) -> ExitCode;
 
 /// Each command and what it runs.
-const COMMANDS: [(&str, Main); 5] = [
+const COMMANDS: [(&str, Main); 6] = [
     ("klserver", |args| crate::cli::main(args, super::run)),
     ("klctl", |args| crate::ctl::main(args)),
     ("klnagent", |args| klnet_agent::cli::agent_main(args)),
     ("klnagchk", |args| klnet_agent::cli::check_main(args)),
+    ("klmover", |args| klnet_agent::cli::mover_main(args)),
     ("klsctunnel", |args| klnet_tunnel::cli::main(args)),
 ];
 

@@ -25,9 +25,13 @@
 //! ```
 
 mod compare;
+mod fleet;
 mod machine;
+mod percentile;
+mod place;
 mod report;
 mod section;
+mod server;
 mod simulator;
 mod spread;
 mod store;
@@ -68,6 +72,11 @@ pub struct Options {
 
 /// Every benchmark there is.
 pub const ALL: &[Benchmark] = &[
+    Benchmark {
+        name: "fleet",
+        about: "enrolling, idle and revoked devices of a server; idle ones against mosquitto",
+        run: fleet::run,
+    },
     Benchmark {
         name: "simulator",
         about: "datagrams a second through the simulated network, against a bare heap of the same arrivals",

@@ -20,11 +20,17 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(super) fn enroll(stage: &Stage, name: &str, token: &str) -> Result<Self> {
+    pub(super) fn enroll(
+        stage: &Stage,
+        name: &str,
+        token: &str,
+        adjust: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<Self> {
         let state = stage.path(name);
         let mut enroll = Command::new(program("klnagent")?);
         enroll.args(["enroll", "--name", name, "--server", &stage.url()]).arg("--state").arg(&state);
         enroll.args(["--root", &print_pin(&stage.profile.trust.pin())]).env("KLNET_TOKEN", token);
+        adjust(&mut enroll)?;
         succeeded(&mut enroll)?;
         Ok(Self { name: name.to_owned(), state, agent: None })
     }
@@ -39,6 +45,19 @@ impl Device {
         adjust(&mut run)?;
         self.agent = Some(Process::spawn("klnagent", &mut run)?);
         Ok(())
+    }
+
+    /// Another device with a copy of this one's disk, whose agent runs.
+    pub(crate) fn copied(&self, stage: &Stage, name: &str) -> Result<Self> {
+        let state = stage.path(name);
+        std::fs::create_dir(&state)?;
+        for file in std::fs::read_dir(&self.state)? {
+            let file = file?;
+            std::fs::copy(file.path(), state.join(file.file_name()))?;
+        }
+        let mut copy = Self { name: name.to_owned(), state, agent: None };
+        copy.start()?;
+        Ok(copy)
     }
 
     /// `kill -9`.

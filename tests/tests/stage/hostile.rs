@@ -10,7 +10,7 @@ use klnet_tunnel::hello::{self, Parsed};
 use klnet_tunnel::label::Cookie;
 use klnet_wire::frame::Frame;
 use klnet_wire::identity::Role;
-use klnet_wire::identity::tls::{ALPN_AGENT, Clients, server_config};
+use klnet_wire::identity::tls::{ALPN_AGENT, Clients, Shown, server_config};
 use klnet_wire::message::tunnel::State;
 use klnet_wire::message::{Hello, Message, TunnelState, Welcome};
 use klnet_wire::signed::Signed;
@@ -43,7 +43,8 @@ impl HostileServer {
         let fabric = stage.fabric()?;
         let identity = fabric.server_identity(&["127.0.0.1".into()], SystemTime::now())?;
         let clients = Clients::Required(&[Role::Agent]);
-        let tls = server_config(&identity, fabric.trust().clone(), clients, &[ALPN_AGENT])?;
+        let tls =
+            server_config(&Shown::new(&identity), fabric.trust().clone(), None, clients, &[ALPN_AGENT])?;
         let listener = TcpListener::bind(("127.0.0.1", stage.ports.agents)).await?;
         let (sender, controls) = mpsc::unbounded_channel();
         let dial_backs = Arc::new(AtomicUsize::new(0));

@@ -198,7 +198,21 @@ impl Stage {
 
     /// Enrols a device whose agent does not run yet.
     pub(crate) async fn enrolled(&self, name: &str) -> Result<Device> {
-        Device::enroll(self, name, &self.token(1).await?)
+        self.enrolled_with(name, &self.token(1).await?)
+    }
+
+    pub(crate) fn enrolled_with(&self, name: &str, token: &str) -> Result<Device> {
+        self.enrolled_as(name, token, |_| Ok(()))
+    }
+
+    /// Like [`Stage::enrolled_with`], the command adjusted.
+    pub(crate) fn enrolled_as(
+        &self,
+        name: &str,
+        token: &str,
+        adjust: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<Device> {
+        Device::enroll(self, name, token, adjust)
     }
 
     pub(crate) async fn online(&self, device: &Device) -> Result<()> {

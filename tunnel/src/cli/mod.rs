@@ -60,24 +60,28 @@ fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
         return Err(Failure::Usage("--local and --socks go with no command".into()));
     }
     if let Some(device) = socks {
-        return on_runtime(socks::main(&device, local, &options(show, keep)));
+        let options = options(show, keep);
+        return on_runtime(async move { socks::main(&device, local, &options).await });
     }
     match (command, target) {
         (Some(Command::Run { target, command, show: own, keep: its }), _) => {
-            on_runtime(run::main(target.parse()?, &command, &options(show.or(own), keep.or(its))))
+            let (target, options) = (target.parse()?, options(show.or(own), keep.or(its)));
+            on_runtime(async move { run::main(target, &command, &options).await })
         }
         (Some(_), _) if keep != Keep::default() => {
             Err(Failure::Usage("--ready and --patience go with a local port".into()))
         }
         (Some(Command::Stdio { target, quiet }), _) => {
             let own = Show { quiet, ..Show::default() };
-            on_runtime(stdio::main(target.parse()?, &options(show.or(own), Keep::nothing())))
+            let (target, options) = (target.parse()?, options(show.or(own), Keep::nothing()));
+            on_runtime(async move { stdio::main(target, &options).await })
         }
         (Some(_), _) if show != Show::default() => {
             Err(Failure::Usage("--any-user, --json and --quiet go with a local port".into()))
         }
         (Some(Command::Ssh { target, args }), _) => {
-            on_runtime(ssh::main(target.parse()?, &args, &options(show, keep), program))
+            let (target, options, program) = (target.parse()?, options(show, keep), program.clone());
+            on_runtime(async move { ssh::main(target, &args, &options, &program).await })
         }
         (Some(Command::Completions { shell }), _) => {
             clap_complete::generate(shell, &mut Args::command(), "klsctunnel", &mut std::io::stdout());
@@ -89,16 +93,24 @@ fn dispatch(args: Args, program: &OsString) -> Result<ExitCode, Failure> {
             std::io::stdout().write_all(&page).map_err(Failure::Output)?;
             Ok(ExitCode::SUCCESS)
         }
-        (None, Some(target)) => on_runtime(forward::main(target.parse()?, local, &options(show, keep))),
+        (None, Some(target)) => {
+            let (target, options) = (target.parse()?, options(show, keep));
+            on_runtime(async move { forward::main(target, local, &options).await })
+        }
         (None, None) => Err(Failure::Usage("a TARGET is needed; see --help".into())),
     }
 }
 
-fn on_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+fn on_runtime<F>(work: F) -> Result<ExitCode, Failure>
+where
+    F: Future<Output = Result<ExitCode, Failure>> + Send + 'static,
+{
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(WORKERS).event_interval(TURNS);
     let runtime = builder.enable_all().build().map_err(Failure::Runtime)?;
-    let result = runtime.block_on(work);
+    // On one of its threads, where sockets are waited for: on this one every connection would begin with being handed over.
+    let worked = runtime.block_on(async { tokio::spawn(work).await });
+    let result = worked.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
     // A thread may still wait for standard input; the process need not.
     runtime.shutdown_background();
     result

@@ -4,13 +4,13 @@ mod error;
 mod lease;
 mod numbers;
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use klnet_wire::signing::SigningKey;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -59,6 +59,8 @@ pub struct Connection {
 pub(super) struct Handshaken {
     pub(super) stream: TlsStream<TcpStream>,
     number: u32,
+    /// GO went out with the last flight of the handshake.
+    said_go: bool,
 }
 
 impl Initiator {
@@ -95,16 +97,25 @@ impl Initiator {
     /// A connection that ends before its inner handshake has finished is tried again under the next label: the label
     /// may have been used by somebody who copied it, or the dial-back it met may just have died.
     ///
+    /// Once the session is known GO leaves together with Finished, when the target has proved its key: one flight less for
+    /// relay and agent to be woken by.
+    ///
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<Connection, ConnectError> {
         let asked = Instant::now();
-        let handshaken = self.handshake().await?;
+        let session = *self.session.lock().await;
+        let handshaken = self.shake_hands(session).await?;
         self.go(handshaken, asked, ANSWER_TIMEOUT).await
     }
 
     /// Shakes hands with the target, and leaves it at that.
     pub(super) async fn handshake(&self) -> Result<Handshaken, ConnectError> {
+        self.shake_hands(None).await
+    }
+
+    /// Shakes hands with the target, and says GO for a session that is known.
+    async fn shake_hands(&self, session: Option<SessionId>) -> Result<Handshaken, ConnectError> {
         let _turn = self.handshakes.acquire().await.expect("nobody closes it");
         let begun = Instant::now();
         for _ in 0..TRIES {
@@ -112,9 +123,10 @@ impl Initiator {
                 break;
             }
             let number = self.numbers().take();
-            if let Some(stream) = self.try_handshake(number).await? {
+            let go = session.map(|session| Go { session: Some(session), connection: number });
+            if let Some(stream) = self.try_handshake(number, go.as_ref()).await? {
                 self.numbers().used(number);
-                return Ok(Handshaken { stream, number });
+                return Ok(Handshaken { stream, number, said_go: go.is_some() });
             }
         }
         Err(ConnectError::NotJoined)
@@ -123,10 +135,14 @@ impl Initiator {
     /// Says GO: the target dials, and the connection is there. `asked` is when somebody wanted it.
     pub(super) async fn go(
         &self,
-        Handshaken { mut stream, number }: Handshaken,
+        Handshaken { mut stream, number, said_go }: Handshaken,
         asked: Instant,
         within: Duration,
     ) -> Result<Connection, ConnectError> {
+        if said_go {
+            let (_, address) = answer(&mut stream, within).await?;
+            return Ok(Connection { stream, address, took: asked.elapsed(), lease: None });
+        }
         let mut session = self.session.lock().await;
         let address = match *session {
             Some(known) => {
@@ -145,12 +161,23 @@ impl Initiator {
         Ok(Connection { stream, address, took: asked.elapsed(), lease: None })
     }
 
-    /// Shakes hands under one label; `None` when the connection ended before that was done.
-    async fn try_handshake(&self, number: u32) -> Result<Option<TlsStream<TcpStream>>, ConnectError> {
+    /// Shakes hands under one label; `None` when the connection ended before that was done. What is said with it leaves
+    /// only then.
+    async fn try_handshake(
+        &self,
+        number: u32,
+        go: Option<&Go>,
+    ) -> Result<Option<TlsStream<TcpStream>>, ConnectError> {
         let label = Label::of(&self.blob.secret, self.blob.grant.id, number);
         let name = ServerName::try_from(label.server_name()).expect("a label makes a host name");
         let stream = self.reach(number).await?;
-        let connecting = TlsConnector::from(self.tls.clone()).connect(name, stream);
+        // TLS keeps it until it may send (RFC 8446, 4.4.4: after Finished), and has room for it.
+        let say_go = |tls: &mut ClientConnection| {
+            if let Some(go) = go {
+                tls.writer().write_all(&go.encode()).expect("a connection takes its first bytes");
+            }
+        };
+        let connecting = TlsConnector::from(self.tls.clone()).connect_with(name, stream, say_go);
         let error = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Err(_) => return Ok(None),
             Ok(Err(error)) => error,
@@ -193,16 +220,28 @@ async fn go(
     go: Go,
     within: Duration,
 ) -> Result<(SessionId, String), ConnectError> {
-    let answered = async {
-        exchange::write(stream, &go.encode(), within).await?;
-        exchange::read_answer(stream, within).await
-    };
-    match answered.await {
+    match exchange::write(stream, &go.encode(), within).await {
+        Ok(()) => answer(stream, within).await,
+        Err(error) => Err(unanswered(error)),
+    }
+}
+
+async fn answer(
+    stream: &mut TlsStream<TcpStream>,
+    within: Duration,
+) -> Result<(SessionId, String), ConnectError> {
+    match exchange::read_answer(stream, within).await {
         Ok(Answer::Ready { session, address }) => Ok((session, address)),
         Ok(Answer::Refused { reason, detail }) => Err(ConnectError::Refused { reason, detail }),
+        Err(error) => Err(unanswered(error)),
+    }
+}
+
+fn unanswered(error: ExchangeError) -> ConnectError {
+    match error {
         // A TLS 1.3 client has finished before the server has judged its key: that judgement comes now.
-        Err(ExchangeError::Ended | ExchangeError::Io(_)) => Err(ConnectError::KeyRefused),
-        Err(error) => Err(ConnectError::NoAnswer(error)),
+        ExchangeError::Ended | ExchangeError::Io(_) => ConnectError::KeyRefused,
+        error => ConnectError::NoAnswer(error),
     }
 }
 

@@ -12,6 +12,7 @@ use std::thread;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// The lanes of a process. When the last clone is dropped they end, with everything that runs on them.
 #[derive(Debug, Clone)]
@@ -93,6 +94,14 @@ impl Place {
         let runtime = self.lanes.0[self.index].runtime.clone();
         // Its outcome is told by the task itself.
         drop(runtime.spawn(task(self)));
+    }
+
+    /// Runs what a pair waits for there; the place is kept.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.lanes.0[self.index].runtime.spawn(task)
     }
 }
 

@@ -20,7 +20,7 @@ mod relayed;
 mod watch;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -111,30 +111,43 @@ trait Pair {
 }
 
 /// Turns after turns, until the pair ends or `stop` completes, which is then given as the error.
-async fn carry<S>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps each argument twice, for as long as a pair is idle"
+)]
+fn carry<S>(
     pair: &mut impl Pair,
     watch: &mut Watch<'_>,
     flow: &Flow,
     stop: impl Future<Output = S>,
-) -> Result<EndReason, S> {
-    let mut stop = pin!(stop);
-    poll_fn(|cx| {
-        if let Poll::Ready(stop) = stop.as_mut().poll(cx) {
-            return Poll::Ready(Err(stop));
-        }
-        let before = flow.total();
-        let halves = pair.poll_halves(cx, flow);
-        let ended = halves.iter().filter(|half| half.is_ready()).count();
-        if halves.iter().any(|half| matches!(half, Poll::Ready(Err(Broken)))) {
-            return Poll::Ready(Ok(EndReason::Reset));
-        }
-        if ended == halves.len() {
-            return Poll::Ready(Ok(EndReason::Finished));
-        }
-        let moved = flow.total() != before;
-        watch.poll(cx, moved, ended > 0, pair.sockets(), flow).map(Ok)
-    })
-    .await
+) -> impl Future<Output = Result<EndReason, S>> {
+    async move {
+        let mut stop = pin!(stop);
+        poll_fn(|cx| turn(cx, pair, watch, flow, stop.as_mut())).await
+    }
+}
+
+fn turn<S>(
+    cx: &mut Context<'_>,
+    pair: &mut impl Pair,
+    watch: &mut Watch<'_>,
+    flow: &Flow,
+    stop: Pin<&mut impl Future<Output = S>>,
+) -> Poll<Result<EndReason, S>> {
+    if let Poll::Ready(stop) = stop.poll(cx) {
+        return Poll::Ready(Err(stop));
+    }
+    let before = flow.total();
+    let halves = pair.poll_halves(cx, flow);
+    let ended = halves.iter().filter(|half| half.is_ready()).count();
+    if halves.iter().any(|half| matches!(half, Poll::Ready(Err(Broken)))) {
+        return Poll::Ready(Ok(EndReason::Reset));
+    }
+    if ended == halves.len() {
+        return Poll::Ready(Ok(EndReason::Finished));
+    }
+    let moved = flow.total() != before;
+    watch.poll(cx, moved, ended > 0, pair.sockets(), flow).map(Ok)
 }
 
 /// Ends of any kind, between which bytes are copied.

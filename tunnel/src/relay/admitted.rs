@@ -237,6 +237,7 @@ impl Relay {
         let waiters = std::mem::take(&mut admitted.waiters);
         let spares = std::mem::take(&mut admitted.spares);
         admitted.ready.clear();
+        self.timers.clear(Timer::Refill(id));
         for conn in waiters {
             self.refuse_waiter(conn, RefusedHello::Over);
         }

@@ -76,6 +76,8 @@ enum Timer {
     Spent(GrantId),
     /// The dial-back was not needed.
     Spare(Cookie),
+    /// Another dial-back may be kept ready.
+    Refill(GrantId),
     /// The initiator waited long enough.
     Initiator(ConnId),
     /// The agent must have verified the operator's key.
@@ -193,6 +195,7 @@ impl Relay {
                     self.spent.remove(&id);
                 }
                 Timer::Spare(cookie) => self.drop_spare(cookie),
+                Timer::Refill(id) => self.ask(now, id),
                 Timer::Initiator(conn) => self.give_up(conn),
                 Timer::Verify(pair) => self.cut(pair, EndReason::Rejected),
                 Timer::Late(cookie) => self.late_is_over(cookie),

@@ -1,7 +1,7 @@
 //! Dial-backs asked for and waiting, and the initiators that wait for them.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use klnet_wire::id::{DeviceId, GrantId};
 use klnet_wire::message::Open;
@@ -83,7 +83,7 @@ impl Relay {
             self.conns.insert(conn, Waiting::Initiator(initiator));
             self.timers.set(Timer::Initiator(conn), now + INITIATOR_WAIT);
         }
-        self.ask(now, id);
+        self.ask_in_time(now, id);
         Ok(())
     }
 
@@ -104,7 +104,18 @@ impl Relay {
         };
         if let Some(Waiting::Initiator(initiator)) = self.forget_waiter(waiter) {
             self.join(now, initiator, cookie);
+            self.ask_in_time(now, id);
+        }
+    }
+
+    /// Asks at once for whoever waits. What is only to be kept ready has time until the first bytes have been exchanged:
+    /// another dial-back in the same moment would take from them what the one before has saved.
+    fn ask_in_time(&mut self, now: Instant, id: GrantId) {
+        let waits = self.grants.get(&id).is_some_and(|admitted| !admitted.waiters.is_empty());
+        if waits {
             self.ask(now, id);
+        } else if !self.timers.is_set(Timer::Refill(id)) {
+            self.timers.set(Timer::Refill(id), now + SETTLE);
         }
     }
 
@@ -238,6 +249,10 @@ impl Relay {
         Some(waiting)
     }
 }
+
+/// How long a grant that has just been used stays without a dial-back kept ready: a handshake on one machine, several
+/// times over, and nothing beside the round trips of any other.
+pub(super) const SETTLE: Duration = Duration::from_millis(5);
 
 fn open(grant: GrantId, cookie: Cookie) -> Open {
     let expires_ms = u32::try_from(SPARE_LIFE.as_millis()).unwrap_or(u32::MAX);

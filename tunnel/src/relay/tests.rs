@@ -13,6 +13,7 @@ use klnet_wire::id::{OperatorId, ServerId, TenantId};
 use klnet_wire::message::tunnel::State;
 use klnet_wire::message::{TunnelState, Tunnels};
 
+use super::spare::SETTLE;
 use super::*;
 use crate::grant::tests::sample;
 use crate::grant::{Grant, ORPHAN_LIMIT, START_LIMIT};

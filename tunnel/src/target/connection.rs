@@ -339,6 +339,11 @@ impl Target {
         self.send(Message::TunnelState(TunnelState { grant, cookie, state: state.into(), reason }));
     }
 
+    /// Whether addresses are judged for the connection, the device's own among them: its grant is for another host.
+    pub fn judges_addresses(&self, conn: ConnId) -> bool {
+        self.connections.get(&conn).is_some_and(|connection| connection.grant.host != Host::Device)
+    }
+
     /// Whether the connection's bytes flow.
     pub(super) fn is_carried(&self, conn: ConnId) -> bool {
         matches!(self.step(conn), Some(Step::Carry(_) | Step::Cut(..)))

@@ -9,7 +9,7 @@ use klnet_tunnel::grant::Host;
 use klnet_tunnel::net::request::{GrantReply, GrantRequest};
 use klnet_wire::identity::authority::{Authority, Leaf, OPERATOR_LIFE, make_root};
 use klnet_wire::identity::profile::Profile;
-use klnet_wire::identity::tls::{ALPN_HTTP, Clients, Identity, server_config};
+use klnet_wire::identity::tls::{ALPN_HTTP, Clients, Identity, Shown, server_config};
 use klnet_wire::identity::{Principal, Role};
 use klnet_wire::signing::SigningKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,7 +40,8 @@ impl Api {
         Profile { url, name: "anna".into(), trust, identity }.save(profile).unwrap();
         let own = identity_of_server(&authority);
         let clients = Clients::Required(&[Role::Operator]);
-        let tls = server_config(&own, authority.trust().clone(), clients, &[ALPN_HTTP]).unwrap();
+        let tls =
+            server_config(&Shown::new(&own), authority.trust().clone(), None, clients, &[ALPN_HTTP]).unwrap();
         let state = Arc::new(State { world, grants: AtomicUsize::new(0), refusal: AtomicU16::new(0) });
         tokio::spawn(serve(listener, TlsAcceptor::from(tls), state.clone()));
         Self { state }

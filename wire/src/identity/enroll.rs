@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::role::{Principal, Role};
 use super::trust::{ChainError, Pin, Trust, public_key_of};
 use crate::keyset::{KeySet, KeySetError};
+use crate::lineage::{self, Lineage};
 use crate::servers::{ServerList, ServerListError};
 use crate::signed::{PublicKey, Signed};
 
@@ -113,24 +114,43 @@ impl EnrollReply {
         role: Role,
         now: SystemTime,
     ) -> Result<Enrolled, EnrollError> {
+        let trust = Trust::pinned(pin, &self.chain()?)?;
+        self.verify_under(&trust, key, role, now)
+    }
+
+    /// Verifies everything in the reply against a root that is known, and the key that was asked for.
+    ///
+    /// # Errors
+    /// [`EnrollError`] when anything is not as it must be.
+    pub fn verify_under(
+        &self,
+        trust: &Trust,
+        key: &PublicKey,
+        role: Role,
+        now: SystemTime,
+    ) -> Result<Enrolled, EnrollError> {
         let chain = self.chain()?;
-        let trust = Trust::pinned(pin, &chain)?;
         let principal = trust.verify(&chain, &[role], unix(now))?;
         if public_key_of(&chain[0])? != *key {
             return Err(EnrollError::OtherKey);
         }
         let keys = decode_signed(&self.keys).ok_or(EnrollError::Malformed("key set"))?;
-        let set = KeySet::verify(&keys, trust.fabric(), &trust.root_key()?)?;
+        let set = KeySet::verify(&keys, trust.fabric(), &trust.root_keys())?;
         let servers = decode_signed(&self.servers).ok_or(EnrollError::Malformed("server list"))?;
         ServerList::verify(&servers, trust.fabric(), &set)?;
-        Ok(Enrolled { principal, trust, chain, keys, servers })
+        Ok(Enrolled { principal, trust: trust.clone(), chain, keys, servers })
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, EnrollError> {
-        let decode = |text: &String| BASE64URL_NOPAD.decode(text.as_bytes()).map(CertificateDer::from);
-        let chain: Result<Vec<_>, _> = self.chain.iter().take(CHAIN_LIMIT).map(decode).collect();
-        chain.map_err(|_| EnrollError::Malformed("certificate chain"))
+        certificates(&self.chain)
     }
+}
+
+/// Reads certificates from their text, as many as a chain has.
+pub(super) fn certificates(texts: &[String]) -> Result<Vec<CertificateDer<'static>>, EnrollError> {
+    let decode = |text: &String| BASE64URL_NOPAD.decode(text.as_bytes()).map(CertificateDer::from);
+    let chain: Result<Vec<_>, _> = texts.iter().take(CHAIN_LIMIT).map(decode).collect();
+    chain.map_err(|_| EnrollError::Malformed("certificate chain"))
 }
 
 /// Writes a signed blob as text.
@@ -142,6 +162,17 @@ pub fn encode_signed(signed: &Signed) -> String {
 pub fn decode_signed(text: &str) -> Option<Signed> {
     let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
     Signed::decode(Bytes::from(bytes)).ok()
+}
+
+/// Writes a lineage as text.
+pub fn encode_lineage(lineage: &Lineage) -> String {
+    BASE64URL_NOPAD.encode(&lineage.encode_to_vec())
+}
+
+/// Reads a lineage from text; `None` when it is none, or longer than any is.
+pub fn decode_lineage(text: &str) -> Option<Lineage> {
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok().filter(|bytes| bytes.len() <= lineage::LIMIT)?;
+    Lineage::decode(Bytes::from(bytes)).ok()
 }
 
 /// Reads a root pin from the 64 hexadecimal digits of `--root`.

@@ -1,12 +1,16 @@
 //! Identity: who holds which role in which fabric, proven by certificates under one pinned root.
 //!
-//! No sockets here; TLS is configured, not driven. `PROTOCOL.md`, sections 8 and 9.
+//! No sockets here; TLS is configured, not driven. `PROTOCOL.md`, sections 8 to 12.
 
 pub mod authority;
+pub mod crl;
 pub mod crypto;
 pub mod enroll;
+#[cfg(unix)]
+pub mod owner;
 pub mod pem;
 pub mod profile;
+pub mod renew;
 pub mod role;
 pub mod secret_file;
 pub mod tls;

@@ -2,13 +2,13 @@
 //!
 //! TLS 1.3 only, ring, no session tickets, no resumption, no early data: resumption would skip the peer's certificate.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::verify_tls13_signature;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::sign::{CertifiedKey, Signer, SingleCertAndKey};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureAlgorithm,
@@ -16,6 +16,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 
+use super::crl::{Crls, Freshness};
 use super::crypto::{algorithms, provider, schemes};
 use super::role::Role;
 use super::trust::{ChainError, Pin, Trust, p256_spki};
@@ -31,6 +32,33 @@ pub struct Identity {
     pub key: SigningKey,
 }
 
+/// The identity that listeners show; another one may take its place while they listen.
+#[derive(Debug)]
+pub struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl Shown {
+    /// Shows `identity`.
+    pub fn new(identity: &Identity) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Arc::new(certified(identity)))))
+    }
+
+    /// Shows `identity` in every handshake from now on; says whether it is another one than before.
+    pub fn show(&self, identity: &Identity) -> bool {
+        let mut shown = self.0.write().expect("no holder panics");
+        let other = shown.cert != identity.chain;
+        if other {
+            *shown = Arc::new(certified(identity));
+        }
+        other
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().expect("no holder panics")))
+    }
+}
+
 /// Whether a listener wants certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clients {
@@ -40,20 +68,21 @@ pub enum Clients {
     Optional(&'static [Role]),
 }
 
-/// A listener's configuration.
+/// A listener's configuration. With `crls` nobody is let in whose issuer has no fresh list there, or who is on it; without,
+/// whoever listens judges that afterwards, and can say why.
 ///
 /// # Errors
 /// The rustls error when the identity is not usable.
 pub fn server_config(
-    identity: &Identity,
+    shown: &Arc<Shown>,
     trust: Trust,
+    crls: Option<Arc<Crls>>,
     clients: Clients,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, Error> {
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
-    let verifier = Arc::new(FabricClients { trust, clients });
-    let resolver = Arc::new(SingleCertAndKey::from(certified(identity)));
-    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+    let verifier = Arc::new(FabricClients { trust, crls, clients });
+    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::clone(shown) as _);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -74,12 +103,34 @@ pub fn client_config(
     client(identity, Anchor::Root(trust), alpn)
 }
 
+/// Like [`client_config`], and refuses a server whose certificate the lists in `crls` revoke.
+///
+/// # Errors
+/// The rustls error when the identity is not usable.
+pub fn checking_config(
+    identity: Option<&Identity>,
+    trust: Trust,
+    crls: Arc<Crls>,
+    freshness: Freshness,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, Error> {
+    client(identity, Anchor::Unrevoked(trust, crls, freshness), alpn)
+}
+
 /// A configuration for meeting a fabric by the pin of its root: enrolment and first login.
 ///
 /// # Errors
 /// The rustls error when the configuration is not usable.
 pub fn pinned_config(pin: Pin, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
     client(None, Anchor::Pin(pin), alpn)
+}
+
+/// A configuration for asking whoever answers, without a certificate: for an answer that proves itself.
+///
+/// # Errors
+/// The rustls error when the configuration is not usable.
+pub fn unverified_config(alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
+    client(None, Anchor::Nothing, alpn)
 }
 
 fn client(identity: Option<&Identity>, anchor: Anchor, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
@@ -112,6 +163,7 @@ pub fn chain_error(error: &Error) -> Option<&ChainError> {
 #[derive(Debug)]
 struct FabricClients {
     trust: Trust,
+    crls: Option<Arc<Crls>>,
     clients: Clients,
 }
 
@@ -131,7 +183,12 @@ impl ClientCertVerifier for FabricClients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let (Clients::Required(roles) | Clients::Optional(roles)) = self.clients;
-        self.trust.verify(&joined(leaf, rest), roles, now).map_err(refused)?;
+        let chain = joined(leaf, rest);
+        let verified = match &self.crls {
+            Some(crls) => self.trust.verify_unrevoked(&chain, roles, now, crls, Freshness::Enforced),
+            None => self.trust.verify(&chain, roles, now),
+        };
+        verified.map_err(refused)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -162,7 +219,10 @@ impl ClientCertVerifier for FabricClients {
 #[derive(Debug)]
 enum Anchor {
     Root(Trust),
+    Unrevoked(Trust, Arc<Crls>, Freshness),
     Pin(Pin),
+    /// Whoever answers will do.
+    Nothing,
 }
 
 /// A client's check of a server's chain. The host name plays no part: the pinned root and the role do.
@@ -180,10 +240,15 @@ impl ServerCertVerifier for FabricServers {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let verify = |trust: &Trust| trust.verify(&joined(leaf, rest), &[Role::Server], now).map(drop);
         let verified = match &self.anchor {
-            Anchor::Root(trust) => trust.verify(&joined(leaf, rest), &[Role::Server], now),
-            Anchor::Pin(pin) => Trust::pinned(pin, rest)
-                .and_then(|trust| trust.verify(&joined(leaf, rest), &[Role::Server], now)),
+            Anchor::Root(trust) => verify(trust),
+            Anchor::Unrevoked(trust, crls, freshness) => {
+                let chain = joined(leaf, rest);
+                trust.verify_unrevoked(&chain, &[Role::Server], now, crls, *freshness).map(drop)
+            }
+            Anchor::Pin(pin) => Trust::pinned(pin, rest).and_then(|trust| verify(&trust)),
+            Anchor::Nothing => Ok(()),
         };
         verified.map_err(refused)?;
         Ok(ServerCertVerified::assertion())
@@ -216,8 +281,8 @@ fn joined<'a>(leaf: &CertificateDer<'a>, rest: &[CertificateDer<'a>]) -> Vec<Cer
     std::iter::once(leaf).chain(rest).cloned().collect()
 }
 
-/// The alert tells the peer roughly what is wrong; the error itself stays readable on this side.
-fn refused(error: ChainError) -> Error {
+/// A chain that does not pass, as a verifier says it. The alert tells the peer roughly what is wrong; the error itself stays readable on this side.
+pub fn refused(error: ChainError) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
 }
 
@@ -226,6 +291,8 @@ fn only_tls13() -> Error {
 }
 
 /// A [`SigningKey`] that signs TLS handshakes.
+///
+/// rustls waits for the signature. A key in a token takes its time, and sees itself that no other task waits with it.
 #[derive(Debug, Clone)]
 pub struct TlsKey(pub SigningKey);
 
@@ -260,7 +327,7 @@ impl rustls::sign::SigningKey for TlsKey {
 
 impl Signer for TlsKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        Ok(self.0.sign_asn1(message))
+        self.0.sign_asn1(message).map_err(|error| Error::Other(OtherError(Arc::new(error))))
     }
 
     fn scheme(&self) -> SignatureScheme {

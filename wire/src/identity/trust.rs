@@ -1,21 +1,27 @@
-//! Trust: the pinned root of a fabric, and what a certificate chain must be to pass for a role under it.
+//! Trust: the roots of a fabric, one of them pinned, and what a certificate chain must be to pass for a role under it.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use prost::Message;
 use ring::digest::{SHA256, digest};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+use super::crl::{Crls, Freshness};
 use super::crypto::algorithms;
 use super::role::{Principal, Role};
 use crate::id::FabricId;
-use crate::signed::PublicKey;
+use crate::lineage::{Lineage, ROOTS_LIMIT, TrustSet};
+use crate::signed::{Context, PublicKey, Signed};
 
-/// A fabric's root certificate, pinned.
+/// The root certificates of a fabric: one that was pinned, or those that it led to by the fabric's lineage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    root: CertificateDer<'static>,
+    /// The newest first; never empty.
+    roots: Vec<CertificateDer<'static>>,
     fabric: FabricId,
+    version: u64,
 }
 
 /// SHA-256 of a root certificate's DER.
@@ -29,7 +35,61 @@ impl Trust {
     pub fn new(root: CertificateDer<'static>) -> Result<Self, ChainError> {
         anchor_from_trusted_cert(&root).map_err(|_| ChainError::Malformed)?;
         let fabric = fabric_of(&root)?;
-        Ok(Self { root, fabric })
+        Ok(Self { roots: vec![root], fabric, version: 0 })
+    }
+
+    /// Takes the roots of a set that was verified before.
+    ///
+    /// # Errors
+    /// [`ChainError::Malformed`] when it holds no roots or too many, [`ChainError::OtherFabric`] when one is of another.
+    pub fn of_set(set: &TrustSet) -> Result<Self, ChainError> {
+        if !(1..=ROOTS_LIMIT).contains(&set.roots.len()) {
+            return Err(ChainError::Malformed);
+        }
+        let roots: Vec<_> = set.roots.iter().map(|root| CertificateDer::from(root.to_vec())).collect();
+        for root in &roots {
+            anchor_from_trusted_cert(root).map_err(|_| ChainError::Malformed)?;
+            if fabric_of(root)?.as_bytes()[..] != set.fabric[..] {
+                return Err(ChainError::OtherFabric);
+            }
+        }
+        let fabric = fabric_of(&roots[0])?;
+        Ok(Self { roots, fabric, version: set.version })
+    }
+
+    /// The same fabric under these roots: for a server that must know again whom it knew under any of them.
+    #[must_use]
+    pub fn under(self, roots: Vec<CertificateDer<'static>>) -> Self {
+        if roots.is_empty() { self } else { Self { roots, ..self } }
+    }
+
+    /// These roots as a set.
+    pub fn to_set(&self) -> TrustSet {
+        TrustSet {
+            fabric: Bytes::copy_from_slice(self.fabric.as_bytes()),
+            version: self.version,
+            roots: self.roots.iter().map(|root| Bytes::copy_from_slice(root)).collect(),
+        }
+    }
+
+    /// Follows a lineage from these roots as far as it leads; `None` when it leads to nothing newer.
+    pub fn follow(&self, lineage: &Lineage) -> Option<Self> {
+        let mut reached = self.clone();
+        for signed in &lineage.sets {
+            // What these roots did not sign is of before they were pinned, or of nobody.
+            if let Some(next) = reached.next(signed) {
+                reached = next;
+            }
+        }
+        (reached.version > self.version).then_some(reached)
+    }
+
+    fn next(&self, signed: &Signed) -> Option<Self> {
+        let keys = self.root_keys();
+        let signer = keys.iter().find(|key| key.id() == signed.key_id[..])?;
+        let set = TrustSet::decode(signed.verify(Context::TrustSet, signer).ok()?.clone()).ok()?;
+        let next = Self::of_set(&set).ok()?;
+        (next.fabric == self.fabric && next.version > self.version).then_some(next)
     }
 
     /// Finds the root that has this pin in a chain a server showed: how a new device meets its fabric.
@@ -53,6 +113,33 @@ impl Trust {
         roles: &[Role],
         now: UnixTime,
     ) -> Result<Principal, ChainError> {
+        Ok(self.path(chain, roles, now)?.0)
+    }
+
+    /// Like [`Trust::verify`], and that the newest list of its issuer does not revoke the certificate.
+    ///
+    /// # Errors
+    /// As [`Trust::verify`] and [`Crls::check`].
+    pub fn verify_unrevoked(
+        &self,
+        chain: &[CertificateDer<'_>],
+        roles: &[Role],
+        now: UnixTime,
+        crls: &Crls,
+        freshness: Freshness,
+    ) -> Result<Principal, ChainError> {
+        let (principal, issuer) = self.path(chain, roles, now)?;
+        crls.check(&issuer, &principal.serial, now, freshness)?;
+        Ok(principal)
+    }
+
+    /// Whom the chain names, and the key of the authority that has issued it.
+    fn path(
+        &self,
+        chain: &[CertificateDer<'_>],
+        roles: &[Role],
+        now: UnixTime,
+    ) -> Result<(Principal, PublicKey), ChainError> {
         let (leaf, rest) = chain.split_first().ok_or(ChainError::Malformed)?;
         if rest.len() > CHAIN_LIMIT {
             return Err(ChainError::Malformed);
@@ -64,43 +151,87 @@ impl Trust {
         if !roles.contains(&principal.role) {
             return Err(ChainError::WrongRole { is: principal.role });
         }
-        let anchor = anchor_from_trusted_cert(&self.root).map_err(|_| ChainError::Malformed)?;
+        let anchors = self.roots.iter().map(anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>();
+        let anchors = anchors.map_err(|_| ChainError::Malformed)?;
         let end = EndEntityCert::try_from(leaf).map_err(|_| ChainError::Malformed)?;
-        for usage in [KeyUsage::required(principal.role.oid_der()), principal.role.tls_usage()] {
-            end.verify_for_usage(
-                algorithms().all,
-                std::slice::from_ref(&anchor),
-                rest,
-                now,
-                usage,
-                None,
-                None,
-            )?;
+        let verify = |usage| end.verify_for_usage(algorithms().all, &anchors, rest, now, usage, None, None);
+        verify(principal.role.tls_usage())?;
+        let path = verify(KeyUsage::required(principal.role.oid_der()))?;
+        let issuer = p256_from_spki(&path.issuer_spki())?;
+        Ok((principal, issuer))
+    }
+
+    /// Like [`Trust::verify`], but a chain whose time ended at most `grace` ago still passes.
+    ///
+    /// # Errors
+    /// As [`Trust::verify`].
+    pub fn verify_lapsed(
+        &self,
+        chain: &[CertificateDer<'_>],
+        roles: &[Role],
+        now: UnixTime,
+        grace: Duration,
+    ) -> Result<Principal, ChainError> {
+        match self.verify(chain, roles, now) {
+            Err(ChainError::Expired(ago)) if ago <= grace => {
+                let end = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_sub(ago));
+                self.verify(chain, roles, end)
+            }
+            verified => verified,
         }
-        Ok(principal)
     }
 
-    /// The root certificate.
-    pub const fn root(&self) -> &CertificateDer<'static> {
-        &self.root
+    /// The newest root certificate.
+    pub fn root(&self) -> &CertificateDer<'static> {
+        self.roots.first().expect("there is always a root")
     }
 
-    /// The fabric under this root.
+    /// Every root certificate, the newest first.
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
+    }
+
+    /// The fabric under these roots.
     pub const fn fabric(&self) -> FabricId {
         self.fabric
     }
 
-    /// The root's pin.
-    pub fn pin(&self) -> Pin {
-        pin_of(&self.root)
+    /// Which set of the fabric's lineage this is; 0 for a root that was pinned.
+    pub const fn version(&self) -> u64 {
+        self.version
     }
 
-    /// The root's public key, which signs key sets.
+    /// The newest root's pin.
+    pub fn pin(&self) -> Pin {
+        pin_of(self.root())
+    }
+
+    /// The roots' public keys, which sign key sets and the next roots.
+    pub fn root_keys(&self) -> Vec<PublicKey> {
+        self.roots.iter().filter_map(|root| public_key_of(root).ok()).collect()
+    }
+}
+
+/// From when to when a certificate is valid, Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// First second.
+    pub not_before: u64,
+    /// Last second.
+    pub not_after: u64,
+}
+
+impl Validity {
+    /// Reads what a certificate says, without judging it: to know when it ends, never to trust it.
     ///
     /// # Errors
-    /// [`ChainError::Malformed`] when it is not a P-256 key.
-    pub fn root_key(&self) -> Result<PublicKey, ChainError> {
-        public_key_of(&self.root)
+    /// [`ChainError::Malformed`] when it is no certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, ChainError> {
+        let (_, certificate) =
+            x509_parser::parse_x509_certificate(certificate).map_err(|_| ChainError::Malformed)?;
+        let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+        let validity = certificate.validity();
+        Ok(Self { not_before: seconds(validity.not_before), not_after: seconds(validity.not_after) })
     }
 }
 
@@ -144,8 +275,13 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> Pin {
     digest(&SHA256, certificate).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
+/// The fabric that a root names as its own; the first root of a fabric names none, and its key is the fabric's name.
 fn fabric_of(root: &CertificateDer<'_>) -> Result<FabricId, ChainError> {
     let end = EndEntityCert::try_from(root).map_err(|_| ChainError::Malformed)?;
+    if let Some(uri) = end.valid_uri_names().next() {
+        let named = uri.strip_prefix("spiffe://").and_then(|fabric| fabric.parse().ok());
+        return named.ok_or(ChainError::Malformed);
+    }
     let hash = digest(&SHA256, &end.subject_public_key_info());
     Ok(FabricId::new(*hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes")))
 }
@@ -162,7 +298,16 @@ pub enum ChainError {
     /// Its time has not come, by this clock.
     #[error("the certificate becomes valid only in {}: this clock is slow, or the issuer's is fast", human(*.0))]
     NotYetValid(Duration),
-    /// It does not end in the fabric's root.
+    /// Its issuer has revoked it.
+    #[error("the certificate was revoked")]
+    Revoked,
+    /// Its issuer's list of revoked certificates is not known.
+    #[error("no revocation list of the certificate's issuer is known")]
+    NoList,
+    /// The list that is known is past its time.
+    #[error("the revocation list of the certificate's issuer is out of date since {}", human(*.0))]
+    StaleList(Duration),
+    /// It does not end in a root of the fabric that is known here.
     #[error("the certificate was not issued by this fabric: {0}")]
     NotIssued(String),
     /// The chain lacks the pinned root.

@@ -1,5 +1,7 @@
 //! Messages that open, keep and end a session.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// What an agent says first.
@@ -36,6 +38,15 @@ pub struct Hello {
     /// replays an old session's grants, even the server, finds them void.
     #[prost(fixed64, tag = "10")]
     pub epoch: u64,
+    /// The epoch of the session that this process had before; 0 in its first.
+    #[prost(fixed64, tag = "11")]
+    pub last_epoch: u64,
+    /// In a process's first session: 16 random bytes, which both ends store. Empty otherwise.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub sync: Bytes,
+    /// The one before, which both ends have stored: another one than the server's tells of a disk that was set back.
+    #[prost(bytes = "bytes", tag = "13")]
+    pub last_sync: Bytes,
 }
 
 /// What the server answers to [`Hello`].
@@ -59,6 +70,9 @@ pub struct Welcome {
     /// The server's wall clock, Unix seconds.
     #[prost(uint64, tag = "6")]
     pub clock: u64,
+    /// [`Hello::sync`] again, once the server has stored it.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub sync: Bytes,
 }
 
 /// Why an agent leaves.
@@ -71,6 +85,7 @@ pub struct Goodbye {
 
 /// Asks an agent to close and to come back.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
 pub struct GoAway {
     /// For people.
     #[prost(string, tag = "1")]
@@ -81,6 +96,18 @@ pub struct GoAway {
     /// The device may not come back: it was revoked or removed.
     #[prost(bool, tag = "3")]
     pub forever: bool,
+    /// For a clone that an operator approved of: an enrolment token of one use, for an identity of its own.
+    #[prost(string, tag = "4")]
+    pub token: String,
+}
+
+impl fmt::Debug for GoAway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, reconnect_ms, forever, token: _ } = self; // the token is a secret
+        let mut shown = f.debug_struct("GoAway");
+        shown.field("reason", reason).field("reconnect_ms", reconnect_ms).field("forever", forever);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Says why the connection closes.

@@ -18,6 +18,9 @@ fn golden() -> Vec<(Message, &'static str)> {
         key_set: 3,
         clock: 1_700_000_000,
         epoch: 77,
+        last_epoch: 76,
+        sync: bytes(6, 16),
+        last_sync: bytes(7, 16),
     };
     let welcome = Welcome {
         minor: 1,
@@ -26,7 +29,9 @@ fn golden() -> Vec<(Message, &'static str)> {
         reconnect_window_ms: 2_000,
         epoch: 77,
         clock: 1_700_000_000,
+        sync: bytes(6, 16),
     };
+    let away = GoAway { reason: "restart".into(), reconnect_ms: 500, forever: false, token: "T".into() };
     let state = TunnelState {
         grant: bytes(4, 16),
         cookie: bytes(5, 20),
@@ -39,7 +44,7 @@ fn golden() -> Vec<(Message, &'static str)> {
         (Message::Ping, "0000030000000000"),
         (Message::Pong, "0000040000000000"),
         (Message::Goodbye(Goodbye { reason: "shutdown".into() }), GOODBYE),
-        (Message::GoAway(GoAway { reason: "restart".into(), reconnect_ms: 500, forever: false }), GO_AWAY),
+        (Message::GoAway(away), GO_AWAY),
         (Message::Error(ProtocolError { reason: "no".into() }), "00040700000000000a026e6f"),
         (Message::Keys(signed.clone()), "0014080800000000"),
         (Message::Servers(signed.clone()), "0014090800000000"),
@@ -55,10 +60,10 @@ fn golden() -> Vec<(Message, &'static str)> {
 
 /// What follows the header of every signed frame above.
 const SIGNED_PAYLOAD: &str = "0a020101120802020202020202021a0403030303";
-const HELLO: &str = "003f010000000000100118012205302e312e302a1009090909090909090909090909090909320470632d373a0944656269616e20313240034880e2cfaa06514d00000000000000";
-const WELCOME: &str = "001a0200000000000801100118b0ea0120d00f294d000000000000003080e2cfaa06";
+const HELLO: &str = "006c010000000000100118012205302e312e302a1009090909090909090909090909090909320470632d373a0944656269616e20313240034880e2cfaa06514d00000000000000594c000000000000006210060606060606060606060606060606066a1007070707070707070707070707070707";
+const WELCOME: &str = "002c0200000000000801100118b0ea0120d00f294d000000000000003080e2cfaa063a1006060606060606060606060606060606";
 const GOODBYE: &str = "000a0501000000000a0873687574646f776e";
-const GO_AWAY: &str = "000c0600000000000a077265737461727410f403";
+const GO_AWAY: &str = "000f0600000000000a077265737461727410f403220154";
 const OPEN: &str = "002c2100000000000a10040404040404040404040404040404041214050505050505050505050505050505050505050518b0ea01";
 const REVOKE: &str = "00182200000000000a100404040404040404040404040404040412046c656674";
 const TUNNEL_STATE: &str =
@@ -107,7 +112,7 @@ proptest! {
         let messages = [
             Message::Hello(Hello { minor_min: number, features: big, build: text.clone(), boot_id: blob.clone(), ..Hello::default() }),
             Message::Welcome(Welcome { minor: number, epoch: big, ..Welcome::default() }),
-            Message::GoAway(GoAway { reason: text.clone(), reconnect_ms: number, forever: flag }),
+            Message::GoAway(GoAway { reason: text.clone(), reconnect_ms: number, forever: flag, token: text.clone() }),
             Message::Goodbye(Goodbye { reason: text.clone() }),
             Message::Error(ProtocolError { reason: text.clone() }),
             Message::Grant(Signed { bytes: blob.clone(), key_id: blob.clone(), signature: blob.clone() }),

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::dial::{DialError, dial};
 use crate::identity::profile::Profile;
-use crate::identity::tls::{ALPN_HTTP, Identity, client_config, pinned_config};
+use crate::identity::tls::{ALPN_HTTP, Identity, client_config, pinned_config, unverified_config};
 use crate::identity::trust::{Pin, Trust};
 
 /// A client of one server's API.
@@ -98,7 +98,19 @@ impl Client {
         Self::with_tls(url, pinned_config(pin, &[ALPN_HTTP])?)
     }
 
-    fn with_tls(url: &str, tls: Arc<ClientConfig>) -> Result<Self, ApiError> {
+    /// A client of whoever answers at `url`: for what proves itself, and tells nothing.
+    ///
+    /// # Errors
+    /// [`ApiError::Url`] or [`ApiError::Setup`].
+    pub fn unverified(url: &str) -> Result<Self, ApiError> {
+        Self::with_tls(url, unverified_config(&[ALPN_HTTP])?)
+    }
+
+    /// A client with a TLS configuration of the caller's.
+    ///
+    /// # Errors
+    /// [`ApiError::Url`].
+    pub fn with_tls(url: &str, tls: Arc<ClientConfig>) -> Result<Self, ApiError> {
         let (host, port) = parse_url(url)?;
         Ok(Self { host, port, tls })
     }

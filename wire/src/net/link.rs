@@ -28,6 +28,10 @@ pub enum Command {
     Finish(Message, String),
 }
 
+/// The end of a session's queue that others have. A queue has room for several of its elements before anyone waits, so what
+/// it holds is boxed: an idle session is small.
+pub type Commands = mpsc::Sender<Box<Command>>;
+
 /// Drives `session` over `stream` until either ends, and says why.
 ///
 /// Events wait in `events`; while that is full nothing more is read, so a slow application slows its peer and no
@@ -38,8 +42,8 @@ pub enum Command {
 pub async fn drive<S>(
     stream: S,
     session: &mut Session,
-    commands: &mut mpsc::Receiver<Command>,
-    events: &mpsc::Sender<Event>,
+    commands: &mut mpsc::Receiver<Box<Command>>,
+    events: &mpsc::Sender<Box<Event>>,
 ) -> CloseReason
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -63,8 +67,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     async fn run(
         mut self,
         session: &mut Session,
-        commands: &mut mpsc::Receiver<Command>,
-        events: &mpsc::Sender<Event>,
+        commands: &mut mpsc::Receiver<Box<Command>>,
+        events: &mpsc::Sender<Box<Event>>,
     ) -> CloseReason {
         // A session that waits for no time is over; whatever it still has to say is said under one deadline.
         while let Some(deadline) = session.poll_timeout() {
@@ -79,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             // 2. Wait for whatever comes first.
             tokio::select! {
                 permit = events.reserve(), if self.waiting.is_some() => match (permit, self.waiting.take()) {
-                    (Ok(permit), Some(event)) => permit.send(event),
+                    (Ok(permit), Some(event)) => permit.send(Box::new(event)),
                     _ => session.refuse("the application has gone"),
                 },
                 written = write(&mut self.writer, &mut self.output), if self.output.is_some() => {
@@ -88,15 +92,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     }
                 }
                 () = receive(&mut self.reader, session), if self.waiting.is_none() => {}
-                command = commands.recv() => command_in(session, command),
+                command = commands.recv() => command_in(session, command.map(|command| *command)),
                 () = sleep_until(deadline.into()) => session.handle_timeout(now()),
             }
         }
-        self.close(session, events).await
+        Box::pin(self.close(session, events)).await // an open session has no room for its end
     }
 
     /// Writes what is left and hands over what was heard, both under one deadline, and closes the stream.
-    async fn close(mut self, session: &mut Session, events: &mpsc::Sender<Event>) -> CloseReason {
+    async fn close(mut self, session: &mut Session, events: &mpsc::Sender<Box<Event>>) -> CloseReason {
         let mut heard: Vec<_> = self.waiting.into_iter().collect();
         let mut reason = CloseReason::Local("the session was over before".into());
         while let Some(output) = session.poll_output() {
@@ -112,9 +116,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         };
         let told = async {
             for event in heard {
-                events.send(event).await?;
+                events.send(Box::new(event)).await?;
             }
-            Ok::<_, mpsc::error::SendError<Event>>(())
+            Ok::<_, mpsc::error::SendError<Box<Event>>>(())
         };
         // Peer or application may be gone or stuck; nothing depends on either.
         let _ = timeout(FLUSH_TIMEOUT, async { tokio::join!(farewell, told) }).await;

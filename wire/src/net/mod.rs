@@ -3,3 +3,4 @@
 pub mod dial;
 pub mod https;
 pub mod link;
+pub mod renew;

@@ -43,6 +43,8 @@ fn messages() -> Vec<(&'static str, Message)> {
     let hello = Hello {
         build: "0.1.0".into(),
         boot_id: grant.clone(),
+        sync: vec![6; 16].into(),
+        last_sync: vec![7; 16].into(),
         host_name: "pc-7".into(),
         os: "Debian 13".into(),
         features: 1,
@@ -60,7 +62,15 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("welcome", Message::Welcome(welcome)),
         ("ping", Message::Ping),
         ("pong", Message::Pong),
-        ("go-away", Message::GoAway(GoAway { reason: reason.clone(), reconnect_ms: 500, forever: true })),
+        (
+            "go-away",
+            Message::GoAway(GoAway {
+                reason: reason.clone(),
+                reconnect_ms: 500,
+                forever: true,
+                token: reason.clone(),
+            }),
+        ),
         ("goodbye", Message::Goodbye(Goodbye { reason: reason.clone() })),
         ("keys", Message::Keys(signed.clone())),
         ("servers", Message::Servers(signed.clone())),
@@ -137,7 +147,7 @@ fn certificates() -> Vec<Seed> {
     seeds.push(("enrollment", "reply", serde_json::to_vec(&reply).unwrap()));
     seeds.push(("pem", "chain", chain_to_pem(&last).into_bytes()));
     seeds.push(("pem", "key", key_to_pem(&key).into_bytes()));
-    seeds.push(("pem", "pkcs8", key.to_pkcs8().to_vec()));
+    seeds.push(("pem", "pkcs8", key.to_pkcs8().unwrap().to_vec()));
     seeds.push(("pem", "pin", b"0123456789abcdef".repeat(4)));
     seeds
 }

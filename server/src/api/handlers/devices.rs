@@ -7,7 +7,7 @@ use klnet_wire::id::{GroupId, TenantId, kind};
 use crate::api::input::{Body, PathId, Query};
 use crate::api::reply::{Done, Json, Refusal};
 use crate::api::route::Call;
-use crate::api::types::{Device, DeviceFilter, MoveDevice, Revoke, Standing};
+use crate::api::types::{ApproveClone, Device, DeviceFilter, MoveDevice, Revoke, Standing};
 use crate::fleet::{self, Caller, Fleet};
 
 type Reply<T> = Result<Json<T>, Refusal>;
@@ -43,6 +43,19 @@ pub(in crate::api) async fn revoke(
 ) -> Reply<Done> {
     context.fleet.revoke_device(&by, id, &revoke.reason).await?;
     Ok(Json(Done {}))
+}
+
+pub(in crate::api) async fn remove(Call { by, context }: Call<Caller>, PathId(id): Id) -> Reply<Done> {
+    context.fleet.remove_device(&by, id).await?;
+    Ok(Json(Done {}))
+}
+
+pub(in crate::api) async fn approve_clone(
+    Call { by, context }: Call<Caller>,
+    (PathId(id), Body(which)): (Id, Body<ApproveClone>),
+) -> Reply<Device> {
+    context.fleet.approve_clone(&by, id, which.address).await?;
+    show(Call { by, context }, PathId(id)).await
 }
 
 pub(in crate::api) async fn standing(Call { by, context }: Call<fleet::Device>, (): ()) -> Reply<Standing> {

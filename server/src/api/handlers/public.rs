@@ -3,8 +3,8 @@
 use crate::api::input::{Body, From};
 use crate::api::reply::{Document, Json, Pem, Refusal};
 use crate::api::route::{Anyone, Call};
-use crate::api::types::{Enroll, Enrolled, Health};
-use crate::directory::DiscoveryReply;
+use crate::api::types::{Enroll, Enrolled, Health, Renew};
+use crate::directory::{DiscoveryReply, TrustReply};
 
 type Reply<T> = Result<Json<T>, Refusal>;
 
@@ -24,6 +24,10 @@ pub(in crate::api) async fn discovery(call: Call<Anyone>, (): ()) -> Reply<Disco
     Ok(Json(call.context.directory.reply()))
 }
 
+pub(in crate::api) async fn trust(call: Call<Anyone>, (): ()) -> Reply<TrustReply> {
+    Ok(Json(call.context.directory.trust()))
+}
+
 pub(in crate::api) async fn enroll(
     call: Call<Anyone>,
     (From(from), Body(Enroll(request))): (From, Body<Enroll>),
@@ -36,4 +40,11 @@ pub(in crate::api) async fn login(
     (From(from), Body(Enroll(request))): (From, Body<Enroll>),
 ) -> Reply<Enrolled> {
     Ok(Json(Enrolled(call.context.fleet.login(request, from).await?)))
+}
+
+pub(in crate::api) async fn renew(
+    call: Call<Anyone>,
+    (From(from), Body(Renew(request))): (From, Body<Renew>),
+) -> Reply<Enrolled> {
+    Ok(Json(Enrolled(call.context.fleet.renew(&request, from).await?)))
 }

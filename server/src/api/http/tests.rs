@@ -9,7 +9,9 @@ use axum::Extension;
 use axum::routing::get;
 use klnet_wire::id::TenantId;
 use klnet_wire::identity::authority::{Authority, Leaf, SERVER_LIFE, make_root};
-use klnet_wire::identity::tls::{ALPN_AGENT, ALPN_HTTP, Clients, Identity, client_config, server_config};
+use klnet_wire::identity::tls::{
+    ALPN_AGENT, ALPN_HTTP, Clients, Identity, Shown, client_config, server_config,
+};
 use klnet_wire::identity::{Role, Trust};
 use klnet_wire::signing::SigningKey;
 use rustls::pki_types::ServerName;
@@ -293,8 +295,14 @@ impl Site {
         let trust = make_root(&root_key, now).unwrap();
         let authority = Authority::make(trust.clone(), &root_key, SigningKey::generate_p256(), now).unwrap();
         let clients = Clients::Optional(&[Role::Agent, Role::Operator]);
-        let tls =
-            server_config(&issue(&authority, Role::Server), trust.clone(), clients, &[ALPN_HTTP]).unwrap();
+        let tls = server_config(
+            &Shown::new(&issue(&authority, Role::Server)),
+            trust.clone(),
+            None,
+            clients,
+            &[ALPN_HTTP],
+        )
+        .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(who)).route("/panic", get(fault));

@@ -2,6 +2,7 @@
 
 use klnet_tunnel::net::request::{GrantReply, GrantRequest};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
+use klnet_wire::identity::renew::RenewRequest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,12 @@ pub struct Enroll(#[serde(with = "EnrollRequestFields")] pub EnrollRequest);
 #[serde(transparent)]
 #[schemars(inline)]
 pub struct Enrolled(#[serde(with = "EnrollReplyFields")] pub EnrollReply);
+
+/// What the holder of a certificate asks who wants the next one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Renew(#[serde(with = "RenewRequestFields")] pub RenewRequest);
 
 /// Asks for a tunnel.
 #[derive(Deserialize, JsonSchema)]
@@ -42,6 +49,17 @@ struct EnrollRequestFields {
     host_name: String,
     /// Its operating system.
     os: String,
+}
+
+/// What the holder of a certificate asks who wants the next one.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "RenewRequest", deny_unknown_fields)]
+#[schemars(rename = "RenewRequest")]
+struct RenewRequestFields {
+    /// The certificate to renew, and what issued it: DER, base64url. A device's may have ended 180 days ago.
+    chain: Vec<String>,
+    /// PKCS #10 request in DER, base64url, for the same key and signed by it.
+    request: String,
 }
 
 /// What a new device or an invited operator is given.

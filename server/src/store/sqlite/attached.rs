@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::log::Known;
+use super::known::Known;
 use crate::store::{Commit, CommitError, Key, LeaseId, Op};
 
 /// Takes note that a key has moved from one lease, or none, to another, or none.

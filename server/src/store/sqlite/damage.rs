@@ -9,8 +9,11 @@ pub(super) enum Damage {
     #[error("row {row} of {table} does not match its checksum")]
     Sum { table: &'static str, row: i64 },
     /// An index leads to a row of another key.
-    #[error("the index of keys leads to row {row}, which is of another key")]
+    #[error("row {row} of log is not what leads to it says")]
     Index { row: i64 },
+    /// An id is there for whoever adds it, and not for whoever looks for it.
+    #[error("the index of operations leads nowhere")]
+    Receipt,
     /// The one row of the table `store` is not there.
     #[error("the store has lost its name")]
     Nameless,

@@ -10,16 +10,19 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::broadcast;
 
 use super::{
+    append::append,
     attached,
-    group::{Failure, Group},
+    checkpoint::Checkpointer,
+    group::{Borrowed, Failure, Group},
     history::History,
+    job::{Errand, Job, Notice, Verdict},
+    known::Known,
     leases::{self, Leases},
     lock::Lock,
-    log::{self, Known},
     receipt,
     reserve::Reserve,
+    sweep,
     window::Window,
-    writer::{Errand, Job, Notice, Verdict},
 };
 use crate::store::{
     Commit, Key, LeaseError, LeaseId, Limits, Op, OpId, ReadError, Rev, Unavailable, lease::LEASES_LIMIT,
@@ -33,6 +36,8 @@ pub(super) struct Desk {
     reserve: Reserve,
     leases: Leases,
     window: Window,
+    checkpointer: Checkpointer,
+    known: Known,
     notices: broadcast::Sender<Notice>,
     /// Rows are left that nobody can read any more.
     sweeping: bool,
@@ -50,6 +55,7 @@ impl Desk {
         lock: Lock,
         reserve: Reserve,
         window: Window,
+        checkpointer: Checkpointer,
         notices: broadcast::Sender<Notice>,
     ) -> rusqlite::Result<Self> {
         let leases = Leases::load(&db, Instant::now())?;
@@ -60,6 +66,8 @@ impl Desk {
             reserve,
             leases,
             window,
+            checkpointer,
+            known: Known::default(),
             notices,
             sweeping,
             suspect: false,
@@ -82,7 +90,8 @@ impl Desk {
             }
             self.keep_house();
         }
-        let Self { db, lock, .. } = self;
+        let Self { db, lock, checkpointer, .. } = self;
+        drop(checkpointer);
         // The last connection to close folds the WAL back.
         drop(db);
         lock.release();
@@ -109,11 +118,12 @@ impl Desk {
             return;
         }
         let mut verdicts = Vec::with_capacity(group.waiting.len());
-        let judged = self.transact(|tx, with| group.judge(tx, with.window, with.leases, &mut verdicts));
+        let judged = self.transact(|tx, with| group.judge(tx, with, &mut verdicts));
         match judged {
             Ok(sweeping) => {
                 self.sweeping |= sweeping;
                 self.announce(&group, &verdicts);
+                self.checkpointer.note(group.length());
                 group.answer(verdicts);
             }
             Err(failure) => {
@@ -170,9 +180,10 @@ impl Desk {
 
     /// Ends leases in one transaction, the keys of each in a commit of its own.
     fn end_leases(&mut self, ended: &[LeaseId]) -> Result<(), Failure> {
-        let notices = self.transact(|tx, _| {
+        let notices = self.transact(|tx, with| {
             let mut head = receipt::head(tx)?;
-            ended.iter().filter_map(|lease| end_lease(tx, *lease, &mut head).transpose()).collect()
+            let end = |lease: &LeaseId| end_lease(tx, *lease, &mut head, with.known).transpose();
+            ended.iter().filter_map(end).collect()
         });
         let notices: Vec<Notice> = notices?;
         ended.iter().for_each(|lease| self.leases.forget(*lease));
@@ -191,7 +202,7 @@ impl Desk {
     }
 
     fn sweep(&mut self) -> Result<(), Failure> {
-        self.sweeping = self.transact(|tx, _| History::sweep(tx))?;
+        self.sweeping = self.transact(|tx, _| sweep::sweep(tx))?;
         Ok(())
     }
 
@@ -203,7 +214,10 @@ impl Desk {
         let done = self.attempt(work);
         match &done {
             Ok(_) => self.note_success(),
-            Err(failure) => self.note_failure(failure),
+            Err(failure) => {
+                self.known.forget();
+                self.note_failure(failure);
+            }
         }
         done
     }
@@ -219,7 +233,8 @@ impl Desk {
                 Err(error) => return Err(Failure::before_commit(&error)),
             }
         }
-        let mut borrowed = Borrowed { window: &mut self.window, leases: &self.leases };
+        let mut borrowed =
+            Borrowed { window: &mut self.window, leases: &self.leases, known: &mut self.known };
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate);
         let tx = tx.map_err(|error| Failure::before_commit(&error))?;
         let result = work(&tx, &mut borrowed).map_err(|error| Failure::before_commit(&error))?;
@@ -275,16 +290,14 @@ impl Desk {
     }
 }
 
-/// What a transaction may look at besides the database.
-pub(super) struct Borrowed<'a> {
-    window: &'a mut Window,
-    leases: &'a Leases,
-}
-
 /// Deletes the keys of a lease and the lease itself; `None` when it has no keys.
-fn end_lease(db: &Connection, lease: LeaseId, head: &mut Rev) -> rusqlite::Result<Option<Notice>> {
-    let mut known = Known::default();
-    let deletes: Vec<Op> = attached::keys(db, lease, &mut known)?.into_iter().map(Op::delete).collect();
+fn end_lease(
+    db: &Connection,
+    lease: LeaseId,
+    head: &mut Rev,
+    known: &mut Known,
+) -> rusqlite::Result<Option<Notice>> {
+    let deletes: Vec<Op> = attached::keys(db, lease, known)?.into_iter().map(Op::delete).collect();
     leases::remove(db, lease)?;
     if deletes.is_empty() {
         return Ok(None);
@@ -292,7 +305,7 @@ fn end_lease(db: &Connection, lease: LeaseId, head: &mut Rev) -> rusqlite::Resul
     let commit = Commit::admit(OpId::random(), Vec::new(), deletes, &Limits::COMMON)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     *head = head.next();
-    log::append(db, *head, &commit, &mut known)?;
+    append(db, *head, &commit, known)?;
     Ok(Some(notice(*head, &commit)))
 }
 

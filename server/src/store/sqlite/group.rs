@@ -5,14 +5,16 @@ use std::{sync::mpsc, time::Instant};
 use rusqlite::{Connection, ErrorCode};
 
 use super::{
+    append::append,
     attached,
+    damage::Damage,
     history::History,
+    job::{Errand, Job, Task, Verdict, Waiting},
+    known::Known,
     leases::Leases,
-    log::{self, Known},
     receipt::{self, Receipt},
     unavailable,
     window::Window,
-    writer::{Errand, Job, Task, Verdict, Waiting},
 };
 use crate::store::{Commit, CommitError, FailedGuard, Limits, Rev, Unavailable};
 
@@ -20,6 +22,13 @@ use crate::store::{Commit, CommitError, FailedGuard, Limits, Rev, Unavailable};
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) waiting: Vec<Waiting>,
+}
+
+/// What a transaction may look at besides the database.
+pub(super) struct Borrowed<'a> {
+    pub(super) window: &'a mut Window,
+    pub(super) leases: &'a Leases,
+    pub(super) known: &'a mut Known,
 }
 
 /// Why a whole transaction failed.
@@ -49,21 +58,26 @@ impl Group {
         (group, None)
     }
 
+    /// Bytes of keys and values.
+    pub(super) fn length(&self) -> usize {
+        self.waiting.iter().map(|waiting| waiting.commit.length()).sum()
+    }
+
     /// Judges each commit; on an error `verdicts` has those that were reached. Says whether there is something to sweep.
     pub(super) fn judge(
         &self,
         db: &Connection,
-        window: &mut Window,
-        leases: &Leases,
+        with: &mut Borrowed<'_>,
         verdicts: &mut Vec<Verdict>,
     ) -> rusqlite::Result<bool> {
         let mut head = receipt::head(db)?;
         let now = Instant::now();
-        window.mark(now, head);
+        with.window.mark(now, head);
+        with.known.bound();
         for waiting in &self.waiting {
-            verdicts.push(judge(db, &mut head, &waiting.commit, leases)?);
+            verdicts.push(judge(db, &mut head, &waiting.commit, with)?);
         }
-        match window.expired(now) {
+        match with.window.expired(now) {
             Some(expired) => {
                 receipt::forget(db, expired)?;
                 History::forget(db, expired)
@@ -122,23 +136,36 @@ impl Failure {
 }
 
 /// Applies one commit, or says why not; writes nothing unless it applies.
-fn judge(db: &Connection, head: &mut Rev, commit: &Commit, leases: &Leases) -> rusqlite::Result<Verdict> {
-    if let Some(receipt) = Receipt::of(db, commit.op_id())? {
-        let same = receipt.digest == *commit.digest();
-        return Ok(if same { Ok(receipt.rev) } else { Err(CommitError::Reused(commit.op_id())) });
+fn judge(
+    db: &Connection,
+    head: &mut Rev,
+    commit: &Commit,
+    with: &mut Borrowed<'_>,
+) -> rusqlite::Result<Verdict> {
+    let refused = refused(db, commit, with)?;
+    if refused.is_none() && append(db, head.next(), commit, with.known)? {
+        *head = head.next();
+        return Ok(Ok(*head));
     }
-    let mut known = Known::default();
-    let failed = failed_guards(db, commit, &mut known)?;
+    // A retry is mostly refused by its guards, which no longer hold; what became of the first attempt is the answer.
+    let Some(receipt) = Receipt::of(db, commit.op_id())? else {
+        return Ok(Err(refused.ok_or(Damage::Receipt)?));
+    };
+    let same = receipt.digest == *commit.digest();
+    Ok(if same { Ok(receipt.rev) } else { Err(CommitError::Reused(commit.op_id())) })
+}
+
+/// Why a commit cannot be applied now.
+fn refused(
+    db: &Connection,
+    commit: &Commit,
+    with: &mut Borrowed<'_>,
+) -> rusqlite::Result<Option<CommitError>> {
+    let failed = failed_guards(db, commit, with.known)?;
     if !failed.is_empty() {
-        return Ok(Err(CommitError::Conflict(failed)));
+        return Ok(Some(CommitError::Conflict(failed)));
     }
-    let is_alive = |lease| leases.is_alive(lease);
-    if let Some(refused) = attached::refused(db, commit, &mut known, Limits::COMMON.ops, is_alive)? {
-        return Ok(Err(refused));
-    }
-    *head = head.next();
-    log::append(db, *head, commit, &mut known)?;
-    Ok(Ok(*head))
+    attached::refused(db, commit, with.known, Limits::COMMON.ops, |lease| with.leases.is_alive(lease))
 }
 
 fn failed_guards(db: &Connection, commit: &Commit, known: &mut Known) -> rusqlite::Result<Vec<FailedGuard>> {

@@ -2,12 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{
-    damage::Damage,
-    row::{COLUMNS, Logged, first_seq},
-    sum,
-};
-use crate::store::{Incarnation, Key, Rev};
+use super::{damage::Damage, row::first_seq, sum};
+use crate::store::{Incarnation, Rev};
 
 /// Which history, and from where on it is whole.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +12,7 @@ pub(super) struct History {
     /// The oldest revision whose state can be read.
     pub(super) oldest: Rev,
     /// Up to this row of the log, what no state from `oldest` on needs is deleted.
-    swept: i64,
+    pub(super) swept: i64,
 }
 
 impl History {
@@ -60,35 +56,8 @@ impl History {
         self.oldest > Rev::ZERO && self.swept < self.last()
     }
 
-    /// Deletes rows that nobody can read any more, as far as a few rows further; says whether more are left.
-    ///
-    /// Each row up to `oldest` makes the older ones of its key superfluous, and a delete itself, too.
-    pub(super) fn sweep(db: &Connection) -> rusqlite::Result<bool> {
-        let history = Self::read(db)?;
-        let last = history.last();
-        let sql = format!(
-            "SELECT {COLUMNS} FROM log NOT INDEXED WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
-        );
-        let rows: Vec<(i64, bool, Key)> = db
-            .prepare_cached(&sql)?
-            .query_map((history.swept, last, SWEEP_ROWS), |row| {
-                let row = Logged::read(row)?;
-                Ok((row.seq, row.value.is_none(), row.key))
-            })?
-            .collect::<rusqlite::Result<_>>()?;
-        for (seq, is_delete, key) in &rows {
-            // A delete goes with what it deleted.
-            db.prepare_cached("DELETE FROM log WHERE key = ?1 AND seq < ?2")?
-                .execute((key.as_bytes(), seq + i64::from(*is_delete)))?;
-        }
-        let more = rows.len() == SWEEP_ROWS as usize;
-        let swept = rows.last().filter(|_| more).map_or(last, |(seq, ..)| *seq);
-        Self { swept, ..history }.write(db)?;
-        Ok(more)
-    }
-
     /// The last row there can be of the oldest revision.
-    fn last(&self) -> i64 {
+    pub(super) fn last(&self) -> i64 {
         first_seq(self.oldest.next()) - 1
     }
 
@@ -97,6 +66,3 @@ impl History {
         sum(&[Some(&self.incarnation.0), Some(&oldest), Some(&swept)])
     }
 }
-
-/// Rows looked at in one transaction: few enough that commits wait for milliseconds.
-const SWEEP_ROWS: u32 = 512;

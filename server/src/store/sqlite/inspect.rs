@@ -11,7 +11,7 @@ use super::{
     leases,
     lock::Last,
     medium::Medium,
-    open,
+    newest, open,
     receipt::{Receipt, head},
     row::{COLUMNS, Logged},
     schema,
@@ -83,6 +83,7 @@ impl Inspection {
     fn look(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.look_at_pages(db)?;
         self.look_at_log(db)?;
+        self.look_at_newest(db)?;
         self.outcomes = self.look_at(db, "SELECT rev, op_id, digest, sum FROM receipt", Receipt::read)?;
         for lease in leases::all(db)? {
             self.leases += 1;
@@ -119,7 +120,22 @@ impl Inspection {
             Ok(())
         })?;
         odd.into_iter().for_each(|finding| self.find(finding));
-        self.keys = db.query_row(KEYS, [], |row| row.get::<_, u32>(0))?.into();
+        Ok(())
+    }
+
+    /// Every key leads to a row of its own, and no row is newer than that or of another key.
+    fn look_at_newest(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        let mut live = 0;
+        self.look_at(db, "SELECT key, seq, sum FROM newest ORDER BY key", |row| {
+            let (key, seq) = newest::read(row)?;
+            live += u64::from(newest::led_to(db, &key, seq)?.value.is_some());
+            Ok(())
+        })?;
+        self.keys = live;
+        let missed = newest::missed(db)?;
+        if missed > 0 {
+            self.find(format!("{missed} rows of log are not led to"));
+        }
         Ok(())
     }
 
@@ -160,11 +176,7 @@ impl Inspection {
 /// Findings that are listed.
 pub const FINDINGS: usize = 100;
 
-const KEYS: &str = "SELECT count(*) FROM log AS l NOT INDEXED WHERE value IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM log WHERE key = l.key AND seq > l.seq)";
-
 const ATTACHED_WRONGLY: &str = "
-    WITH newest AS (SELECT key, lease FROM log AS l NOT INDEXED WHERE lease IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM log WHERE key = l.key AND seq > l.seq))
-    SELECT (SELECT count(*) FROM (SELECT key, lease FROM newest EXCEPT SELECT key, lease FROM attached))
-         + (SELECT count(*) FROM (SELECT key, lease FROM attached EXCEPT SELECT key, lease FROM newest))";
+    WITH leased AS (SELECT key, lease FROM newest JOIN (SELECT seq, lease FROM log) USING (seq) WHERE lease IS NOT NULL)
+    SELECT (SELECT count(*) FROM (SELECT key, lease FROM leased EXCEPT SELECT key, lease FROM attached))
+         + (SELECT count(*) FROM (SELECT key, lease FROM attached EXCEPT SELECT key, lease FROM leased))";

@@ -1,28 +1,14 @@
-//! The log table: every operation in commit order, read as entries, pages and batches, and written by commits.
+//! The log table: every operation in commit order, read as entries, pages and batches.
 
-use std::collections::HashMap;
-
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::{
-    attached,
     damage::Damage,
-    receipt::{Receipt, head},
+    newest,
+    receipt::head,
     row::{Logged, first_seq},
 };
-use crate::store::{Batch, Commit, Entry, Key, LeaseId, Page, Prefix, Rev, Survivors};
-
-/// The newest state of a key that has a value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Live {
-    pub(super) create_rev: Rev,
-    pub(super) mod_rev: Rev,
-    pub(super) lease: Option<LeaseId>,
-}
-
-/// What is read of the log while one commit is judged: guards and operations are often about the same keys.
-#[derive(Debug, Default)]
-pub(super) struct Known(HashMap<Key, Option<Live>>);
+use crate::store::{Batch, Entry, Key, Page, Prefix, Rev, Survivors};
 
 /// Some of the log: all batches with a revision above the one asked for and up to `upto`.
 #[derive(Debug)]
@@ -32,29 +18,9 @@ pub(super) struct Stretch {
     pub(super) head: Rev,
 }
 
-impl Known {
-    /// When `key` was created and changed; `None` when it has no value.
-    pub(super) fn live(&mut self, db: &Connection, key: &Key) -> rusqlite::Result<Option<Live>> {
-        if let Some(known) = self.0.get(key) {
-            return Ok(*known);
-        }
-        let live = entry(db, key)?.map(|Entry { create_rev, mod_rev, lease, .. }| Live {
-            create_rev,
-            mod_rev,
-            lease,
-        });
-        self.0.insert(key.clone(), live);
-        Ok(live)
-    }
-}
-
 /// The entry of `key` now.
 pub(super) fn entry(db: &Connection, key: &Key) -> rusqlite::Result<Option<Entry>> {
-    let newest = db.prepare_cached(NEWEST)?.query_row([key.as_bytes()], Logged::read).optional()?;
-    match newest {
-        Some(row) if row.key != *key => Err(Damage::Index { row: row.seq }.into()),
-        newest => Ok(newest.and_then(|row| row.entry())),
-    }
+    Ok(newest::row(db, key)?.and_then(|row| row.entry()))
 }
 
 /// The entries under `prefix` after the key `after`, as they were at `at`.
@@ -69,28 +35,21 @@ pub(super) fn page(
         Some(after) => after.successor().max(prefix.as_bytes().to_vec()),
         None => prefix.as_bytes().to_vec(),
     };
-    // The index alone answers this; values are fetched for the rows that count.
-    let mut newest = db.prepare_cached(
-        "SELECT key, max(seq) FROM log WHERE key >= ?1 AND key < ?2 AND seq < ?3 GROUP BY key ORDER BY key",
-    )?;
-    let mut values = db.prepare_cached(ROW)?;
-    let mut rows = newest.query((start, prefix.end(), first_seq(at.next())))?;
+    let mut keys = db.prepare_cached(KEYS)?;
+    let mut keys = keys.query((start, prefix.end()))?;
     let mut page = Page { entries: Vec::new(), at, next: None };
     let mut length = 0;
-    while let Some(found) = rows.next()? {
-        let seq: i64 = found.get(1)?;
-        let row = values.query_row([seq], Logged::read).optional()?.ok_or(Damage::Index { row: seq })?;
-        if row.key.as_bytes() != found.get_ref(0)?.as_blob()? {
-            return Err(Damage::Index { row: seq }.into());
-        }
-        let Some(entry) = row.entry() else { continue };
+    while let Some(found) = keys.next()? {
+        let (key, seq) = newest::read(found)?;
+        let row = newest::as_of(db, at, newest::led_to(db, &key, seq)?)?;
+        let Some(entry) = row.and_then(|row| row.entry()) else { continue };
         // At least one, or asking for nothing would never end.
         if page.entries.len() >= limit.max(1) as usize || length > PAGE_BYTES {
             page.next = page.entries.last().map(|(key, _)| key.clone());
             break;
         }
         length += entry.value.len();
-        page.entries.push((row.key, entry));
+        page.entries.push((key, entry));
     }
     Ok(page)
 }
@@ -101,7 +60,7 @@ pub(super) fn stretch(db: &Connection, prefix: &Prefix, after: Rev) -> rusqlite:
     let upto = head.min(Rev(after.0.saturating_add(STRETCH_REVS)));
     let mut rows = db.prepare_cached(STRETCH)?;
     let range = (first_seq(after.next()), first_seq(upto.next()), prefix.as_bytes(), prefix.end());
-    let (batches, upto) = batches(rows.query(range)?, upto)?;
+    let (batches, upto) = batches(rows.query(range)?, upto, |_| Ok(true))?;
     Ok(Stretch { batches, upto, head })
 }
 
@@ -109,33 +68,28 @@ pub(super) fn stretch(db: &Connection, prefix: &Prefix, after: Rev) -> rusqlite:
 pub(super) fn survivors(db: &Connection, after: Rev, at: Rev) -> rusqlite::Result<Survivors> {
     let upto = at.min(Rev(after.0.saturating_add(STRETCH_REVS)));
     let mut rows = db.prepare_cached(SURVIVORS)?;
-    let range = (first_seq(after.next()), first_seq(upto.next()), first_seq(at.next()));
-    let (batches, upto) = batches(rows.query(range)?, upto)?;
+    let range = (first_seq(after.next()), first_seq(upto.next()));
+    let is_left = |row: &Logged| {
+        let newest = newest::row(db, &row.key)?.ok_or(Damage::Index { row: row.seq })?;
+        Ok(newest::as_of(db, at, newest)?.is_some_and(|left| left.seq == row.seq))
+    };
+    let (batches, upto) = batches(rows.query(range)?, upto, is_left)?;
     Ok(Survivors { batches, at, next: (upto < at).then_some(upto) })
 }
 
-/// Writes a commit and its receipt at the revision `rev`.
-pub(super) fn append(db: &Connection, rev: Rev, commit: &Commit, known: &mut Known) -> rusqlite::Result<()> {
-    for (seq, op) in (first_seq(rev)..).zip(commit.ops()) {
-        let live = known.live(db, op.key())?;
-        if live.is_none() && op.value().is_none() {
-            continue;
-        }
-        let create_rev = live.map_or(rev, |live| live.create_rev);
-        let row =
-            Logged { seq, key: op.key().clone(), create_rev, value: op.value().cloned(), lease: op.lease() };
-        row.insert(db)?;
-        attached::moved(db, op.key(), live.and_then(|live| live.lease), op.lease())?;
-    }
-    Receipt { rev, op_id: commit.op_id(), digest: *commit.digest() }.insert(db)
-}
-
-/// Takes rows as batches until they are many bytes; says up to which revision all are there.
-fn batches(mut rows: rusqlite::Rows<'_>, upto: Rev) -> rusqlite::Result<(Vec<Batch>, Rev)> {
+/// Takes those rows that count as batches until they are many bytes; says up to which revision all are there.
+fn batches(
+    mut rows: rusqlite::Rows<'_>,
+    upto: Rev,
+    counts: impl Fn(&Logged) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<(Vec<Batch>, Rev)> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut length = 0;
     while let Some(row) = rows.next()? {
         let row = Logged::read(row)?;
+        if !counts(&row)? {
+            continue;
+        }
         let rev = row.rev();
         let more = row.value.as_ref().map_or(0, |value| value.len());
         match batches.last_mut() {
@@ -151,18 +105,13 @@ fn batches(mut rows: rusqlite::Rows<'_>, upto: Rev) -> rusqlite::Result<(Vec<Bat
     Ok((batches, upto))
 }
 
-const NEWEST: &str =
-    "SELECT seq, key, create_rev, value, lease, sum FROM log WHERE key = ?1 ORDER BY seq DESC LIMIT 1";
+const KEYS: &str = "SELECT key, seq, sum FROM newest WHERE key >= ?1 AND key < ?2 ORDER BY key";
 
-const ROW: &str = "SELECT seq, key, create_rev, value, lease, sum FROM log WHERE seq = ?1";
-
-/// Forced along the log: by the index of keys it would sort the whole prefix first.
-const STRETCH: &str = "SELECT seq, key, create_rev, value, lease, sum FROM log NOT INDEXED
+const STRETCH: &str = "SELECT seq, key, create_rev, value, lease, prev, sum FROM log
     WHERE seq >= ?1 AND seq < ?2 AND key >= ?3 AND key < ?4 ORDER BY seq";
 
-const SURVIVORS: &str = "SELECT seq, key, create_rev, value, lease, sum FROM log AS l NOT INDEXED
-    WHERE seq >= ?1 AND seq < ?2 AND value IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM log WHERE key = l.key AND seq > l.seq AND seq < ?3) ORDER BY seq";
+const SURVIVORS: &str = "SELECT seq, key, create_rev, value, lease, prev, sum FROM log
+    WHERE seq >= ?1 AND seq < ?2 AND value IS NOT NULL ORDER BY seq";
 
 /// Bytes of values after which a page or stretch ends.
 const PAGE_BYTES: usize = 1 << 20;

@@ -1,21 +1,27 @@
-//! The store in one SQLite file: WAL, `synchronous=FULL`, one writer thread, a few read connections.
+//! The store in one SQLite file: WAL, `synchronous=FULL`, one writer thread, one that folds the WAL beside it, a few
+//! read connections.
 //!
 //! Commits that wait together share a transaction and its fsync, and are answered only after COMMIT.
 //! Guards are judged before the first write of a commit, so a conflict leaves nothing to undo and its
 //! neighbours in the transaction go through. Every row has a checksum, and what follows it is read only with it.
 
+mod append;
 mod attached;
 mod backup;
+mod checkpoint;
 mod damage;
 mod desk;
 mod error;
 mod group;
 mod history;
 mod inspect;
+mod job;
+mod known;
 mod leases;
 mod lock;
 mod log;
 mod medium;
+mod newest;
 mod open;
 mod readers;
 mod receipt;
@@ -24,6 +30,7 @@ mod reserve;
 mod row;
 mod schema;
 mod sum;
+mod sweep;
 mod tail;
 mod window;
 mod writer;
@@ -43,15 +50,8 @@ pub use self::{
     replace::replace,
 };
 use self::{
-    desk::Desk,
-    history::History,
-    medium::Medium,
-    readers::Readers,
-    receipt::head,
-    reserve::Reserve,
-    tail::Tail,
-    window::Window,
-    writer::{Errand, Writer},
+    checkpoint::Checkpointer, desk::Desk, history::History, job::Errand, medium::Medium, readers::Readers,
+    receipt::head, reserve::Reserve, tail::Tail, window::Window, writer::Writer,
 };
 use super::{
     BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Page, Prefix, Read,
@@ -86,9 +86,11 @@ impl SqliteStore {
         let (notices, _) = broadcast::channel(NOTICES);
         let weak = notices.downgrade();
         let (reserve, window) = (Reserve::beside(path, medium.reserve), Window::new(medium.history));
-        let desk = Desk::new(db, lock, reserve, window, notices).map_err(failed)?;
-        let writer =
-            Writer::start(desk, weak).map_err(|source| OpenError::Io { path: path.into(), source })?;
+        let io = |source| OpenError::Io { path: path.into(), source };
+        let checkpointer = checkpoint::connect(path, medium).map_err(failed)?;
+        let checkpointer = Checkpointer::start(checkpointer).map_err(io)?;
+        let desk = Desk::new(db, lock, reserve, window, checkpointer, notices).map_err(failed)?;
+        let writer = Writer::start(desk, weak).map_err(io)?;
         Ok(Self { incarnation, readers: Arc::new(readers), writer: Arc::new(writer) })
     }
 

@@ -29,11 +29,13 @@ impl Receipt {
         Ok(receipt)
     }
 
-    pub(super) fn insert(&self, db: &Connection) -> rusqlite::Result<()> {
+    /// Keeps the receipt; `false` when there is one under its id.
+    pub(super) fn insert(&self, db: &Connection) -> rusqlite::Result<bool> {
         let sum = self.summed(|parts| sum::of("receipt", parts));
-        db.prepare_cached("INSERT INTO receipt (rev, op_id, digest, sum) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((self.rev, blob(self.op_id), self.digest, sum))
-            .map(drop)
+        let sql = "INSERT INTO receipt (rev, op_id, digest, sum) VALUES (?1, ?2, ?3, ?4)
+            ON CONFLICT (op_id) DO NOTHING";
+        let added = db.prepare_cached(sql)?.execute((self.rev, blob(self.op_id), self.digest, sum))?;
+        Ok(added > 0)
     }
 
     fn summed<T>(&self, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {

@@ -17,31 +17,33 @@ pub(super) struct Logged {
     pub(super) create_rev: Rev,
     pub(super) value: Option<Bytes>,
     pub(super) lease: Option<LeaseId>,
+    /// The row before it of the same key, which may have been swept.
+    pub(super) prev: Option<i64>,
 }
 
 impl Logged {
     /// Reads the columns [`COLUMNS`].
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let key = Key::new(row.get_ref(1)?.as_blob()?.to_vec())
-            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Blob, Box::new(error)))?;
+        let key = key(row, 1)?;
         let value = row.get_ref(3)?.as_blob_or_null()?.map(Bytes::copy_from_slice);
-        let (seq, create_rev, lease, sum) = (row.get(0)?, row.get(2)?, row.get(4)?, row.get(5)?);
-        let logged = Self { seq, key, create_rev, value, lease };
+        let (seq, create_rev, lease, prev) = (row.get(0)?, row.get(2)?, row.get(4)?, row.get(5)?);
+        let (logged, sum) = (Self { seq, key, create_rev, value, lease, prev }, row.get(6)?);
         logged.summed(|parts| sum::check("log", seq, parts, sum))?;
         Ok(logged)
     }
 
     /// Adds the row to the log.
     pub(super) fn insert(&self, db: &Connection) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO log (seq, key, create_rev, value, lease, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let (value, sum) = (self.value.as_deref(), self.summed(|parts| sum::of("log", parts)));
-        let row = (self.seq, self.key.as_bytes(), self.create_rev, value, self.lease, sum);
+        let sql = "INSERT INTO log (seq, key, create_rev, value, lease, prev, sum)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let (value, sum) = (self.value.as_deref(), self.sum());
+        let row = (self.seq, self.key.as_bytes(), self.create_rev, value, self.lease, self.prev, sum);
         db.prepare_cached(sql)?.execute(row).map(drop)
     }
 
-    /// The checksum of a row without a lease.
-    pub(super) fn sum_of(seq: i64, key: &[u8], create_rev: Rev, value: Option<&[u8]>) -> i64 {
-        sum::of("log", &[Some(&seq.to_be_bytes()), Some(&create_rev.0.to_be_bytes()), None, Some(key), value])
+    /// The checksum of the row.
+    pub(super) fn sum(&self) -> i64 {
+        self.summed(|parts| sum::of("log", parts))
     }
 
     pub(super) const fn rev(&self) -> Rev {
@@ -61,8 +63,16 @@ impl Logged {
     fn summed<T>(&self, sum: impl FnOnce(&[Option<&[u8]>]) -> T) -> T {
         let (seq, create_rev) = (self.seq.to_be_bytes(), self.create_rev.0.to_be_bytes());
         let lease = self.lease.as_ref().map(|lease| &lease.0[..]);
-        sum(&[Some(&seq), Some(&create_rev), lease, Some(self.key.as_bytes()), self.value.as_deref()])
+        let prev = self.prev.map(i64::to_be_bytes);
+        let (prev, key) = (prev.as_ref().map(|prev| &prev[..]), Some(self.key.as_bytes()));
+        sum(&[Some(&seq), Some(&create_rev), lease, prev, key, self.value.as_deref()])
     }
+}
+
+/// Reads a column as a key.
+pub(super) fn key(row: &Row<'_>, column: usize) -> rusqlite::Result<Key> {
+    Key::new(row.get_ref(column)?.as_blob()?.to_vec())
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error)))
 }
 
 /// The row of the first operation of a commit.
@@ -105,7 +115,7 @@ impl FromSql for LeaseId {
 }
 
 /// The columns of [`Logged::read`], in its order.
-pub(super) const COLUMNS: &str = "seq, key, create_rev, value, lease, sum";
+pub(super) const COLUMNS: &str = "seq, key, create_rev, value, lease, prev, sum";
 
 /// Bits of a row number for the place in the commit; `Limits::ops` needs six.
 const PLACE_BITS: u32 = 8;

@@ -2,15 +2,18 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
 use super::{
+    damage::Damage,
     error::{OpenError, failed},
     history::History,
+    newest,
     receipt::Receipt,
-    row::Logged,
+    row::{self, Logged},
+    sum,
 };
-use crate::store::{Incarnation, OpId, Rev};
+use crate::store::{Incarnation, LeaseId, OpId, Rev};
 
 /// Brings the schema up to date; each step is one transaction with the version it reaches.
 pub(super) fn migrate(path: &Path, db: &mut Connection) -> Result<(), OpenError> {
@@ -114,7 +117,7 @@ fn sum_log(step: &Transaction<'_>) -> rusqlite::Result<()> {
         let Some((last, ..)) = old.last() else { return Ok(()) };
         after = *last;
         for (seq, key, create_rev, value) in old {
-            let sum = Logged::sum_of(seq, &key, create_rev, value.as_deref());
+            let sum = second_sum(seq, &key, create_rev, None, value.as_deref());
             step.prepare_cached("UPDATE log SET sum = ?2 WHERE seq = ?1")?.execute((seq, sum))?;
         }
     }
@@ -129,11 +132,58 @@ fn sum_receipts(step: &Transaction<'_>) -> rusqlite::Result<()> {
     })?;
     let old: Vec<_> = old.collect::<rusqlite::Result<_>>()?;
     step.execute("DELETE FROM receipt", [])?;
-    old.iter().try_for_each(|receipt| receipt.insert(step))
+    old.iter().try_for_each(|receipt| receipt.insert(step).map(drop))
+}
+
+/// The checksum of a row of the log in the second schema.
+fn second_sum(seq: i64, key: &[u8], create_rev: Rev, lease: Option<LeaseId>, value: Option<&[u8]>) -> i64 {
+    let (seq, create_rev) = (seq.to_be_bytes(), create_rev.0.to_be_bytes());
+    let lease = lease.as_ref().map(|lease| &lease.0[..]);
+    sum::of("log", &[Some(&seq), Some(&create_rev), lease, Some(key), value])
+}
+
+/// Lets every row of the log name the one before it of its key, and has a table of the newest in the place of the index.
+fn third(step: &Transaction<'_>) -> rusqlite::Result<()> {
+    step.execute_batch(THIRD)?;
+    let mut after = -1;
+    loop {
+        let mut old = step.prepare_cached(
+            "SELECT seq, key, create_rev, value, lease, sum FROM log WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        )?;
+        let old = old.query_map((after, ROWS_AT_ONCE), read_second)?;
+        let old: Vec<Logged> = old.collect::<rusqlite::Result<_>>()?;
+        let Some(last) = old.last() else { return Ok(()) };
+        after = last.seq;
+        for row in old {
+            link(step, row)?;
+        }
+    }
+}
+
+fn read_second(row: &Row<'_>) -> rusqlite::Result<Logged> {
+    let value: Option<Vec<u8>> = row.get(3)?;
+    let (seq, key, create_rev, lease) = (row.get(0)?, row::key(row, 1)?, row.get(2)?, row.get(4)?);
+    if second_sum(seq, key.as_bytes(), create_rev, lease, value.as_deref()) != row.get::<_, i64>(5)? {
+        return Err(Damage::Sum { table: "log", row: seq }.into());
+    }
+    Ok(Logged { seq, key, create_rev, value: value.map(Into::into), lease, prev: None })
+}
+
+/// Adds a row to the newest ones, after those that come before it.
+fn link(step: &Transaction<'_>, row: Logged) -> rusqlite::Result<()> {
+    let mut prev = step.prepare_cached("SELECT seq FROM newest WHERE key = ?1")?;
+    let prev = prev.query_row([row.key.as_bytes()], |row| row.get(0)).optional()?;
+    let row = Logged { prev, ..row };
+    step.prepare_cached("UPDATE log SET prev = ?2, sum = ?3 WHERE seq = ?1")?.execute((
+        row.seq,
+        row.prev,
+        row.sum(),
+    ))?;
+    newest::set(step, &row.key, row.seq)
 }
 
 /// `STEPS[n]` leads from version n to n + 1; a step once released is never edited.
-const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] = &[first, second];
+const STEPS: &[fn(&Transaction<'_>) -> rusqlite::Result<()>] = &[first, second, third];
 
 /// "klst" in the header of the file.
 const APPLICATION_ID: u32 = 0x6b6c_7374;
@@ -191,6 +241,20 @@ const SECOND: &str = "
     ) STRICT, WITHOUT ROWID;
 
     CREATE INDEX attached_lease ON attached (lease);
+";
+
+const THIRD: &str = "
+    -- The row before this one of the same key.
+    ALTER TABLE log ADD COLUMN prev INTEGER;
+
+    -- The newest row of each key; keys in byte order.
+    CREATE TABLE newest (
+        key BLOB NOT NULL PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    DROP INDEX log_key;
 ";
 
 /// Rows summed at once.

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{history::History, log, readers::Readers, writer::Notice};
+use super::{history::History, job::Notice, log, readers::Readers};
 use crate::store::{Batch, BoxFuture, Prefix, ReadError, Rev, WatchEnd, watch::Follow};
 
 /// The place of one watch in the log.

@@ -4,13 +4,15 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
-    time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio::sync::{Semaphore, broadcast, oneshot};
 
-use super::desk::Desk;
-use crate::store::{Commit, CommitError, Key, LeaseError, LeaseId, ReadError, Rev, Unavailable};
+use super::{
+    desk::Desk,
+    job::{Errand, Job, Notice, Task, Verdict, Waiting},
+};
+use crate::store::{Commit, CommitError, Unavailable};
 
 /// Hands jobs to the writer thread; dropping it waits until those are answered.
 #[derive(Debug)]
@@ -22,45 +24,6 @@ pub(super) struct Writer {
     notices: broadcast::WeakSender<Notice>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
-
-/// Says what a commit changed, so that a watch knows when to read the log.
-#[derive(Clone, Debug)]
-pub(super) struct Notice {
-    pub(super) rev: Rev,
-    pub(super) keys: Arc<[Key]>,
-}
-
-/// Something for the writer to do, and its place in the queue.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) task: Task,
-    _place: OwnedSemaphorePermit,
-}
-
-#[derive(Debug)]
-pub(super) enum Task {
-    Commit(Waiting),
-    Errand(Errand),
-}
-
-/// A commit whose caller waits.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) commit: Commit,
-    pub(super) answer: oneshot::Sender<Verdict>,
-    _room: OwnedSemaphorePermit,
-}
-
-/// What is not a commit of somebody's.
-#[derive(Debug)]
-pub(super) enum Errand {
-    Grant(Duration, oneshot::Sender<Result<LeaseId, LeaseError>>),
-    KeepAlive(LeaseId, oneshot::Sender<Result<(), LeaseError>>),
-    Revoke(LeaseId, oneshot::Sender<Result<(), LeaseError>>),
-    Compact(Rev, oneshot::Sender<Result<(), ReadError>>),
-}
-
-pub(super) type Verdict = Result<Rev, CommitError>;
 
 impl Writer {
     /// Starts the thread.

@@ -22,10 +22,8 @@ use crate::directory::Announced;
 use crate::fleet::record::{DeviceRecord, GrantRecord, OperatorRecord};
 use crate::fleet::{OperatorRole, keys};
 use crate::sessions::Live;
-use crate::store::{
-    BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Op, OpId, Page, Prefix,
-    Read, ReadError, Rev, SqliteStore, Store, Survivors, Unavailable, Watch,
-};
+use crate::store::forward::{Fault, Forward};
+use crate::store::{BoxFuture, Commit, CommitError, Key, Op, OpId, Rev, SqliteStore, Store, Unavailable};
 
 pub(super) struct Bench {
     pub(super) tunnels: Arc<Tunnels>,
@@ -40,7 +38,7 @@ pub(super) struct Bench {
 pub(super) struct Device {
     pub(super) id: DeviceId,
     pub(super) key: SigningKey,
-    told: mpsc::Receiver<Command>,
+    told: mpsc::Receiver<Box<Command>>,
 }
 
 impl Bench {
@@ -54,7 +52,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
         let store = SqliteStore::open(&folder.path().join("state.db")).unwrap();
-        let disk = Arc::new(Disk { store, full: AtomicBool::new(false), refused: Notify::new() });
+        let disk = Arc::new(Disk::default());
         let announced = Announced {
             hosts: vec!["localhost".into()],
             https_port: 8443,
@@ -62,8 +60,8 @@ impl Bench {
             tunnel_ports: vec![29_200],
             reconnect_window: Duration::from_secs(2),
         };
-        let directory = Arc::new(Directory::new(Arc::clone(&fabric), announced));
-        let store = Arc::clone(&disk) as Arc<dyn Store>;
+        let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
+        let store = Arc::new(Forward { sound: Arc::new(store), fault: Arc::clone(&disk) });
         let fleet = Fleet::load(store, Arc::clone(&fabric), Arc::clone(&directory)).await.unwrap();
         let core = klnet_tunnel::relay::Config {
             secret: [5; 32],
@@ -97,9 +95,9 @@ impl Bench {
         let record = DeviceRecord { name: name.into(), key: public, enrolled: 1, ..DeviceRecord::default() };
         put(&self.fleet, tenant, "device", &id.to_string(), &record).await;
         let (commands, told) = mpsc::channel(64);
-        self.tunnels
-            .sessions
-            .insert(id, Live { tenant, serial: 0, epoch: EPOCH, commands, cut: Default::default() });
+        let (boot_id, pongs, cut) = Default::default();
+        let live = Live { tenant, serial: 0, epoch: EPOCH, boot_id, pongs, commands, cut };
+        self.tunnels.sessions.insert(id, live);
         self.relay.online(id, EPOCH).await.unwrap();
         Device { id, key, told }
     }
@@ -133,7 +131,7 @@ impl Bench {
     /// The relay's record of a connection, stored.
     pub(super) async fn relay_tells(&self, device: &Device, grant: GrantId, cookie: Cookie) {
         let record = self.relayed(device, grant, cookie);
-        self.tunnels.store(&Ended::Relay(record)).await.unwrap();
+        self.tunnels.store(&[Ended::Relay(record)]).await.unwrap();
     }
 
     pub(super) fn relayed(&self, device: &Device, grant: GrantId, cookie: Cookie) -> RelayRecord {
@@ -191,7 +189,7 @@ impl Bench {
 impl Device {
     /// The next message of its session.
     pub(super) async fn told(&mut self) -> Message {
-        match self.told.recv().await {
+        match self.told.recv().await.map(|command| *command) {
             Some(Command::Send(message)) => message,
             other => panic!("{other:?}"),
         }
@@ -221,10 +219,7 @@ impl Device {
     }
 
     pub(super) fn unsigned(&self, grant: GrantId, cookie: Cookie) -> TunnelRecord {
-        let reason = EndReason::Finished;
-        let (device, resolved) = (self.id, None);
-        let (opened, closed, to_target, to_initiator) = (10, 20, 30, 40);
-        TunnelRecord { grant, cookie, device, resolved, opened, closed, to_target, to_initiator, reason }
+        told_by_agent(self.id, grant, cookie)
     }
 
     fn record(&self, grant: GrantId, cookie: Cookie) -> Signed {
@@ -232,67 +227,21 @@ impl Device {
     }
 }
 
-/// A store whose disk can be full.
+/// A disk that can be full.
+#[derive(Default)]
 pub(super) struct Disk {
-    store: SqliteStore,
     pub(super) full: AtomicBool,
     /// Told of each commit that was refused for that.
     pub(super) refused: Notify,
 }
 
-impl Store for Disk {
-    fn apply(&self, commit: Commit) -> BoxFuture<'_, Result<Rev, CommitError>> {
+impl Fault for Disk {
+    fn apply<'a>(&'a self, sound: &'a dyn Store, commit: Commit) -> BoxFuture<'a, Result<Rev, CommitError>> {
         if self.full.load(Ordering::SeqCst) {
             self.refused.notify_one();
             return Box::pin(async { Err(Unavailable::DiskFull.into()) });
         }
-        self.store.apply(commit)
-    }
-
-    fn get(&self, key: &Key, read: Read) -> BoxFuture<'_, Result<(Option<Entry>, Rev), ReadError>> {
-        self.store.get(key, read)
-    }
-
-    fn scan(
-        &self,
-        prefix: &Prefix,
-        after: Option<&Key>,
-        limit: u32,
-        at: Option<Rev>,
-    ) -> BoxFuture<'_, Result<Page, ReadError>> {
-        self.store.scan(prefix, after, limit, at)
-    }
-
-    fn watch(&self, prefix: Prefix, after: Rev) -> Watch {
-        self.store.watch(prefix, after)
-    }
-
-    fn survivors(&self, after: Rev, at: Option<Rev>) -> BoxFuture<'_, Result<Survivors, ReadError>> {
-        self.store.survivors(after, at)
-    }
-
-    fn grant_lease(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, LeaseError>> {
-        self.store.grant_lease(ttl)
-    }
-
-    fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>> {
-        self.store.keep_alive(lease)
-    }
-
-    fn revoke_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>> {
-        self.store.revoke_lease(lease)
-    }
-
-    fn compact(&self, oldest: Rev) -> BoxFuture<'_, Result<(), ReadError>> {
-        self.store.compact(oldest)
-    }
-
-    fn incarnation(&self) -> Incarnation {
-        self.store.incarnation()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.store.close()
+        sound.apply(commit)
     }
 }
 
@@ -323,7 +272,13 @@ pub(in crate::tunnels) fn sample_grant() -> Grant {
     }
 }
 
-pub(super) fn cookie(n: u32) -> Cookie {
+pub(in crate::tunnels) fn told_by_agent(device: DeviceId, grant: GrantId, cookie: Cookie) -> TunnelRecord {
+    let (reason, resolved) = (EndReason::Finished, None);
+    let (opened, closed, to_target, to_initiator) = (10, 20, 30, 40);
+    TunnelRecord { grant, cookie, device, resolved, opened, closed, to_target, to_initiator, reason }
+}
+
+pub(in crate::tunnels) fn cookie(n: u32) -> Cookie {
     let mut bytes = [0; 20];
     bytes[..4].copy_from_slice(&n.to_be_bytes());
     Cookie::new(bytes)

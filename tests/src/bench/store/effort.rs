@@ -21,7 +21,7 @@ impl Effort {
     }
 
     const USUAL: Self =
-        Self { warm_up: Duration::from_secs(1), measured: Duration::from_secs(5), devices: 1_000_000 };
+        Self { warm_up: Duration::from_secs(1), measured: Duration::from_secs(4), devices: 1_000_000 };
 
     /// Only whether everything works.
     const SMOKE: Self =

@@ -59,6 +59,7 @@ pub(super) fn key(writer: usize) -> String {
     format!("t/00000000-0000-0000-0000-000000000000/bench/{writer:08}")
 }
 
-pub(super) const WRITERS: usize = 64;
+/// Enough to share a sync, few enough that 50,000 writes a second let each of them be answered within 5 ms.
+pub(super) const WRITERS: usize = 128;
 /// Bytes of a value.
 pub(super) const VALUE: usize = 256;

@@ -2,13 +2,14 @@
 //! with a million devices.
 //!
 //! ```text
-//! writes    64 writers ─▶ Store ─▶ SQLite file          in this process
-//!           64 writers ─▶ gRPC ─▶ etcd ─▶ its WAL       Txn: if mod_revision is the last one, put
-//!           pgbench, 64 clients ─▶ PostgreSQL            UPDATE … WHERE key = … AND rev = the last one
+//! writes    128 writers ─▶ Store ─▶ SQLite file          in this process
+//!           128 writers ─▶ gRPC ─▶ etcd ─▶ its WAL      Txn: if mod_revision is the last one, put
+//!           pgbench, 128 clients ─▶ PostgreSQL           UPDATE … WHERE key = … AND rev = the last one
 //! restart   klserver run on a store of so many devices, until it serves
 //! ```
 //! All three write the same values under keys of the same length, each writer to a key of its own, and each waits for its
-//! answer before it writes again. All three sync before they answer, as they do by default.
+//! answer before it writes again. All three sync before they answer, as they do by default; PostgreSQL is given
+//! room for as many connections.
 
 mod devices;
 mod effort;
@@ -59,7 +60,7 @@ fn beside(options: &Options, peer: &str, sample: impl FnMut() -> Result<Samples<
 
 const NOTES: [&str; 3] = [
     "The store's writers run in the process of its server, as the server's own do; etcd's come over gRPC (one connection \
-     for 16 writers), PostgreSQL's are pgbench with prepared statements. CPU seconds are of the process that stores, and \
+     for 16 writers), PostgreSQL's are pgbench with prepared statements, a connection each. CPU seconds are of the process that stores, and \
      with our store that includes the writers.",
     "All lie on the same file system; each run has a new folder.",
     "A restart counts from the start of the program to the line that says it serves; memory is VmRSS then.",

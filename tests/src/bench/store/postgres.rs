@@ -1,4 +1,4 @@
-//! PostgreSQL with its defaults, asked by pgbench, which comes with it.
+//! PostgreSQL with its defaults, but room for as many connections, asked by pgbench, which comes with it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::lab::{Host, cpu_time, run};
 /// A new database, written to for a while.
 pub(super) fn sample(host: &Host, effort: &Effort) -> Result<Samples<2>> {
     let folder = tempfile::Builder::new().prefix("klnet-bench-").tempdir()?;
-    let postgres = Postgres::start_durable(host, PORT)?;
+    let postgres = Postgres::start_durable(host, PORT, WRITERS + 10)?;
     let script = folder.path().join("write.sql");
     std::fs::write(&script, WRITE)?;
     client(host, "psql", &["-qc", &make()])?;

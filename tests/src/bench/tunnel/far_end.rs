@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::server::block_on;
+use crate::bench::server::block_on;
 use crate::fleet::PATIENCE;
 use crate::lab::Host;
 

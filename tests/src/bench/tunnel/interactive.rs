@@ -11,12 +11,12 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::Bench;
 use super::load::{Direction, Load};
-use super::percentile::percentile;
-use super::place::Place;
 use super::product::{Pair, Product, open};
-use super::server::block_on;
 use super::site::{LOAD_CORE, Site};
 use super::{haproxy, relay};
+use crate::bench::percentile::percentile;
+use crate::bench::place::Place;
+use crate::bench::server::block_on;
 use crate::bench::{Better, Report, Samples, Subject, compare_each};
 
 /// Round trips of many sessions with and without the bulk flow, through a relay alone.

@@ -6,10 +6,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::place::Place;
 use super::product::{Forwarded, Programs, listen};
-use super::server::Server;
 use super::site::Site;
+use crate::bench::place::Place;
+use crate::bench::server::Server;
 use crate::fleet::PATIENCE;
 use crate::lab::Process;
 use crate::program;

@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 
 use super::Bench;
 use super::klsctunnel::Readiness;
-use super::percentile::percentile;
 use super::product::{Forwarded, Product};
 use super::rathole::Transport;
 use super::site::Site;
 use super::{klsctunnel, rathole};
+use crate::bench::percentile::percentile;
 use crate::bench::{Better, Report, Row, Samples, Subject, compare_each};
 use crate::fleet::PATIENCE;
 

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use anyhow::Result;
 use rustix::net::RecvFlags;
 
-use super::place::bind;
 use super::product::Pair;
+use crate::bench::place::bind;
 
 /// Which way bytes flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::place::Place;
 use super::product::{Forwarded, Programs, listen};
 use super::site::Site;
+use crate::bench::place::Place;
 use crate::fleet::PATIENCE;
 use crate::lab::{Process, run};
 

@@ -14,8 +14,8 @@ use rustls::pki_types::ServerName;
 
 use super::far_end::FarEnd;
 use super::product::{Pair, Product};
-use super::server::Server;
 use super::site::Site;
+use crate::bench::server::Server;
 use crate::fleet::PATIENCE;
 
 /// A server with as many devices as the connections need that are opened through it.

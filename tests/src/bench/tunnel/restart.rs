@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Bench;
-use super::place::Place;
-use super::server::{Server, block_on};
+use crate::bench::place::Place;
+use crate::bench::server::{Server, block_on};
 use crate::bench::{Better, Report, Samples, Subject, measure_each};
 use crate::fleet::PATIENCE;
 use crate::lab::{Host, Lab, Switch, cpu_time, wait_until};

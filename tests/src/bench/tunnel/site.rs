@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
-use super::place::Place;
+use crate::bench::place::Place;
 use crate::lab::{Host, Lab};
 
 /// An operator's machine, a relay's and a device's; on the loopback all three are one.

@@ -5,9 +5,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::place::Place;
 use super::product::{Forwarded, Programs, listen};
 use super::site::Site;
+use crate::bench::place::Place;
 use crate::fleet::PATIENCE;
 use crate::fleet::service::Sshd;
 use crate::lab::Process;

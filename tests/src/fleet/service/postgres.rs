@@ -27,12 +27,12 @@ impl Postgres {
         Self::start_with(host, port, &["fsync=off", "shared_buffers=16MB"])
     }
 
-    /// As [`Postgres::start`], with PostgreSQL's own defaults: what it answers is on the disk.
+    /// As [`Postgres::start`], with PostgreSQL's own defaults but for so many connections: what it answers is on the disk.
     ///
     /// # Errors
     /// What PostgreSQL says.
-    pub fn start_durable(host: &Host, port: u16) -> Result<Self> {
-        Self::start_with(host, port, &[])
+    pub fn start_durable(host: &Host, port: u16, connections: usize) -> Result<Self> {
+        Self::start_with(host, port, &[&format!("max_connections={connections}")])
     }
 
     fn start_with(host: &Host, port: u16, settings: &[&str]) -> Result<Self> {

@@ -74,20 +74,17 @@ impl Relayed {
     }
 
     /// Shares a rate with others.
-    #[must_use]
-    pub fn throttled(self, bucket: Option<Arc<Bucket>>) -> Self {
-        Self { throttle: bucket.map(Throttle::new), ..self }
+    pub fn throttle(&mut self, bucket: Option<Arc<Bucket>>) {
+        self.throttle = bucket.map(Throttle::new);
     }
 
     /// Lets each socket send at most so many bytes per second.
-    #[must_use]
-    pub fn paced(self, rate: Option<NonZeroU64>) -> Self {
+    pub fn pace(&self, rate: Option<NonZeroU64>) {
         for socket in [&self.initiator, &self.target] {
             if let Some(Err(error)) = rate.map(|rate| socket::pace(socket, rate)) {
                 tracing::debug!(%error, "the system does not keep a grant's rate");
             }
         }
-        self
     }
 
     /// Moves bytes until both directions have ended, a limit is reached, or `stop` completes.
@@ -96,16 +93,31 @@ impl Relayed {
     ///
     /// # Errors
     /// The pair, with whatever one socket gave and the other has not taken, after [`Stop::Lift`].
-    pub async fn run(
-        mut self,
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn keeps each argument twice, for as long as a pair is idle"
+    )]
+    pub fn run(
+        mut self: Box<Self>,
         limits: &PairLimits,
         flow: &Flow,
         stop: impl Future<Output = Stop>,
+    ) -> impl Future<Output = Result<EndReason, Box<Lifted>>> {
+        async move {
+            let mut watch = Watch::new(limits, self.silent);
+            let ended = carry(&mut *self, &mut watch, flow, stop).await;
+            self.end(ended, watch.silent())
+        }
+    }
+
+    fn end(
+        self: Box<Self>,
+        ended: Result<EndReason, Stop>,
+        silent: Duration,
     ) -> Result<EndReason, Box<Lifted>> {
-        let mut watch = Watch::new(limits, self.silent);
-        let reason = match carry(&mut self, &mut watch, flow, stop).await {
+        let reason = match ended {
             Ok(reason) | Err(Stop::Cut(reason)) => reason,
-            Err(Stop::Lift) => match self.lift(watch.silent()) {
+            Err(Stop::Lift) => match self.lift(silent) {
                 Ok(lifted) => return Err(Box::new(lifted)),
                 Err(error) => {
                     tracing::warn!(%error, "a tunnel connection could not be handed on and was cut");

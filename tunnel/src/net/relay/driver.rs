@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::handover::{Awaited, Handover, Leaving};
-use super::parked::Parked;
+use super::parked::{Parked, Watched};
 use super::report::Report;
 use super::yard::{Movers, Pair, Yard};
 use super::{LiveTunnel, Moved, QUEUE, RelayEvent};
@@ -53,6 +53,8 @@ pub(super) struct Driver {
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     next_conn: u64,
+    /// What came last, until the core has said whether it is joined at once.
+    fresh: Option<ConnId>,
     parked: HashMap<ConnId, Parked>,
     pub(super) pairs: HashMap<PairId, Pair>,
     /// Its pairs are given to another relay.
@@ -80,6 +82,7 @@ impl Driver {
             reports,
             reporter,
             next_conn: 0,
+            fresh: None,
             parked: HashMap::new(),
             pairs: HashMap::new(),
             leaving: None,
@@ -96,6 +99,7 @@ impl Driver {
             while let Some(output) = self.core.poll_output() {
                 self.act(output).await;
             }
+            self.watch_fresh();
             self.tell_live_pairs();
             if self.stopping && self.pairs.is_empty() {
                 return;
@@ -193,14 +197,24 @@ impl Driver {
     fn park(&mut self, stream: TcpStream) -> ConnId {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        self.parked.insert(conn, Parked::new(conn, stream, self.reporter.clone()));
+        self.parked.insert(conn, Parked::Fresh(stream));
+        self.fresh = Some(conn);
         conn
+    }
+
+    /// Has the socket that came last watched, if it was not joined or dropped.
+    fn watch_fresh(&mut self) {
+        let Some(conn) = self.fresh.take() else { return };
+        if let Some(Parked::Fresh(stream)) = self.parked.remove(&conn) {
+            let watched = Watched::new(conn, stream, self.yard.place(), self.reporter.clone());
+            self.parked.insert(conn, Parked::Watched(watched));
+        }
     }
 
     /// What a pair has moved so far.
     pub(super) fn moved(&self, pair: PairId) -> Moved {
         match self.pairs.get(&pair) {
-            Some(pair) => Moved::of(&pair.flow),
+            Some(pair) => Moved::of(&pair.course.flow),
             None => self.awaited.get(&pair).map(|awaited| awaited.moved).unwrap_or_default(),
         }
     }

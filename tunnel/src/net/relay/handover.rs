@@ -239,7 +239,8 @@ impl Driver {
     fn put_back(&mut self, pair: PairId, lifted: Box<Lifted>) {
         let moved = self.moved(pair);
         match self.pairs.remove(&pair) {
-            Some(super::yard::Pair { tenant, limits, .. }) => {
+            Some(super::yard::Pair { course, .. }) => {
+                let (tenant, limits) = (course.tenant, course.limits);
                 self.pairs.insert(pair, self.yard.resume(pair, tenant, lifted, moved, limits));
             }
             None => lifted.reset(),

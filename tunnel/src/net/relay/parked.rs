@@ -1,25 +1,44 @@
 //! A socket that waits for its other half.
+//!
+//! One that is joined in the turn it came in waits for nothing. Any other is watched where its pair will run, so that the
+//! task which moves the pair has the socket from its own thread, and no other is woken for it.
 
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::report::Report;
+use crate::net::lanes::{Place, settle};
 use crate::net::socket;
 use crate::pair::ConnId;
 
-/// Watches a socket until it is taken; closes it when dropped.
+/// A socket until it is taken; it closes when this is dropped.
 #[derive(Debug)]
-pub(super) struct Parked {
-    recall: oneshot::Sender<()>,
-    task: JoinHandle<Option<TcpStream>>,
+pub(super) enum Parked {
+    /// It has just come.
+    Fresh(TcpStream),
+    /// It waits.
+    Watched(Watched),
 }
 
-impl Parked {
-    /// Parks a socket; [`Report::Gone`] tells when its peer closes first.
-    pub(super) fn new(conn: ConnId, stream: TcpStream, reports: mpsc::Sender<Report>) -> Self {
+/// A socket that a task on a lane has.
+#[derive(Debug)]
+pub(super) struct Watched {
+    recall: oneshot::Sender<()>,
+    task: JoinHandle<Option<TcpStream>>,
+    /// Of the pair that it will be one of; gone once that has it.
+    place: Option<Place>,
+}
+
+impl Watched {
+    /// Watches a socket at `place`; [`Report::Gone`] tells when its peer closes first.
+    pub(super) fn new(conn: ConnId, stream: TcpStream, place: Place, reports: mpsc::Sender<Report>) -> Self {
         let (recall, recalled) = oneshot::channel();
-        let task = tokio::spawn(async move {
+        let task = place.spawn(async move {
+            let Ok(stream) = settle(stream) else {
+                let _ = reports.send(Report::Gone(conn)).await;
+                return None;
+            };
             tokio::select! {
                 biased;
                 recalled = recalled => recalled.ok().map(|()| stream),
@@ -30,14 +49,33 @@ impl Parked {
                 }
             }
         });
-        Self { recall, task }
+        Self { recall, task, place: Some(place) }
+    }
+}
+
+impl Parked {
+    /// The place that a socket has waited at, once.
+    pub(super) fn take_place(&mut self) -> Option<Place> {
+        match self {
+            Self::Fresh(_) => None,
+            Self::Watched(watched) => watched.place.take(),
+        }
     }
 
-    /// Takes the socket; `None` when its peer has closed.
+    /// Takes the socket, for the lane this is called on; `None` when its peer has closed.
     pub(super) async fn take(self) -> Option<TcpStream> {
+        let Watched { recall, task, place } = match self {
+            Self::Fresh(stream) => return settle(stream).ok(),
+            Self::Watched(watched) => watched,
+        };
         // An error means that the watch is over: then there is no socket either.
-        let _ = self.recall.send(());
-        self.task.await.ok().flatten()
+        let _ = recall.send(());
+        let stream = task.await.ok().flatten()?;
+        match place {
+            None => Some(stream),
+            // It has waited at another place than its pair's.
+            Some(_) => settle(stream).ok(),
+        }
     }
 }
 
@@ -47,6 +85,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::net::lanes::Lanes;
 
     #[tokio::test]
     async fn a_parked_socket_is_taken_with_all_that_came_meanwhile() {
@@ -81,6 +120,7 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (reporter, reports) = mpsc::channel(1);
         let (stream, _) = listener.accept().await.unwrap();
-        (peer, Parked::new(ConnId(7), stream, reporter), reports)
+        let watched = Watched::new(ConnId(7), stream, Lanes::current().place(), reporter);
+        (peer, Parked::Watched(watched), reports)
     }
 }

@@ -100,7 +100,7 @@ impl Driver {
             | Input::HandshakeFailed { conn, .. }
             | Input::Ended { conn, .. } => drop(self.connections.remove(conn)),
             // Now addresses are about to be judged.
-            Input::Go { .. } | Input::Resolved { .. } => {
+            Input::Go { conn, .. } | Input::Resolved { conn, .. } if self.core.judges_addresses(*conn) => {
                 self.core.handle_input(now(), Input::OwnAddresses((self.own_addresses)()));
             }
             _ => {}
@@ -125,8 +125,11 @@ impl Driver {
             Output::Drop { conn } => drop(self.connections.remove(&conn)),
             Output::Send(message) => self.send(message),
             Output::Sign(record) => {
-                let signed = self.key.sign(Context::TunnelRecord, record.encode());
-                self.send(Message::TunnelRecord(signed));
+                match self.key.try_sign(Context::TunnelRecord, record.encode()) {
+                    Ok(signed) => self.send(Message::TunnelRecord(signed)),
+                    // The core asks again until the server has it.
+                    Err(error) => tracing::debug!(%error, "the record of a connection is not signed yet"),
+                }
             }
         }
     }

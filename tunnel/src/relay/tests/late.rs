@@ -40,6 +40,7 @@ fn a_pair_never_verified_leaves_no_record_whether_it_is_rejected_or_nothing_is_s
         let mut bench = Bench::new();
         bench.admit(&sample());
         let (pair, cookie) = bench.joined(0);
+        bench.wait(SETTLE);
         bench.input(Input::Ended { pair, end: END });
         let outputs = match told {
             Some(state) => bench.state(cookie, state),

@@ -10,13 +10,16 @@ fn a_grant_asks_for_a_dial_back_at_mint_and_joins_it_at_once() {
     let target = bench.target(cookies[0]);
     assert_eq!(target.1, []);
     let (initiator, outputs) = bench.initiator(0);
-    let [Output::Join { initiator: i, target: t, limits, .. }, Output::Open { .. }] = &outputs[..] else {
-        panic!("{outputs:?}")
-    };
+    let [Output::Join { initiator: i, target: t, limits, .. }] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!((*i, *t), (initiator, target.0));
     assert_eq!(
         (limits.idle, limits.deadline),
         (sample().idle + IDLE_SLACK, Some(bench.now + sample().session))
+    );
+    assert_eq!(
+        opened(&bench.wait(SETTLE)).len(),
+        1,
+        "the next is asked for when the first bytes have passed"
     );
 }
 
@@ -26,7 +29,17 @@ fn an_initiator_waits_for_a_dial_back_that_is_late() {
     let cookies = bench.admit(&sample());
     let (_, outputs) = bench.initiator(0);
     assert_eq!(outputs, []);
-    assert!(matches!(bench.target(cookies[0]).1[..], [Output::Join { .. }, Output::Open { .. }]));
+    assert!(matches!(bench.target(cookies[0]).1[..], [Output::Join { .. }]));
+    assert_eq!(opened(&bench.wait(SETTLE)).len(), 1);
+}
+
+#[test]
+fn whoever_waits_has_a_dial_back_asked_for_at_once() {
+    let mut bench = Bench::new();
+    let cookies = bench.admit(&sample());
+    bench.target(cookies[0]);
+    assert_eq!(opened(&bench.initiator(0).1), [], "it met the one that was ready");
+    assert_eq!(opened(&bench.waiting(1).1).len(), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::id::TenantId;
-use crate::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root, request};
+use crate::identity::authority::{AGENT_LIFE, Authority, Leaf, make_next_root, make_root, request};
 use crate::signing::SigningKey;
 
 #[test]
@@ -83,6 +83,66 @@ fn names_in_a_request_are_ignored_and_its_key_is_proven() {
     let mut forged = request;
     *forged.last_mut().unwrap() ^= 1;
     assert!(authority.issue_to_request(&forged, &leaf).is_err());
+}
+
+#[test]
+fn whoever_knows_any_root_follows_to_the_newest() {
+    let (fabric, lineage, _) = rotated(3);
+    for (known, trust) in fabric.iter().enumerate() {
+        let reached = trust.follow(&lineage);
+        match known {
+            3 => assert_eq!(reached, None, "there is nothing newer"),
+            _ => {
+                let reached = reached.unwrap();
+                assert_eq!((reached.version(), reached.fabric()), (3, fabric[0].fabric()));
+                assert_eq!(reached.roots()[..], [fabric[3].root().clone(), fabric[2].root().clone()]);
+                assert_eq!(reached.follow(&lineage), None);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lineage_that_was_cut_altered_or_made_by_others_leads_nowhere() {
+    let (ours, whole, _) = rotated(3);
+    let (_, theirs, _) = rotated(3);
+    assert_eq!(ours[0].follow(&theirs), None);
+    let gap = Lineage { sets: whole.sets[1..].to_vec() };
+    assert_eq!(ours[0].follow(&gap), None, "the first step is missing");
+    let backwards = Lineage { sets: whole.sets.iter().rev().cloned().collect() };
+    assert_eq!(ours[0].follow(&backwards).unwrap().version(), 1);
+    let mut altered = whole.clone();
+    altered.sets[0].bytes = altered.sets[1].bytes.clone();
+    assert_eq!(ours[0].follow(&altered), None);
+}
+
+#[test]
+fn a_root_that_was_retired_signs_nothing_more() {
+    let (fabric, lineage, keys) = rotated(2);
+    let newest = fabric[0].follow(&lineage).unwrap();
+    let forged = set(3, fabric[0].fabric(), &[fabric[0].root()]);
+    let by_retired = keys[0].sign(Context::TrustSet, forged);
+    assert_eq!(newest.follow(&Lineage { sets: vec![by_retired] }), None);
+}
+
+/// The roots of a fabric that was rotated so often, each as if pinned; the lineage; and the roots' keys.
+fn rotated(times: u64) -> (Vec<Trust>, Lineage, Vec<SigningKey>) {
+    let keys: Vec<_> = (0..=times).map(|_| SigningKey::generate_p256()).collect();
+    let first = make_root(&keys[0], SystemTime::now()).unwrap();
+    let (mut trusts, mut lineage) = (vec![first.clone()], Lineage::default());
+    for version in 1..=times {
+        let place = usize::try_from(version).unwrap();
+        let next = make_next_root(&keys[place], first.fabric(), SystemTime::now()).unwrap();
+        let roots = set(version, first.fabric(), &[next.root(), trusts[place - 1].root()]);
+        lineage.sets.push(keys[place - 1].sign(Context::TrustSet, roots));
+        trusts.push(next);
+    }
+    (trusts, lineage, keys)
+}
+
+fn set(version: u64, fabric: FabricId, roots: &[&CertificateDer<'static>]) -> Bytes {
+    let roots = roots.iter().map(|root| Bytes::copy_from_slice(root)).collect();
+    TrustSet { fabric: fabric.to_vec().into(), version, roots }.encode_to_vec().into()
 }
 
 fn authority() -> Authority {

@@ -26,14 +26,17 @@ async fn two_drivers_establish_a_session_and_close_it() {
         let mut session = Session::server(now, Config::default());
         drive(far, &mut session, &mut commanded, &events).await
     });
-    assert_eq!(happened.recv().await, Some(Event::Hello(Hello::default())));
-    commands.send(Command::Welcome(Welcome { heartbeat_ms: 1000, ..Welcome::default() })).await.unwrap();
+    assert_eq!(happened.recv().await, Some(Box::new(Event::Hello(Hello::default()))));
+    commands
+        .send(Box::new(Command::Welcome(Welcome { heartbeat_ms: 1000, ..Welcome::default() })))
+        .await
+        .unwrap();
     let last = Message::GoAway(GoAway { reason: "moved".into(), ..GoAway::default() });
-    commands.send(Command::Finish(last.clone(), "moved".into())).await.unwrap();
+    commands.send(Box::new(Command::Finish(last.clone(), "moved".into()))).await.unwrap();
     assert_eq!(server.await.unwrap(), CloseReason::Local("moved".into()));
     let (end, events) = agent.await.unwrap();
     assert_eq!(end, CloseReason::Eof);
-    assert_eq!(events.last(), Some(&Event::Message(last)));
+    assert_eq!(events.last().map(|event| &**event), Some(&Event::Message(last)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,10 +44,10 @@ async fn a_closed_session_does_not_wait_for_a_peer_that_never_reads() {
     let (mut stage, mut heard) = Stage::established().await;
     for _ in 0..20 {
         let open = Open { grant: vec![7; 1000].into(), ..Open::default() };
-        stage.commands.send(Command::Send(Message::Open(open))).await.unwrap();
+        stage.commands.send(Box::new(Command::Send(Message::Open(open)))).await.unwrap();
     }
     let finish = Command::Finish(Message::GoAway(GoAway::default()), "moved".into());
-    stage.commands.send(finish).await.unwrap();
+    stage.commands.send(Box::new(finish)).await.unwrap();
     let (end, took, polls) = stage.end().await;
     assert_eq!(end, CloseReason::Local("moved".into()));
     assert!(took <= FLUSH_TIMEOUT, "{took:?}");
@@ -65,12 +68,12 @@ async fn a_closed_session_does_not_wait_for_an_application_that_takes_nothing() 
     // The application is given one event and no room for more; then this end closes.
     stage.until(|stage| stage.events.capacity() == 0).await;
     let finish = Command::Finish(Message::GoAway(GoAway::default()), "moved".into());
-    stage.commands.send(finish).await.unwrap();
+    stage.commands.send(Box::new(finish)).await.unwrap();
     let (end, took, polls) = stage.end().await;
     assert_eq!(end, CloseReason::Local("moved".into()));
     assert!(took <= FLUSH_TIMEOUT, "{took:?}");
     assert!(polls < 100, "{polls} polls: it spins");
-    assert_eq!(heard.recv().await, Some(Event::Heartbeat));
+    assert_eq!(heard.recv().await, Some(Box::new(Event::Heartbeat)));
     let mut said = Vec::new();
     stage.far.read_to_end(&mut said).await.unwrap();
     let mut last = BytesMut::new();
@@ -92,15 +95,15 @@ async fn a_session_nobody_commands_any_more_ends_without_spinning() {
 /// A driven server session whose agent end is in the test's hand.
 struct Stage {
     far: DuplexStream,
-    commands: mpsc::Sender<Command>,
-    events: mpsc::Sender<Event>,
+    commands: Commands,
+    events: mpsc::Sender<Box<Event>>,
     driven: Pin<Box<dyn Future<Output = CloseReason>>>,
     polls: usize,
 }
 
 impl Stage {
     /// The peer said HELLO and from then on reads nothing; there is room for one event and 64 bytes.
-    async fn established() -> (Self, mpsc::Receiver<Event>) {
+    async fn established() -> (Self, mpsc::Receiver<Box<Event>>) {
         let (near, mut far) = duplex(64);
         let (commands, mut commanded) = mpsc::channel(64);
         let (events, mut heard) = mpsc::channel(1);
@@ -112,8 +115,8 @@ impl Stage {
         far.write_all(&hello).await.unwrap();
         let mut stage = Self { far, commands, events, driven, polls: 0 };
         stage.until(|stage| stage.events.capacity() == 0).await;
-        assert_eq!(heard.recv().await, Some(Event::Hello(Hello::default())));
-        stage.commands.send(Command::Welcome(Welcome::default())).await.unwrap();
+        assert_eq!(heard.recv().await, Some(Box::new(Event::Hello(Hello::default()))));
+        stage.commands.send(Box::new(Command::Welcome(Welcome::default()))).await.unwrap();
         stage.until(|stage| stage.commands.capacity() == 64).await;
         (stage, heard)
     }

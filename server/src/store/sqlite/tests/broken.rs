@@ -12,37 +12,37 @@ use std::{
 
 use super::specimen::SQLITE;
 use crate::store::{
-    Batch, BoxFuture, Commit, CommitError, Entry, Incarnation, Key, LeaseError, LeaseId, Page, Prefix, Read,
-    ReadError, Rev, Store, Survivors, Watch, WatchEnd,
+    Batch, BoxFuture, Commit, CommitError, Entry, Key, OpId, Read, ReadError, Rev, Store, Watch, WatchEnd,
     conformance::{Factory, Specimen, histories, holders, registers, watches},
+    forward::{Fault, Forward},
     watch::Follow,
 };
 
 #[test]
 fn backend_whose_watch_skips_is_found_out() {
-    fails("a watch", watches::miss_and_repeat_nothing(&Broken(Fault::SkippingWatch), 4));
+    fails("a watch", watches::miss_and_repeat_nothing(&Broken(Wrong::SkippingWatch), 4));
 }
 
 #[test]
 fn backend_that_reads_what_is_stale_is_found_out() {
-    fails("no order", registers::have_one_order(&Broken(Fault::StaleRead), 20));
-    fails("a read", histories::answer_as_the_oracle(&Broken(Fault::StaleRead), 200));
+    fails("no order", registers::have_one_order(&Broken(Wrong::StaleRead), 20));
+    fails("a read", histories::answer_as_the_oracle(&Broken(Wrong::StaleRead), 200));
 }
 
 #[test]
 fn backend_whose_leases_end_early_is_found_out() {
-    fails("a lease of 1s ended after", holders::end_in_time(&Broken(Fault::EarlyLease)));
+    fails("a lease of 1s ended after", holders::end_in_time(&Broken(Wrong::EarlyLease)));
 }
 
 #[test]
 fn backend_that_does_not_judge_guards_is_found_out() {
-    fails("no order", registers::have_one_order(&Broken(Fault::NoGuards), 20));
-    fails("two hold the lock", holders::are_fenced(&Broken(Fault::NoGuards)));
+    fails("no order", registers::have_one_order(&Broken(Wrong::NoGuards), 20));
+    fails("two hold the lock", holders::are_fenced(&Broken(Wrong::NoGuards)));
 }
 
 #[test]
 fn backend_that_forgets_outcomes_is_found_out() {
-    fails("a retry", histories::answer_as_the_oracle(&Broken(Fault::NoOutcomes), 200));
+    fails("a retry", histories::answer_as_the_oracle(&Broken(Wrong::NoOutcomes), 200));
 }
 
 fn fails(expected: &str, verdict: Result<(), String>) {
@@ -51,7 +51,7 @@ fn fails(expected: &str, verdict: Result<(), String>) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum Wrong {
     SkippingWatch,
     StaleRead,
     EarlyLease,
@@ -60,16 +60,15 @@ enum Fault {
 }
 
 /// Makes SQLite stores with a fault.
-struct Broken(Fault);
+struct Broken(Wrong);
 
 struct Place {
     sound: Box<dyn Specimen>,
-    store: Arc<Faulty>,
+    store: Arc<Forward<Faulty>>,
 }
 
 struct Faulty {
-    fault: Fault,
-    sound: Arc<dyn Store>,
+    fault: Wrong,
     /// What was read of a key first.
     stale: Mutex<HashMap<Key, (Option<Entry>, Rev)>>,
     reads: AtomicU64,
@@ -78,10 +77,9 @@ struct Faulty {
 impl Factory for Broken {
     fn fresh(&self) -> Box<dyn Specimen> {
         let sound = SQLITE.fresh();
-        let store = sound.store();
-        let faulty =
-            Faulty { fault: self.0, sound: store, stale: Mutex::default(), reads: AtomicU64::new(0) };
-        Box::new(Place { sound, store: Arc::new(faulty) })
+        let faulty = Faulty { fault: self.0, stale: Mutex::default(), reads: AtomicU64::new(0) };
+        let store = Arc::new(Forward { sound: sound.store(), fault: Arc::new(faulty) });
+        Box::new(Place { sound, store })
     }
 }
 
@@ -92,21 +90,26 @@ impl Specimen for Place {
     }
 }
 
-impl Store for Faulty {
-    fn apply(&self, commit: Commit) -> BoxFuture<'_, Result<Rev, CommitError>> {
+impl Fault for Faulty {
+    fn apply<'a>(&'a self, sound: &'a dyn Store, commit: Commit) -> BoxFuture<'a, Result<Rev, CommitError>> {
         let (guards, ops) = (commit.guards().to_vec(), commit.ops().to_vec());
         match self.fault {
-            Fault::NoGuards => self.sound.commit(commit.op_id(), Vec::new(), ops),
-            Fault::NoOutcomes => self.sound.commit(crate::store::OpId::random(), guards, ops),
-            _ => self.sound.apply(commit),
+            Wrong::NoGuards => sound.commit(commit.op_id(), Vec::new(), ops),
+            Wrong::NoOutcomes => sound.commit(OpId::random(), guards, ops),
+            _ => sound.apply(commit),
         }
     }
 
-    fn get(&self, key: &Key, read: Read) -> BoxFuture<'_, Result<(Option<Entry>, Rev), ReadError>> {
+    fn get<'a>(
+        &'a self,
+        sound: &'a dyn Store,
+        key: &Key,
+        read: Read,
+    ) -> BoxFuture<'a, Result<(Option<Entry>, Rev), ReadError>> {
         let key = key.clone();
         Box::pin(async move {
-            let fresh = self.sound.get(&key, read).await?;
-            if self.fault != Fault::StaleRead || self.reads.fetch_add(1, SeqCst).is_multiple_of(3) {
+            let fresh = sound.get(&key, read).await?;
+            if self.fault != Wrong::StaleRead || self.reads.fetch_add(1, SeqCst).is_multiple_of(3) {
                 self.stale.lock().expect("nobody panics").insert(key, fresh.clone());
                 return Ok(fresh);
             }
@@ -114,50 +117,15 @@ impl Store for Faulty {
         })
     }
 
-    fn scan(
-        &self,
-        prefix: &Prefix,
-        after: Option<&Key>,
-        limit: u32,
-        at: Option<Rev>,
-    ) -> BoxFuture<'_, Result<Page, ReadError>> {
-        self.sound.scan(prefix, after, limit, at)
-    }
-
-    fn watch(&self, prefix: Prefix, after: Rev) -> Watch {
-        let sound = self.sound.watch(prefix, after);
+    fn watch(&self, sound: Watch) -> Watch {
         match self.fault {
-            Fault::SkippingWatch => Watch::new(Skipping { sound, delivered: 0 }),
+            Wrong::SkippingWatch => Watch::new(Skipping { sound, delivered: 0 }),
             _ => sound,
         }
     }
 
-    fn survivors(&self, after: Rev, at: Option<Rev>) -> BoxFuture<'_, Result<Survivors, ReadError>> {
-        self.sound.survivors(after, at)
-    }
-
-    fn grant_lease(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, LeaseError>> {
-        self.sound.grant_lease(if self.fault == Fault::EarlyLease { ttl / 2 } else { ttl })
-    }
-
-    fn keep_alive(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>> {
-        self.sound.keep_alive(lease)
-    }
-
-    fn revoke_lease(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), LeaseError>> {
-        self.sound.revoke_lease(lease)
-    }
-
-    fn compact(&self, oldest: Rev) -> BoxFuture<'_, Result<(), ReadError>> {
-        self.sound.compact(oldest)
-    }
-
-    fn incarnation(&self) -> Incarnation {
-        self.sound.incarnation()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.sound.close()
+    fn ttl(&self, ttl: Duration) -> Duration {
+        if self.fault == Wrong::EarlyLease { ttl / 2 } else { ttl }
     }
 }
 

@@ -61,7 +61,7 @@ pub async fn works() -> io::Result<()> {
     };
     let received = tokio::select! {
         received = trial => received?,
-        _ = relayed.run(&limits, &flow, std::future::pending::<Stop>()) => {
+        _ = Box::new(relayed).run(&limits, &flow, std::future::pending::<Stop>()) => {
             return Err(io::Error::other("the pair of the trial ended"));
         }
     };

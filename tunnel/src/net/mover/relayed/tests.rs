@@ -152,7 +152,8 @@ async fn the_silence_of_a_lifted_pair_goes_on_where_it_was() {
     let lifted = *joined.task.await.unwrap().unwrap_err();
     assert_eq!(lifted.silent, Duration::from_secs(40));
     let relayed = Relayed::resume(lifted, joined.means).unwrap();
-    assert_eq!(relayed.run(&limits, &joined.flow, pending()).await.unwrap(), EndReason::Idle);
+    let ended = Box::new(relayed).run(&limits, &joined.flow, pending()).await.unwrap();
+    assert_eq!(ended, EndReason::Idle);
     assert_eq!(active.elapsed().as_secs(), 60);
 }
 
@@ -249,7 +250,8 @@ impl Joined {
     fn with(splice: bool, limits: PairLimits, bucket: Option<Arc<Bucket>>) -> Self {
         let means = Arc::new(Means::new(splice));
         let ((near, initiator), (far, target)) = (sockets(), sockets());
-        let relayed = Relayed::new(initiator, target, Arc::clone(&means)).throttled(bucket);
+        let mut relayed = Relayed::new(initiator, target, Arc::clone(&means));
+        relayed.throttle(bucket);
         Self::run(relayed, near, far, means, limits)
     }
 
@@ -281,7 +283,7 @@ impl Joined {
                     Err(_) => pending().await,
                 }
             };
-            relayed.run(&limits, &shared, stop).await
+            Box::new(relayed).run(&limits, &shared, stop).await
         });
         Self { near, far, flow, means, stop, task }
     }

@@ -27,13 +27,23 @@ pub(super) struct Server {
     pub(super) profile: Profile,
     address: Ipv4Addr,
     place: Place,
-    client: Client,
+    pub(super) client: Client,
     folder: TempDir,
 }
 
 impl Server {
     /// Makes a server and starts it; `settings` are further lines of its configuration.
     pub(super) fn start(place: &Place, address: Ipv4Addr, settings: &str) -> Result<Self> {
+        Self::start_with(place, address, settings, |_| Ok(()))
+    }
+
+    /// As [`Server::start`], with a state folder that was `prepared` before the start.
+    pub(super) fn start_with(
+        place: &Place,
+        address: Ipv4Addr,
+        settings: &str,
+        prepare: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("klnet-bench-").tempdir()?;
         let state = folder.path().join("server");
         let config = format!(
@@ -45,6 +55,7 @@ impl Server {
         let mut init = Command::new(program("klserver")?);
         init.arg("init").arg("--config").arg(folder.path().join(CONFIG)).arg("--profile").arg(&profile);
         Said::by(&mut init)?.ok()?;
+        prepare(&state)?;
         let process = run(place, folder.path())?;
         let profile = Profile::load(&profile)?;
         let client = Client::new(&profile)?;
@@ -72,9 +83,8 @@ impl Server {
 
     /// Enrols a device with a token, from the machine of the calling thread.
     pub(super) async fn enroll_with(&self, folder: &Folder, name: &str, token: String) -> Result<()> {
-        let server = format!("https://{}:{HTTPS}", self.address);
         let (root, name) = (self.profile.trust.pin(), Some(name.to_owned()));
-        let invitation = Invitation { server, root, token: Token(token), name };
+        let invitation = Invitation { server: self.url(), root, token: Token(token), name };
         enroll(folder, &invitation, false).await?;
         Ok(())
     }
@@ -97,6 +107,11 @@ impl Server {
         let request = GrantRequest { device: device.to_owned(), port, host: None, r#for: None, cnf: None };
         let reply: GrantReply = self.ask(PATH, &request)?;
         Ok(reply.blob.parse()?)
+    }
+
+    /// Base of its API.
+    pub(super) fn url(&self) -> String {
+        format!("https://{}:{HTTPS}", self.address)
     }
 
     /// Where agents dial.
