@@ -51,8 +51,8 @@ pub const TARGETS: &[Target] = &[
     ("object_path", multicast::object_path),
     ("mark", multicast::mark),
     ("feedback", multicast::feedback),
-    ("multicast_sender", multicast::multicast_sender),
-    ("multicast_receiver", multicast::multicast_receiver),
+    ("multicast_sender", multicast::sender::multicast_sender),
+    ("multicast_receiver", multicast::receiver::multicast_receiver),
     #[cfg(feature = "server")]
     ("invitation", server::invitation),
     #[cfg(feature = "server")]
