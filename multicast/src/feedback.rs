@@ -18,6 +18,8 @@ pub struct Feedback {
     pub sequence: u32,
     /// How it is doing.
     pub state: State,
+    /// Whether it has hardly any room for another block.
+    pub full: bool,
     /// The share of packets it loses.
     pub loss: Option<Loss>,
     /// What its own socket dropped so far.
@@ -62,6 +64,7 @@ impl Feedback {
         bytes.put_u32(u32::try_from(self.held.as_micros()).unwrap_or(u32::MAX));
         bytes.put_u32(self.sequence);
         bytes.put_u8(self.state as u8 + 1);
+        bytes.put_u8(self.full.into());
         bytes.put_u16(Loss::encode(self.loss));
         for number in [self.overruns, self.below, self.verified, self.repaired] {
             bytes.put_u32(number);
@@ -87,6 +90,11 @@ impl Feedback {
         let seen = reader.u64()?;
         let held = Duration::from_micros(reader.u32()?.into());
         let (sequence, state) = (reader.u32()?, State::try_from(reader.u8()?)?);
+        let full = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed),
+        };
         let loss = Loss::decode(reader.u16()?);
         let [overruns, below, verified, repaired] =
             [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
@@ -102,7 +110,20 @@ impl Feedback {
         let mut deficit = || Ok(Deficit { block: reader.u32()?, symbols: reader.u16()? });
         let deficits = (0..count).map(|_| deficit()).collect::<Result<_, _>>()?;
         reader.end()?;
-        Ok(Self { seen, held, sequence, state, loss, overruns, below, verified, repaired, label, deficits })
+        Ok(Self {
+            seen,
+            held,
+            sequence,
+            state,
+            full,
+            loss,
+            overruns,
+            below,
+            verified,
+            repaired,
+            label,
+            deficits,
+        })
     }
 }
 
@@ -128,11 +149,11 @@ pub fn label(text: &str) -> String {
     label
 }
 
-const FIXED: usize = 8 + 4 + 4 + 1 + 2 + 4 * 4 + 1 + 1;
+const FIXED: usize = 8 + 4 + 4 + 1 + 1 + 2 + 4 * 4 + 1 + 1;
 const DEFICIT: usize = 4 + 2;
 /// Bytes of the longest label.
 pub const LABEL_LIMIT: usize = 64;
-/// Deficits of the longest feedback: with everything else 1,057 bytes.
+/// Deficits of the longest feedback: with everything else 1,058 bytes.
 pub const DEFICITS_LIMIT: usize = 160;
 
 #[cfg(test)]
@@ -161,6 +182,7 @@ pub(crate) mod tests {
             held: Duration::from_micros(1500),
             sequence: 3,
             state: State::Receiving,
+            full: false,
             loss: Loss::new(0.05),
             overruns: 1,
             below: 4,

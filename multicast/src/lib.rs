@@ -24,6 +24,8 @@
 //! - Any k symbols make the block (`erasure::tests::any_k_symbols_make_the_block`).
 //! - A replayed feedback changes nothing (`sender::audience::tests::a_replay_changes_nothing`).
 //! - Every receiver completes, whatever is lost, and the symbols on the wire stay near the bound (`simulation`).
+//! - Nothing is sent that a receiver has no room for
+//!   (`simulation::tests::eight_receivers_whose_disks_are_slower_than_the_network_are_waited_for`).
 //! - The specification and the code name the same limits (`protocol`).
 
 pub mod announcement;

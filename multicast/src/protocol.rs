@@ -22,6 +22,7 @@ fn every_limit_in_the_specification_is_the_one_in_the_code() {
         ("`sender::GRTT_MOST`", format!("{:?}", sender::GRTT_MOST)),
         ("`sender::MEMBERS_LIMIT`", sender::MEMBERS_LIMIT.to_string()),
         ("`sender::STRIKES`", sender::STRIKES.to_string()),
+        ("`sender::STUCK`", format!("{:?}", sender::STUCK)),
         ("`receiver::BACKOFF`", receiver::BACKOFF.to_string()),
         ("`receiver::WINDOW`", receiver::WINDOW.to_string()),
         #[cfg(feature = "net")]

@@ -64,6 +64,7 @@ fn any_feedback(script: &mut Script<'_>, last: u64) -> Feedback {
         held: script.duration(),
         sequence: script.number(),
         state: *script.pick(&[State::Receiving, State::Complete, State::Failed]).expect("three"),
+        full: script.coin(),
         loss: Loss::new(f64::from(script.byte()) / 255.0),
         overruns: script.byte().into(),
         below: script.byte().into(),

@@ -301,9 +301,16 @@ impl<'a> Node<'a> {
                 return None;
             }
         };
-        // One object comes once, also when it is sent by two interfaces of one sender.
-        let is_coming = |session: &Session| session.manifest.catalogue == manifest.catalogue;
-        if self.sessions.len() >= SESSIONS_LIMIT || self.sessions.iter().any(is_coming) {
+        // One object comes once, also when it is sent by two interfaces of one sender; a sender that was started anew goes
+        // on where the one before it went.
+        let is_same = |session: &Session| session.manifest.catalogue == manifest.catalogue;
+        if let Some(coming) = self.sessions.iter().position(is_same) {
+            if !self.sessions[coming].core.is_deserted(now) {
+                return None;
+            }
+            self.close(coming);
+        }
+        if self.sessions.len() >= SESSIONS_LIMIT {
             return None;
         }
         let layout = manifest.layout(announcement.symbol)?;
@@ -401,14 +408,19 @@ impl<'a> Node<'a> {
             rejoin |= session.drain(answer, &self.worker);
         }
         while let Some(index) = self.sessions.iter().position(|session| session.over.is_some()) {
-            let session = self.sessions.swap_remove(index);
-            self.worker.give(Job::Close(session.token));
-            self.forget(session.id);
-            let complete = session.over == Some(true);
-            let manifest = session.manifest;
-            self.news.push(ReceiveEvent::Closed { session: session.id, manifest, complete });
+            self.close(index);
         }
         rejoin
+    }
+
+    /// Takes part in a session no more.
+    fn close(&mut self, index: usize) {
+        let session = self.sessions.swap_remove(index);
+        self.worker.give(Job::Close(session.token));
+        self.forget(session.id);
+        let complete = session.over == Some(true);
+        let manifest = session.manifest;
+        self.news.push(ReceiveEvent::Closed { session: session.id, manifest, complete });
     }
 
     /// When something is due.

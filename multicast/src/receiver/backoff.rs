@@ -78,12 +78,12 @@ pub(super) fn spread(size: u32) -> Duration {
 }
 
 /// How often a receiver reports in a group of this size.
-pub(super) fn period(size: u32) -> Duration {
+pub(crate) fn period(size: u32) -> Duration {
     REPORT.max(Duration::from_millis(u64::from(size)))
 }
 
-/// As often as a person looks, and as loss changes.
-const REPORT: Duration = Duration::from_millis(500);
+/// As often as a sender changes its rate.
+const REPORT: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

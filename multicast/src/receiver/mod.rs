@@ -26,7 +26,9 @@ pub use backoff::BACKOFF;
 pub use config::{Config, WINDOW};
 pub use output::{Input, Output};
 
-use backoff::{Group, Share, period, spread};
+pub(crate) use backoff::period;
+
+use backoff::{Group, Share, spread};
 use due::{Due, DueBlocks, Wait};
 
 /// Takes one object of one session.
@@ -37,6 +39,8 @@ pub struct Receiver {
     blocks: Vec<Block>,
     /// Blocks in memory.
     held: usize,
+    /// Those that wait for the disk.
+    restoring: usize,
     verified: u32,
     /// Every block below is verified.
     below: u32,
@@ -54,7 +58,8 @@ pub struct Receiver {
     overruns: u32,
     /// Symbols that found no room.
     crowded: u32,
-    crowded_at: Option<Instant>,
+    /// Whether there is hardly any room for another block.
+    full: bool,
     sequence: u32,
     dice: Dice,
     /// When to report; `None` before what was there is known, and once the session is over.
@@ -99,6 +104,7 @@ impl Receiver {
             layout,
             blocks,
             held: 0,
+            restoring: 0,
             verified: 0,
             below: 0,
             repaired: 0,
@@ -113,7 +119,7 @@ impl Receiver {
             heard: now,
             overruns: 0,
             crowded: 0,
-            crowded_at: None,
+            full: false,
             sequence: 0,
             report_at: None,
             told: 0,
@@ -167,7 +173,10 @@ impl Receiver {
                 self.report_at = Some(now + self.dice.within(JOIN));
                 self.finish_when_done();
             }
-            Input::Restored { block, fits, repaired } => self.restored(now, block, fits, repaired),
+            Input::Restored { block, fits, repaired } => {
+                self.restored(now, block, fits, repaired);
+                self.watch_room(now);
+            }
             Input::Finished => {
                 self.state = State::Complete;
                 self.report_at = Some(now + self.dice.within(spread(self.group.size)));
@@ -231,6 +240,11 @@ impl Receiver {
         self.repaired
     }
 
+    /// Whether nothing was heard for so long that the sender must have gone.
+    pub fn is_deserted(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) >= DESERTED
+    }
+
     /// How it is doing.
     pub const fn state(&self) -> State {
         self.state
@@ -250,36 +264,59 @@ impl Receiver {
     fn keep(&mut self, now: Instant, run: Run) -> bool {
         if matches!(self.blocks[run.block as usize], Block::Empty) {
             if !self.make_room(run.block) {
-                self.complain(now, run.count);
+                self.crowded = self.crowded.saturating_add(run.count.into());
                 return false;
             }
             self.held += 1;
             self.blocks[run.block as usize] = Block::Filling(SymbolSet::new(self.layout.symbols(run.block)));
+            self.watch_room(now);
         }
         let Block::Filling(have) = &mut self.blocks[run.block as usize] else { return false };
         have.len() < self.layout.sources(run.block) && have.insert(run.esi, run.count) > 0
     }
 
-    /// Tells the sender soon that it is faster than this receiver's disk; how often is bounded.
-    fn complain(&mut self, now: Instant, symbols: u16) {
-        self.crowded = self.crowded.saturating_add(symbols.into());
-        let lately = self.crowded_at.is_some_and(|when| now.saturating_duration_since(when) < COMPLAINT);
-        if !lately && self.report_at.is_some() && !self.demoted {
-            (self.crowded_at, self.report_at) = (Some(now), Some(now));
+    /// Tells the sender soon that there is hardly any room, and when there is some again.
+    fn watch_room(&mut self, now: Instant) {
+        let full = self.is_full();
+        if full != self.full
+            && let Some(report_at) = self.report_at
+        {
+            let soon = now + self.dice.within(spread(self.group.size).min(JOIN));
+            (self.full, self.report_at) = (full, Some(report_at.min(soon)));
         }
     }
 
-    /// Gives up the highest block for a lower one: repair comes lowest first, so what is given up comes again.
+    /// Whether there is hardly any room: much waits for the disk, or, while new blocks come, for anything at all. In the
+    /// tail what waits for symbols is no reason, for they would not come then.
+    fn is_full(&self) -> bool {
+        let window = self.config.window;
+        let (much, most) =
+            if self.full { (window / 4, window / 2) } else { (window / 2, window - window.div_ceil(SPARE)) };
+        let held = self.held - self.idle_blocks().count();
+        self.restoring > much || !self.tail && held > most
+    }
+
+    /// Blocks in memory that nobody will send more of before the tail.
+    fn idle_blocks(&self) -> impl Iterator<Item = u32> {
+        (self.below.max(1)..self.frontier).filter(|block| {
+            let half = self.layout.sources(*block) / 2;
+            !self.tail && matches!(&self.blocks[*block as usize], Block::Filling(have) if have.len() < half)
+        })
+    }
+
+    /// Gives up a block that waits for the tail, or the highest one for a lower one: repair comes lowest first, so what is
+    /// given up comes again.
     fn make_room(&mut self, block: u32) -> bool {
         if self.held < self.config.window {
             return true;
         }
-        let above = self.blocks.iter().enumerate().skip(block as usize + 1).rev();
-        let mut filling = above.filter(|(_, block)| matches!(block, Block::Filling(_)));
-        let Some((highest, _)) = filling.next() else { return false };
-        let highest = u32::try_from(highest).expect("a block's number has 24 bits");
-        self.forget(highest);
-        self.outputs.push_back(Output::Forget(highest));
+        let highest = || {
+            let above = (block + 1..self.layout.blocks()).rev();
+            above.into_iter().find(|block| matches!(self.blocks[*block as usize], Block::Filling(_)))
+        };
+        let Some(given_up) = self.idle_blocks().next().or_else(highest) else { return false };
+        self.forget(given_up);
+        self.outputs.push_back(Output::Forget(given_up));
         true
     }
 
@@ -300,6 +337,7 @@ impl Receiver {
         if have.len() >= self.layout.sources(block) {
             let have = std::mem::replace(have, SymbolSet::new(0));
             self.blocks[block as usize] = Block::Restoring;
+            self.restoring += 1;
             self.due.remove(block);
             self.outputs.push_back(Output::Restore { block, have });
         }
@@ -321,7 +359,7 @@ impl Receiver {
             }
             self.finish_when_done();
         } else {
-            self.held -= 1;
+            (self.held, self.restoring) = (self.held - 1, self.restoring - 1);
             self.blocks[block as usize] = Block::Empty;
             if block < self.frontier {
                 self.become_due(now, block, None);
@@ -332,7 +370,8 @@ impl Receiver {
     fn verify(&mut self, block: u32) {
         match self.blocks.get(block as usize) {
             None | Some(Block::Verified) => return,
-            Some(Block::Filling(_) | Block::Restoring) => self.held -= 1,
+            Some(Block::Restoring) => (self.held, self.restoring) = (self.held - 1, self.restoring - 1),
+            Some(Block::Filling(_)) => self.held -= 1,
             Some(Block::Empty) => {}
         }
         self.blocks[block as usize] = Block::Verified;
@@ -360,6 +399,7 @@ impl Receiver {
             for block in self.below..self.frontier {
                 self.become_due(now, block, None);
             }
+            self.watch_room(now);
         }
         for entry in &mark.entries {
             self.take_entry(now, *entry);
@@ -473,6 +513,7 @@ impl Receiver {
             held: now.saturating_duration_since(self.heard),
             sequence: self.sequence,
             state: self.state,
+            full: self.full,
             loss: self.meter.loss(),
             overruns: self.overruns.saturating_add(self.crowded),
             below: self.below,
@@ -505,10 +546,12 @@ const GRTT_FIRST: Duration = Duration::from_millis(10);
 const JOIN: Duration = Duration::from_millis(20);
 /// Silence after which a switch may have forgotten that this receiver is in the group.
 const STALL: Duration = Duration::from_secs(3);
+/// Silence of a sender that says something ten times a second while anybody needs anything, and twice otherwise.
+const DESERTED: Duration = Duration::from_secs(2);
 /// Silence after which a sender will not come back to this session.
 const GIVE_UP: Duration = Duration::from_secs(600);
-/// Between complaints: as often as a sender changes its rate.
-const COMPLAINT: Duration = Duration::from_millis(100);
+/// One part in so many of the window is for what is on its way when a receiver says that it is full.
+const SPARE: usize = 3;
 /// Doublings of the wait for an answer.
 const PATIENCE: u32 = 6;
 /// Between the first times that completion is told.

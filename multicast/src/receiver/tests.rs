@@ -39,11 +39,39 @@ fn a_block_that_is_not_what_was_signed_is_taken_anew() {
 fn memory_is_bounded_and_lower_blocks_go_first() {
     let mut world = World::new();
     for block in 2..10 {
-        assert!(world.symbols(block, 0, 1));
+        assert!(world.symbols(block, 0, 40));
     }
     assert!(!world.symbols(11, 0, 1), "a higher block finds no room");
     assert!(world.symbols(1, 0, 1));
     assert_eq!(world.drain(), [Output::Forget(9)]);
+}
+
+#[test]
+fn a_receiver_says_when_it_is_full_and_when_there_is_room_again() {
+    let mut world = World::new();
+    world.join();
+    world.catalogue();
+    world.said(Duration::from_millis(20));
+    (1..7).for_each(|block| assert!(world.symbols(block, 0, 64)));
+    let full = world.said(Duration::from_millis(20));
+    assert!(full.iter().any(|said| said.full), "six of eight: {full:?}");
+    world.restored(1, true);
+    assert!(world.said(Duration::from_millis(200)).iter().all(|said| said.full), "not yet");
+    (2..5).for_each(|block| world.restored(block, true));
+    assert!(world.said(Duration::from_millis(20)).iter().any(|said| !said.full));
+}
+
+#[test]
+fn what_waits_for_the_tail_makes_room_and_holds_nobody_up() {
+    let mut world = World::new();
+    world.join();
+    world.catalogue();
+    (1..9).for_each(|block| assert!(world.symbols(block, 0, 10)));
+    world.mark(9, &[]);
+    assert!(world.said(Duration::from_millis(300)).iter().all(|said| !said.full));
+    world.drain();
+    assert!(world.symbols(9, 0, 10));
+    assert_eq!(world.drain(), [Output::Forget(1)]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::feedback::{Feedback, State};
 use crate::id::ReceiverId;
 use crate::loss::Loss;
+use crate::receiver::period;
 
 /// The receivers of a session.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub struct Member {
     pub demoted: bool,
     /// Requests in a row that stood out.
     strikes: u8,
+    /// Since when it has been full while most others are not.
+    stuck: Option<Instant>,
 }
 
 /// What a feedback changes.
@@ -50,13 +53,14 @@ pub(super) enum News {
 impl Audience {
     /// Takes in what a receiver says.
     pub(super) fn hear(&mut self, now: Instant, receiver: ReceiverId, said: Feedback) -> News {
-        let middle = self.loss(now);
+        let (middle, others_have_room) = (self.loss(now), !self.is_mostly_full(now));
         let Some(member) = self.members.get_mut(&receiver) else {
             if self.members.len() == MEMBERS_LIMIT {
                 return News::Stale;
             }
             let completed = (said.state == State::Complete).then_some(now);
-            let member = Member { said, heard: now, joined: now, completed, demoted: false, strikes: 0 };
+            let member =
+                Member { said, heard: now, joined: now, completed, demoted: false, strikes: 0, stuck: None };
             self.members.insert(receiver, member);
             return News::Joined;
         };
@@ -70,7 +74,12 @@ impl Audience {
             member.completed = Some(now);
             return News::Completed;
         }
-        if member.strike(middle) { News::Demoted } else { News::More }
+        let stands_out = member.strike(middle) || member.is_stuck(now, others_have_room);
+        if member.demoted || !stands_out {
+            return News::More;
+        }
+        member.demoted = true;
+        News::Demoted
     }
 
     /// Loss of the middle one of those who are being served; of two middle ones the lower, so that one of two cannot drag
@@ -88,6 +97,27 @@ impl Audience {
     /// Whether more than a twentieth of the sockets overran since this was last asked.
     pub(super) fn overran(&mut self) -> bool {
         std::mem::take(&mut self.overran) * 20 > self.members.len()
+    }
+
+    /// Whether more than a twentieth of those who are served have no room for another block.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        let (full, served) = self.fullness(now);
+        full * 20 > served
+    }
+
+    fn is_mostly_full(&self, now: Instant) -> bool {
+        let (full, served) = self.fullness(now);
+        full * 2 > served
+    }
+
+    /// How many have no room, and how many are served. What was said a while ago may not be so any more.
+    fn fullness(&self, now: Instant) -> (usize, usize) {
+        let lapse = 3 * period(u32::try_from(self.len()).unwrap_or(u32::MAX));
+        let served = self.members.values().filter(|member| member.is_wanting(now) && !member.demoted);
+        served.fold((0, 0), |(full, served), member| {
+            let is_full = member.said.full && now.saturating_duration_since(member.heard) < lapse;
+            (full + usize::from(is_full), served + 1)
+        })
     }
 
     /// The first block that somebody still needs, not counting those who wait for the tail while there are others;
@@ -134,13 +164,18 @@ impl Member {
     /// Notes a request; says whether it was one too many that stood out.
     fn strike(&mut self, middle: Option<Loss>) -> bool {
         let (Some(own), Some(middle)) = (self.said.loss, middle) else { return false };
-        if self.said.deficits.is_empty() || self.demoted {
+        if self.said.deficits.is_empty() {
             return false;
         }
         let stands_out = own.share() > 2.0 * middle.share() + STANDS_OUT;
         self.strikes = if stands_out { self.strikes.saturating_add(1) } else { 0 };
-        self.demoted = self.strikes >= STRIKES;
-        self.demoted
+        self.strikes >= STRIKES
+    }
+
+    /// Notes whether it has room; says whether it has had none for too long while others have.
+    fn is_stuck(&mut self, now: Instant, others_have_room: bool) -> bool {
+        self.stuck = (self.said.full && others_have_room).then_some(self.stuck.unwrap_or(now));
+        self.stuck.is_some_and(|since| now.saturating_duration_since(since) >= STUCK)
     }
 }
 
@@ -150,6 +185,8 @@ pub const MEMBERS_LIMIT: usize = 16_384;
 const PRESENT: Duration = Duration::from_secs(10);
 /// Requests in a row that stand out before their receiver has to wait.
 pub const STRIKES: u8 = 8;
+/// A disk that takes longer for two blocks of 4 MiB is slower than 10 MB/s.
+pub const STUCK: Duration = Duration::from_secs(1);
 /// Loss above twice that of the middle receiver.
 const STANDS_OUT: f64 = 0.05;
 
@@ -182,6 +219,36 @@ mod tests {
             }
         }
         assert_eq!(demoted, [3]);
+    }
+
+    #[test]
+    fn who_has_no_room_holds_few_others_up_and_not_for_ever() {
+        let (mut audience, now) = (Audience::default(), Instant::now());
+        for receiver in 0..40 {
+            audience.hear(now, id(receiver), Feedback { full: receiver < 2, ..sample() });
+        }
+        assert!(!audience.is_full(now), "two of forty");
+        audience.hear(now, id(2), Feedback { full: true, sequence: 4, ..sample() });
+        assert!(audience.is_full(now), "three of forty");
+        assert!(!audience.is_full(now + Duration::from_millis(300)), "and not a word since");
+    }
+
+    #[test]
+    fn who_alone_has_no_room_for_a_second_has_to_wait() {
+        let (mut audience, start) = (Audience::default(), Instant::now());
+        let mut news = Vec::new();
+        for sequence in 4..24 {
+            let now = start + Duration::from_millis(100) * sequence;
+            for receiver in 0..3 {
+                let said = Feedback { full: receiver == 0, sequence, deficits: Vec::new(), ..sample() };
+                news.push((receiver, audience.hear(now, id(receiver), said)));
+            }
+        }
+        news.retain(|(_, news)| *news == News::Demoted);
+        assert_eq!(news, [(0, News::Demoted)]);
+        let all = |full| Feedback { full, sequence: 99, ..sample() };
+        (0..3).for_each(|receiver| drop(audience.hear(start, id(receiver), all(true))));
+        assert!(audience.is_full(start), "who waits holds nobody up, the others do");
     }
 
     #[test]

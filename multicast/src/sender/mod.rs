@@ -6,8 +6,10 @@
 //! ```
 //! It keeps the book; the bytes are the driver's. Every packet's number is given out here, so that each is used once.
 
+mod announcer;
 mod audience;
 mod book;
+mod busy;
 mod config;
 mod grtt;
 mod output;
@@ -16,22 +18,24 @@ mod rate;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::announcement::{DEMOTED_LIMIT, Phase};
+use crate::announcement::Phase;
 use crate::feedback::{Feedback, State};
 use crate::id::ReceiverId;
 use crate::layout::Layout;
 use crate::mark::{ENTRIES_LIMIT, Mark, MarkEntry};
 use crate::packet::{NUMBER_LIMIT, SYMBOL_OVERHEAD};
 
-pub use audience::{MEMBERS_LIMIT, Member, STRIKES};
+pub use audience::{MEMBERS_LIMIT, Member, STRIKES, STUCK};
 pub use config::Config;
 pub use grtt::{GRTT_LEAST, GRTT_MOST};
 pub use output::{Event, Output};
 
+use announcer::Announcer;
 use audience::{Audience, News};
 use book::Book;
+use busy::Busy;
 use grtt::Grtt;
-use rate::{Rate, Signals};
+use rate::{BURST, Rate, Signals};
 
 /// Brings one object to a group.
 #[derive(Debug)]
@@ -48,32 +52,23 @@ pub struct Sender {
     /// The block that goes out in full now.
     opened: Option<u32>,
     audience: Audience,
+    /// Whether receivers have no room for another block.
+    full: bool,
     grtt: Grtt,
     rate: Rate,
+    busy: Busy,
     /// Number of the last packet.
     number: u64,
-    announced: u32,
-    demoted: VecDeque<ReceiverId>,
+    announcer: Announcer,
     last_request: Instant,
     last_feedback: Instant,
-    announce_at: Instant,
     mark_at: Instant,
     marked: Instant,
+    /// Marks since the last symbol.
+    silent_marks: u32,
     burst_at: Instant,
-    /// When the rate was changed last, and how many symbols were out then.
-    stepped: (Instant, u64),
-    ending: Ending,
     counts: Counts,
     outputs: VecDeque<Output>,
-}
-
-/// Whether the session goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Open,
-    /// The end is being announced, so many times still.
-    Announcing(u8),
-    Over,
 }
 
 /// What went out so far.
@@ -102,28 +97,29 @@ impl Sender {
             recent: VecDeque::new(),
             opened: None,
             audience: Audience::default(),
+            full: false,
             grtt: Grtt::new(),
+            busy: Busy::default(),
             number: 0,
-            announced: 0,
-            demoted: VecDeque::new(),
+            announcer: Announcer::new(now),
             last_request: now,
             last_feedback: now,
-            announce_at: now,
             mark_at: now + HEARTBEAT,
             marked: now,
+            silent_marks: 0,
             burst_at: now,
-            stepped: (now, 0),
-            ending: Ending::Open,
             counts: Counts::default(),
             outputs: VecDeque::new(),
         }
     }
 
     /// Takes in what a receiver says; the driver has made sure that it is that receiver's.
-    pub fn handle_feedback(&mut self, now: Instant, receiver: ReceiverId, said: Feedback) {
-        if self.ending == Ending::Over || said.seen > self.number {
+    pub fn handle_feedback(&mut self, now: Instant, receiver: ReceiverId, mut said: Feedback) {
+        if self.announcer.is_over() {
             return;
         }
+        // A member of the group can have told the receiver of packets that are not out yet.
+        said.seen = said.seen.min(self.number);
         let (seen, held, state) = (said.seen, said.held, said.state);
         let news = self.audience.hear(now, receiver, said);
         if state == State::Complete {
@@ -134,7 +130,10 @@ impl Sender {
             News::Stale => return,
             News::Joined => self.outputs.push_back(Output::Event(Event::Joined(receiver))),
             News::Completed => self.outputs.push_back(Output::Event(Event::Completed(receiver))),
-            News::Demoted => self.demote(now, receiver),
+            News::Demoted => {
+                self.outputs.push_back(Output::Event(Event::Demoted(receiver)));
+                self.announcer.demote(now, receiver);
+            }
             News::More => {}
         }
         self.last_feedback = now;
@@ -142,28 +141,24 @@ impl Sender {
         if state == State::Receiving {
             self.last_request = now;
         }
+        self.full = self.audience.is_full(now);
         self.drop_unneeded(now);
         self.serve(now, receiver);
         self.advance(now);
+        self.busy.look(now, self.is_busy());
     }
 
     /// Ends the session.
     pub fn stop(&mut self, now: Instant) {
-        if self.ending == Ending::Open {
-            self.ending = Ending::Announcing(ENDINGS);
-            self.announce_at = now;
-        }
+        self.announcer.stop(now);
     }
 
     /// Sends whatever it is time for.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.ending == Ending::Over {
-            return;
-        }
-        if now >= self.announce_at {
+        if self.announcer.due().is_some_and(|due| due <= now) {
             self.announce(now);
         }
-        if self.ending != Ending::Open {
+        if !self.announcer.is_open() {
             return;
         }
         self.adapt(now);
@@ -172,6 +167,7 @@ impl Sender {
             self.mark(now);
         }
         self.advance(now);
+        self.busy.look(now, self.is_busy());
         self.end_when_done(now);
     }
 
@@ -182,12 +178,12 @@ impl Sender {
 
     /// When to call [`Sender::handle_timeout`] at the latest; `None` once the session is over.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.ending {
-            Ending::Over => None,
-            Ending::Announcing(_) => Some(self.announce_at),
-            Ending::Open if self.owing.is_empty() => Some(self.announce_at.min(self.mark_at)),
-            Ending::Open => Some(self.announce_at.min(self.mark_at).min(self.burst_at)),
+        let announce_at = self.announcer.due()?;
+        if !self.announcer.is_open() {
+            return Some(announce_at);
         }
+        let due = announce_at.min(self.mark_at);
+        Some(if self.is_busy() { due.min(self.burst_at) } else { due })
     }
 
     /// The receivers that were heard.
@@ -211,33 +207,14 @@ impl Sender {
     }
 
     fn announce(&mut self, now: Instant) {
-        let phase = if self.ending == Ending::Open { Phase::Open } else { Phase::Ended };
         let Some(number) = self.number(now, 1) else { return };
-        let demoted = self.demoted.iter().copied().collect();
-        self.outputs.push_back(Output::Announce { number, sequence: self.announced, phase, demoted });
-        let pause = self.pause();
-        self.announced += 1;
-        self.announce_at = now + pause;
-        match self.ending {
-            Ending::Open if self.announced <= REPEATS && self.is_small() => self.owe_everything(),
-            Ending::Open => {}
-            Ending::Announcing(left) if left > 1 => self.ending = Ending::Announcing(left - 1),
-            Ending::Announcing(_) | Ending::Over => {
-                self.ending = Ending::Over;
-                self.outputs.push_back(Output::Event(Event::Over));
-            }
-        }
-    }
-
-    /// How long until the next announcement.
-    fn pause(&self) -> Duration {
-        match (self.ending, self.announced) {
-            (Ending::Announcing(_) | Ending::Over, _) => Duration::from_millis(20),
-            (Ending::Open, 0) => Duration::from_millis(5),
-            (Ending::Open, 1) => Duration::from_millis(15),
-            (Ending::Open, 2) => Duration::from_millis(60),
-            (Ending::Open, n) if n < 13 => Duration::from_millis(100),
-            (Ending::Open, _) => Duration::from_secs(1),
+        let (sequence, phase) = self.announcer.announce(now);
+        let demoted = self.announcer.demoted();
+        self.outputs.push_back(Output::Announce { number, sequence, phase, demoted });
+        if self.announcer.is_over() {
+            self.outputs.push_back(Output::Event(Event::Over));
+        } else if phase == Phase::Open && sequence < REPEATS && self.is_small() {
+            self.owe_everything();
         }
     }
 
@@ -258,15 +235,6 @@ impl Sender {
         let Some(book) = self.books.get_mut(block as usize) else { return };
         book.owed = book.owed.max(symbols);
         self.owing.insert(block);
-    }
-
-    fn demote(&mut self, now: Instant, receiver: ReceiverId) {
-        self.outputs.push_back(Output::Event(Event::Demoted(receiver)));
-        if self.demoted.len() == DEMOTED_LIMIT {
-            self.demoted.pop_front();
-        }
-        self.demoted.push_back(receiver);
-        self.announce_at = now;
     }
 
     /// Lets the blocks that the receiver asks for owe what it needs.
@@ -310,7 +278,8 @@ impl Sender {
 
     /// Opens the next block once nothing is owed and somebody needs it.
     fn advance(&mut self, now: Instant) {
-        if self.is_tail() || !self.owing.is_empty() || self.opened.is_some() || self.ending != Ending::Open {
+        let waits = self.full || self.opened.is_some() || !self.owing.is_empty();
+        if waits || self.is_tail() || !self.announcer.is_open() {
             return;
         }
         let Some(needed) = self.audience.first_needed(now) else { return };
@@ -331,7 +300,8 @@ impl Sender {
     /// Sends what is owed and due.
     fn burst(&mut self, now: Instant) {
         // Who was kept from sending catches up by no more than receivers can take at once.
-        self.burst_at = self.burst_at.max(now.checked_sub(CATCH_UP).unwrap_or(now));
+        let late = CATCH_UP.max(self.rate.time_of(self.packet() * u64::from(BURST)));
+        self.burst_at = self.burst_at.max(now.checked_sub(late).unwrap_or(now));
         while self.burst_at <= now {
             let Some(block) = self.next_block() else { return };
             let Some(bytes) = self.send(now, block) else { return };
@@ -343,17 +313,19 @@ impl Sender {
     }
 
     /// The catalogue, without which nobody can verify anything; else the lowest block that owes little, so that who
-    /// misses little is done soon; else the lowest.
+    /// misses little is done soon; else the lowest for which there is room.
     fn next_block(&self) -> Option<u32> {
         let owes_little = |block: &&u32| {
             **block == 0 || self.books[**block as usize].owed < u32::from(self.layout.sources(**block) / 2)
         };
-        self.owing.iter().find(owes_little).or(self.owing.first()).copied()
+        let has_room = |block: &&u32| !self.full || !self.is_tail() && self.opened != Some(**block);
+        let mut owing = self.owing.iter();
+        self.owing.iter().find(owes_little).or_else(|| owing.find(has_room)).copied()
     }
 
     /// Sends the next symbols of a block; says how many bytes they were.
     fn send(&mut self, now: Instant, block: u32) -> Option<u64> {
-        let packet = u64::from(self.layout.symbol()) + SYMBOL_OVERHEAD as u64;
+        let packet = self.packet();
         let book = self.books.get(block as usize)?;
         let (esi, run) = book.next(self.layout.symbols(block));
         let burst = self.rate.burst(packet).min(run);
@@ -367,7 +339,9 @@ impl Sender {
         let book = &mut self.books[block as usize];
         book.went_out(count, last);
         let done = book.owed == 0;
+        self.silent_marks = 0;
         self.counts.symbols += u64::from(count);
+        self.busy.sent(packet * u64::from(count));
         self.outputs.push_back(Output::Symbols { number, block, esi, count });
         if done {
             self.settle(now, block);
@@ -391,8 +365,10 @@ impl Sender {
     }
 
     fn mark(&mut self, now: Instant) {
-        let pause = if self.audience.is_wanting(now) { HEARTBEAT } else { 5 * HEARTBEAT };
-        (self.marked, self.mark_at) = (now, now + pause);
+        (self.marked, self.mark_at) = (now, now + self.mark_pause(now));
+        self.silent_marks += 1;
+        // Who said that it is full and nothing since does not hold the others up for ever.
+        self.full = self.audience.is_full(now);
         let Some(number) = self.number(now, 1) else { return };
         let settled = self.recent.iter().rev().filter(|block| !self.owing.contains(block));
         let blocks = settled.chain(self.owing.iter().filter(|block| self.opened != Some(**block)));
@@ -411,11 +387,20 @@ impl Sender {
         self.outputs.push_back(Output::Mark { number, mark });
     }
 
+    /// How long until the next mark. Once nothing else goes out they come fast at first: who lost one waits for it.
+    fn mark_pause(&self, now: Instant) -> Duration {
+        if !self.audience.is_wanting(now) {
+            return 5 * HEARTBEAT;
+        }
+        let soon = self.grtt.estimate() * (1 << self.silent_marks.min(6));
+        if self.owing.is_empty() { HEARTBEAT.min(soon) } else { HEARTBEAT }
+    }
+
     /// Gives out `count` packet numbers and returns the first; a session that has used them all ends.
     fn number(&mut self, now: Instant, count: u64) -> Option<u64> {
         let first = self.number + 1;
         if first + count >= NUMBER_LIMIT {
-            self.ending = Ending::Over;
+            self.announcer.give_up();
             self.outputs.push_back(Output::Event(Event::Over));
             return None;
         }
@@ -425,25 +410,16 @@ impl Sender {
     }
 
     fn adapt(&mut self, now: Instant) {
-        if !self.owing.is_empty() && self.rate.is_due(now) {
+        if self.is_busy() && self.rate.is_due(now) {
+            self.busy.look(now, true);
             let signals = Signals {
                 overrun: self.audience.overran(),
-                queue: self.grtt.queue().unwrap_or_default(),
+                queue: self.grtt.queue(),
                 loss: self.audience.loss(now).map(crate::loss::Loss::share),
-                achieved: self.achieved(now),
+                achieved: self.busy.achieved(),
             };
             self.rate.step(now, signals);
-            self.stepped = (now, self.counts.symbols);
         }
-    }
-
-    /// Bits a second that went out since the rate was last changed.
-    fn achieved(&self, now: Instant) -> f64 {
-        let (then, symbols) = self.stepped;
-        let bytes =
-            (self.counts.symbols - symbols) * (u64::from(self.layout.symbol()) + SYMBOL_OVERHEAD as u64);
-        let time = now.saturating_duration_since(then).as_secs_f64().max(1e-3);
-        crate::loss::whole_f64(bytes) * 8.0 / time
     }
 
     fn end_when_done(&mut self, now: Instant) {
@@ -458,6 +434,16 @@ impl Sender {
         if done {
             self.stop(now);
         }
+    }
+
+    /// Whether there is something to send, and somebody has room for it.
+    fn is_busy(&self) -> bool {
+        self.next_block().is_some()
+    }
+
+    /// Bytes of a symbol's packet.
+    fn packet(&self) -> u64 {
+        u64::from(self.layout.symbol()) + SYMBOL_OVERHEAD as u64
     }
 
     /// Whether every block went out in full once.
@@ -475,13 +461,11 @@ impl Sender {
 const REPEATS: u32 = 4;
 /// Source symbols of a small object.
 const SMALL: u64 = 64;
-/// Times that the end is announced.
-const ENDINGS: u8 = 3;
 /// Marks while somebody needs something.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Between marks that say what was heard.
 const MARK_GAP: Duration = Duration::from_micros(500);
-/// What a sender that was kept waiting makes up for at once.
+/// What a sender that was kept waiting makes up for at once; or a burst, where that takes longer.
 const CATCH_UP: Duration = Duration::from_millis(2);
 /// Settled blocks that a mark speaks of.
 const RECENT: usize = 16;

@@ -1,7 +1,8 @@
 //! How fast to send: up until somebody cannot follow, never down for mere loss.
 //!
 //! Loss that stays the same whatever the rate is the medium's, and parity makes up for it. What says "too fast" is a
-//! receiver's socket that overran, a queue that grows, or loss that grew with the rate or is beyond repair.
+//! receiver's socket that overran, a queue that stands, or loss that grew with the rate or is beyond repair. A receiver
+//! whose disk cannot follow is no matter of the rate: the sender waits for it (`audience::Audience::is_full`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,6 +14,10 @@ pub(super) struct Rate {
     cap: f64,
     doubling: bool,
     stepped: Option<Instant>,
+    /// Steps until the last cut shows in what is heard.
+    resting: u8,
+    /// Steps in a row with a queue.
+    queued: u8,
     /// Rates of the last steps, and the loss at each.
     steps: VecDeque<(f64, f64)>,
 }
@@ -22,12 +27,12 @@ pub(super) struct Rate {
 pub(super) struct Signals {
     /// Whether more than a few receivers' sockets dropped packets.
     pub(super) overrun: bool,
-    /// What a queue adds to the round trip.
-    pub(super) queue: Duration,
+    /// What a queue adds to the round trip, if that was measured.
+    pub(super) queue: Option<Duration>,
     /// Loss of the middle receiver.
     pub(super) loss: Option<f64>,
-    /// Bits a second that really went out; the rate is only what was allowed.
-    pub(super) achieved: f64,
+    /// Bits a second that really went out, if there was enough to send.
+    pub(super) achieved: Option<f64>,
 }
 
 impl Rate {
@@ -35,7 +40,8 @@ impl Rate {
     pub(super) fn new(cap: u64) -> Self {
         let cap = f64::from(u32::try_from(cap / 1000).unwrap_or(u32::MAX)) * 1000.0;
         let cap = cap.max(FLOOR);
-        Self { bits: START.min(cap), cap, doubling: true, stepped: None, steps: VecDeque::new() }
+        let bits = START.min(cap);
+        Self { bits, cap, doubling: true, stepped: None, resting: 0, queued: 0, steps: VecDeque::new() }
     }
 
     /// Whether it is time to step.
@@ -46,18 +52,16 @@ impl Rate {
     /// Changes the rate by what was heard since the last step.
     pub(super) fn step(&mut self, now: Instant, signals: Signals) {
         let first = self.stepped.replace(now).is_none();
-        if let Some(loss) = signals.loss {
-            if self.steps.len() == STEPS {
-                self.steps.pop_front();
-            }
-            self.steps.push_back((self.bits, loss));
+        let loses = self.loses_by_rate(signals.loss);
+        if let Some(queue) = signals.queue {
+            self.queued = if queue > QUEUE { self.queued.saturating_add(1) } else { 0 };
         }
-        if signals.overrun || signals.queue > QUEUE || self.loss_is_too_much() {
-            // While doubling, what was heard is of a rate that was passed already.
-            let cut = if self.doubling { FIRST_CUT } else { CUT };
-            self.doubling = false;
-            self.bits = (self.bits.min(signals.achieved.max(FLOOR)) * cut).max(FLOOR);
-        } else if !first && signals.achieved > self.bits / 2.0 {
+        let too_fast = signals.overrun || self.queued >= STANDING || loses;
+        if self.resting > 0 {
+            self.resting -= 1;
+        } else if too_fast {
+            self.cut(signals.achieved);
+        } else if !first && signals.achieved.is_some_and(|achieved| achieved > self.bits / 2.0) {
             self.bits = (self.bits * if self.doubling { 2.0 } else { GROWTH }).min(self.cap);
         }
     }
@@ -78,13 +82,27 @@ impl Rate {
         self.bits
     }
 
-    /// Whether loss grew with the rate, or is beyond what parity makes up for in one pass.
-    fn loss_is_too_much(&self) -> bool {
-        let Some((rate, loss)) = self.steps.back() else { return false };
-        let slower: Vec<f64> =
-            self.steps.iter().filter(|(slower, _)| *slower <= rate * 0.8).map(|(_, loss)| *loss).collect();
-        let count = u32::try_from(slower.len()).map_or(0.0, f64::from);
-        *loss > LOSS_MOST || count > 0.0 && loss - slower.iter().sum::<f64>() / count > LOSS_GROWTH
+    fn cut(&mut self, achieved: Option<f64>) {
+        // While doubling, what was heard is of a rate that was passed already.
+        let cut = if self.doubling { FIRST_CUT } else { CUT };
+        let out = achieved.map_or(self.bits, |achieved| achieved.min(self.bits));
+        self.bits = (out * cut).max(self.bits * CUT_MOST).max(FLOOR);
+        (self.doubling, self.resting, self.queued) = (false, REST, 0);
+    }
+
+    /// Notes the loss at this rate; says whether it grew with the rate, or is beyond what parity makes up for in one pass.
+    fn loses_by_rate(&mut self, loss: Option<f64>) -> bool {
+        let Some(loss) = loss else { return false };
+        let before = self.steps.back().map(|(_, loss)| *loss);
+        let slower = self.steps.iter().filter(|(rate, _)| *rate <= self.bits * SLOWER).map(|(_, loss)| *loss);
+        let (count, sum) = slower.fold((0.0, 0.0), |(count, sum), loss| (count + 1.0, sum + loss));
+        if self.steps.len() == STEPS {
+            self.steps.pop_front();
+        }
+        self.steps.push_back((self.bits, loss));
+        // What falls already is still being averaged.
+        let falls = before.is_some_and(|before| loss < before);
+        !falls && (loss > LOSS_MOST || count > 0.0 && loss - sum / count > LOSS_GROWTH)
     }
 }
 
@@ -96,11 +114,19 @@ const FLOOR: f64 = 1e6;
 const STEP: Duration = Duration::from_millis(100);
 const CUT: f64 = 0.85;
 const FIRST_CUT: f64 = 0.5;
+/// What went out may have been little for want of a processor: no step takes more than this.
+const CUT_MOST: f64 = 0.25;
 const GROWTH: f64 = 1.1;
+/// Steps before what receivers say is of the new rate.
+const REST: u8 = 2;
 /// Longer than a busy machine makes its programs wait, shorter than the buffers that spoil a network.
 const QUEUE: Duration = Duration::from_millis(50);
+/// Steps with a queue that are one which stands; a machine that was busy for one of them is none.
+const STANDING: u8 = 2;
 /// Three deviations of one sample at 5 %.
 const LOSS_GROWTH: f64 = 0.02;
+/// The share of the rate below which a step was slower.
+const SLOWER: f64 = 0.8;
 /// A quarter of a block's symbols is parity; no medium loses more for long.
 const LOSS_MOST: f64 = 0.3;
 const STEPS: usize = 16;
@@ -138,24 +164,48 @@ mod tests {
     fn a_rate_that_is_not_reached_does_not_grow() {
         let (mut rate, start) = (Rate::new(10_000_000_000), Instant::now());
         for step in 0..20 {
-            let achieved = rate.bits().min(3e8);
+            let achieved = Some(rate.bits().min(3e8));
             rate.step(start + STEP * step, Signals { achieved, ..Signals::default() });
         }
         assert!(rate.bits() < 1e9, "{}", rate.bits());
-        rate.step(start + STEP * 20, Signals { achieved: 3e8, overrun: true, ..Signals::default() });
-        assert!(rate.bits() < 2e8, "a cut is one of what went out");
+        rate.step(start + STEP * 20, Signals { achieved: Some(3e8), overrun: true, ..Signals::default() });
+        assert!(rate.bits() <= 2e8, "a cut is one of what went out");
+    }
+
+    #[test]
+    fn a_sender_that_was_kept_from_sending_does_not_starve_itself() {
+        let (mut rate, start) = (Rate::new(100_000_000), Instant::now());
+        let starved = Signals { overrun: true, achieved: Some(1e3), ..Signals::default() };
+        run(&mut rate, 3, |_| Signals::default());
+        rate.step(start + STEP * 3, starved);
+        assert!(rate.bits() >= 25e6, "{}", rate.bits());
+        rate.step(start + STEP * 4, starved);
+        assert!(rate.bits() >= 25e6, "what is heard is still of the rate before");
     }
 
     #[test]
     fn overruns_and_queues_slow_down() {
         for signals in [
             Signals { overrun: true, ..Signals::default() },
-            Signals { queue: Duration::from_millis(60), ..Signals::default() },
+            Signals { queue: Some(Duration::from_millis(60)), ..Signals::default() },
         ] {
+            let clean = Signals { queue: Some(Duration::ZERO), ..Signals::default() };
             let mut rate = Rate::new(10_000_000_000);
-            run(&mut rate, 100, |bits| if bits > 2e8 { signals } else { Signals::default() });
+            run(&mut rate, 100, |bits| if bits > 2e8 { signals } else { clean });
             assert!((1e8..3e8).contains(&rate.bits()), "{}", rate.bits());
         }
+    }
+
+    #[test]
+    fn one_late_answer_is_no_queue() {
+        let mut rate = Rate::new(1_000_000_000);
+        let late = [Some(Duration::from_millis(90)), Some(Duration::ZERO), None];
+        let mut step = 0;
+        run(&mut rate, 30, |_| {
+            step += 1;
+            Signals { queue: late[step % 3], ..Signals::default() }
+        });
+        assert!(rate.bits() >= 1e9);
     }
 
     #[test]
@@ -167,10 +217,10 @@ mod tests {
         assert_eq!(Rate::new(0).burst(1440), 1);
     }
 
-    fn run(rate: &mut Rate, steps: u32, signals: impl Fn(f64) -> Signals) {
+    fn run(rate: &mut Rate, steps: u32, mut signals: impl FnMut(f64) -> Signals) {
         let start = Instant::now();
         for step in 0..steps {
-            let heard = Signals { achieved: rate.bits(), ..signals(rate.bits()) };
+            let heard = Signals { achieved: Some(rate.bits()), ..signals(rate.bits()) };
             rate.step(start + STEP * step, heard);
         }
     }

@@ -11,6 +11,8 @@ pub struct Link {
     pub loss: Pattern,
     /// Bits a second that get through; what is above is lost.
     pub limit: Option<u64>,
+    /// Bytes a second that the receiver restores and writes; without one it takes no time.
+    pub disk: Option<u64>,
     /// When it is plugged in.
     pub joins: Duration,
     /// When it hears nothing.
@@ -49,6 +51,7 @@ pub(super) struct Lane {
     losing: bool,
     credit: f64,
     credited: Instant,
+    disk_free: Instant,
 }
 
 impl Lane {
@@ -61,9 +64,18 @@ impl Lane {
             losing: true,
             credit: QUEUE,
             credited: start,
+            disk_free: start,
         };
         lane.turn();
         lane
+    }
+
+    /// When a block of so many bytes that is there now is restored and written, one after the other.
+    pub(super) fn written(&mut self, now: Instant, bytes: u32) -> Instant {
+        let Some(disk) = self.link.disk else { return now };
+        let time = f64::from(bytes) / crate::loss::whole_f64(disk);
+        self.disk_free = self.disk_free.max(now) + Duration::from_secs_f64(time);
+        self.disk_free
     }
 
     /// Whether anything can come now.

@@ -126,6 +126,8 @@ struct Station {
     receiver: Option<Receiver>,
     lane: link::Lane,
     due: Option<Instant>,
+    /// Counts how often it was started.
+    life: u32,
     verified: Vec<u32>,
     completed: Option<Duration>,
 }
@@ -144,7 +146,18 @@ enum What {
     Group(u32, Packet),
     Feedback(u32, usize, Vec<u8>),
     Receipt(u32, usize),
+    Written(Written),
     Restart(Who),
+}
+
+/// A block that a receiver restored and wrote, if it was not killed meanwhile.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Written {
+    index: usize,
+    life: u32,
+    block: u32,
+    repaired: u16,
+    fits: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,6 +174,7 @@ impl<'a> World<'a> {
             receiver: None,
             lane: link::Lane::new(start, link.clone(), dice.bits()),
             due: None,
+            life: 0,
             verified: Vec::new(),
             completed: None,
         };
@@ -217,7 +231,10 @@ impl<'a> World<'a> {
             What::Receipt(session, index) if session == self.session => {
                 self.tell(index, receiver::Input::Receipt);
             }
-            What::Group(..) | What::Feedback(..) | What::Receipt(..) => {}
+            What::Written(written) if written.life == self.stations[written.index].life => {
+                self.written(&written);
+            }
+            What::Written(_) | What::Group(..) | What::Feedback(..) | What::Receipt(..) => {}
             What::Restart(who) => self.restart(who),
         }
     }
@@ -320,11 +337,9 @@ impl<'a> World<'a> {
                 };
                 self.wrong += u64::from(!fits);
                 let station = &mut self.stations[index];
-                station.verified.push(block);
-                if let Some(receiver) = &mut station.receiver {
-                    let input = receiver::Input::Restored { block, fits, repaired };
-                    receiver.handle_input(self.now, input);
-                }
+                let when = station.lane.written(self.now, self.scenario.layout.bytes(block));
+                let written = Written { index, life: station.life, block, repaired, fits };
+                self.schedule(when, What::Written(written));
             }
             receiver::Output::Forget(block) => {
                 if let Some(content) = &mut self.content {
@@ -340,6 +355,12 @@ impl<'a> World<'a> {
             }
             receiver::Output::Rejoin | receiver::Output::Over { .. } => {}
         }
+    }
+
+    fn written(&mut self, written: &Written) {
+        let Written { index, block, repaired, fits, .. } = *written;
+        self.stations[index].verified.push(block);
+        self.tell(index, receiver::Input::Restored { block, fits, repaired });
     }
 
     fn drain_sender(&mut self) {
@@ -398,8 +419,9 @@ impl<'a> World<'a> {
 
     /// What was in memory is gone, what was verified is on the disk.
     fn kill(&mut self, index: usize) {
-        self.stations[index].receiver = None;
-        self.stations[index].due = None;
+        let station = &mut self.stations[index];
+        (station.receiver, station.due) = (None, None);
+        station.life += 1;
         if let Some(content) = &mut self.content {
             (0..self.scenario.layout.blocks()).for_each(|block| content.forget(index, block));
         }

@@ -112,6 +112,7 @@ fn feedback() -> Feedback {
         held: Duration::from_millis(1),
         sequence: 3,
         state: State::Receiving,
+        full: false,
         loss: Loss::new(0.05),
         overruns: 0,
         below: 2,
