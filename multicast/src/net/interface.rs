@@ -2,6 +2,11 @@
 
 use std::io;
 use std::net::IpAddr;
+#[cfg(target_os = "linux")]
+use std::net::SocketAddr;
+
+#[cfg(target_os = "linux")]
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// An interface, and its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +32,9 @@ pub fn interfaces(group: IpAddr, names: &[String]) -> io::Result<Vec<Interface>>
         let wanted = if names.is_empty() { !one.is_loopback() } else { names.contains(&one.name) };
         let is_known = found.iter().any(|interface| interface.name == one.name);
         if wanted && !is_known && address.is_ipv4() == group.is_ipv4() {
-            let mtu = mtu(&one.name);
-            found.push(Interface { index: one.index.unwrap_or(0), name: one.name, address, mtu });
+            let index = one.index.unwrap_or(0);
+            let mtu = mtu(group, address, index).unwrap_or(ETHERNET);
+            found.push(Interface { index, name: one.name, address, mtu });
         }
     }
     if let Some(missing) = names.iter().find(|name| !found.iter().any(|interface| interface.name == **name)) {
@@ -40,9 +46,42 @@ pub fn interfaces(group: IpAddr, names: &[String]) -> io::Result<Vec<Interface>>
     Ok(found)
 }
 
+/// What packets to the group may have by this interface: asked of a socket, since the files of /sys may be those of another
+/// network namespace. Nothing is sent.
+#[cfg(target_os = "linux")]
+fn mtu(group: IpAddr, address: IpAddr, index: u32) -> io::Result<u16> {
+    use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
+    let socket =
+        Socket::new(Domain::for_address(SocketAddr::new(group, 0)), Type::DGRAM, Some(Protocol::UDP))?;
+    match address {
+        IpAddr::V4(address) => socket.set_multicast_if_v4(&address)?,
+        IpAddr::V6(_) => socket.set_multicast_if_v6(index)?,
+    }
+    socket.connect(&SocketAddr::new(group, DISCARD).into())?;
+    let mtu = if group.is_ipv4() { ip_mtu(&socket)? } else { ipv6_mtu(&socket)? };
+    Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mtu(_: IpAddr, _: IpAddr, _: u32) -> io::Result<u16> {
+    Ok(ETHERNET)
+}
+
 /// What an Ethernet takes, where the system does not say.
-fn mtu(name: &str) -> u16 {
-    let said = std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok();
-    let number = said.and_then(|said| said.trim().parse::<u32>().ok());
-    number.map_or(1500, |number| u16::try_from(number).unwrap_or(u16::MAX))
+const ETHERNET: u16 = 1500;
+/// Any port will do; this one would throw packets away.
+#[cfg(target_os = "linux")]
+const DISCARD: u16 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn loopback_takes_more_than_an_ethernet() {
+        let found = interfaces("239.194.0.1".parse().unwrap(), &["lo".to_owned()]).unwrap();
+        assert!(found.len() == 1 && found[0].mtu > ETHERNET, "{found:?}");
+        assert!(interfaces("239.194.0.1".parse().unwrap(), &["none".to_owned()]).is_err());
+    }
 }
