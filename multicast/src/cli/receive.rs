@@ -73,9 +73,11 @@ impl<'a> Screen<'a> {
                     || json!({ "event": "opened", "name": manifest.name, "bytes": manifest.length, "sender": sender }),
                 );
             }
-            ReceiveEvent::Progress { session, bytes, .. } => {
-                if let Some(bar) = self.of.get(&session) {
+            ReceiveEvent::Progress { session, bytes, manifest } => {
+                let bar = self.of.get(&session).filter(|bar| bar.position() != bytes);
+                if let Some(bar) = bar {
                     bar.set_position(bytes);
+                    self.tell(|| json!({ "event": "progress", "name": manifest.name, "verified": bytes, "bytes": manifest.length }));
                 }
             }
             ReceiveEvent::Completed(receipt) => self.completed(&receipt),
@@ -132,6 +134,13 @@ impl<'a> Screen<'a> {
             println!("{}", json());
         } else if !self.args.quiet {
             self.bars.suspend(|| println!("{}", text()));
+        }
+    }
+
+    /// Says what only a program wants to read.
+    fn tell(&self, json: impl FnOnce() -> serde_json::Value) {
+        if self.args.json {
+            println!("{}", json());
         }
     }
 

@@ -85,12 +85,21 @@ impl Screen {
     }
 
     fn show(&self, bar: &ProgressBar, interface: &Interface, view: &SendView<'_>) {
-        bar.set_position(view.sender.frontier().into());
+        let frontier = view.sender.frontier();
+        let moved = bar.position() != u64::from(frontier);
+        bar.set_position(frontier.into());
         let (there, complete) = view.sender.members().fold((0, 0), |(there, complete), (_, member)| {
             (there + 1, complete + usize::from(member.completed.is_some()))
         });
         bar.set_message(format!("{complete} of {there} complete, {}", show::bits(view.sender.rate())));
         if self.json {
+            if moved {
+                let rate = view.sender.rate().round();
+                println!(
+                    "{}",
+                    json!({ "event": "progress", "interface": interface.name, "blocks": frontier, "of": self.blocks, "rate": rate })
+                );
+            }
             for event in view.events {
                 let (name, receiver) = match event {
                     Event::Joined(receiver) => ("joined", receiver),
