@@ -247,7 +247,9 @@ mod tests {
         news.retain(|(_, news)| *news == News::Demoted);
         assert_eq!(news, [(0, News::Demoted)]);
         let all = |full| Feedback { full, sequence: 99, ..sample() };
-        (0..3).for_each(|receiver| drop(audience.hear(start, id(receiver), all(true))));
+        for receiver in 0..3 {
+            audience.hear(start, id(receiver), all(true));
+        }
         assert!(audience.is_full(start), "who waits holds nobody up, the others do");
     }
 
