@@ -183,11 +183,12 @@ fn hostile_packets_beside_an_honest_sender_change_nothing() -> Result<()> {
         let sending = lan.send(&["--expect", "2", "--rate", scale("60M", "10M")], &[&file])?;
         let overheard = hostile.overhear()?;
         let begun = Instant::now();
-        let count = scale(10_000, 1_000_000);
-        let before = hostile.send(kind, count / 2, &overheard)?;
-        let memory = receivers[0].memory()?;
-        let after = hostile.send(kind, count / 2, &overheard)?;
-        ensure!(before + after > count / 2, "{kind:?}: {before} and {after} of {count} were sent");
+        let (mut taken, mut memory) = (0, 0);
+        for _ in 0..20 {
+            taken += hostile.send(kind, scale(500, 50_000), &overheard)?;
+            memory = memory.max(receivers[0].memory()?.unwrap_or(0));
+        }
+        ensure!(taken > scale(5_000, 500_000) && memory > 0, "{kind:?}: {taken} were sent, {memory} bytes");
         let sent = sending.end()?;
         println!("{kind:?}: {:?} of hostile packets, {memory} bytes, {:.3}", begun.elapsed(), sent.ratio()?);
         ensure!(sent.code == Some(0), "{kind:?}: {sent:?}");

@@ -76,12 +76,12 @@ impl Receiver {
         self.folder.join(name).exists()
     }
 
-    /// Bytes of memory that it has in use.
-    pub(crate) fn memory(&self) -> Result<u64> {
+    /// Bytes of memory that it has in use; `None` once it has ended.
+    pub(crate) fn memory(&self) -> Result<Option<u64>> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmRSS:")) else { return Ok(None) };
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes << 10)
+        Ok(Some(kilobytes << 10))
     }
 }
 
