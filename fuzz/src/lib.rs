@@ -10,6 +10,7 @@
 //! An input that once broke something stays in its corpus for good.
 
 pub mod fixed;
+pub mod multicast;
 pub mod script;
 #[cfg(feature = "server")]
 pub mod server;
@@ -43,6 +44,15 @@ pub const TARGETS: &[Target] = &[
     ("address", tunnel::address),
     ("relay", tunnel::relay::relay),
     ("target", tunnel::target::target),
+    ("packet", multicast::packet),
+    ("announcement", multicast::announcement),
+    ("manifest", multicast::manifest),
+    ("catalogue", multicast::catalogue),
+    ("object_path", multicast::object_path),
+    ("mark", multicast::mark),
+    ("feedback", multicast::feedback),
+    ("multicast_sender", multicast::sender::multicast_sender),
+    ("multicast_receiver", multicast::receiver::multicast_receiver),
     #[cfg(feature = "server")]
     ("invitation", server::invitation),
     #[cfg(feature = "server")]

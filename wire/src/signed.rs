@@ -22,6 +22,10 @@ pub enum Context {
     Grant,
     /// An agent's record of a finished tunnel connection, signed by the device key.
     TunnelRecord,
+    /// What an object sent by multicast is, signed by who made it.
+    MulticastManifest,
+    /// A multicast session, signed by who sends it.
+    MulticastSession,
 }
 
 impl Context {
@@ -32,6 +36,8 @@ impl Context {
             Self::TrustSet => b"klnet/trust-set/v1\0",
             Self::Grant => b"klnet/grant/v1\0",
             Self::TunnelRecord => b"klnet/tunnel-record/v1\0",
+            Self::MulticastManifest => b"klnet/multicast-manifest/v1\0",
+            Self::MulticastSession => b"klnet/multicast-session/v1\0",
         }
     }
 

@@ -1,5 +1,6 @@
 //! One sound input or more for each target, so that a fuzzer begins where the code is interesting.
 
+mod multicast;
 #[cfg(feature = "server")]
 mod server;
 mod tunnel;
@@ -12,6 +13,7 @@ pub(crate) type Seed = (&'static str, &'static str, Vec<u8>);
 pub(crate) fn all() -> Vec<Seed> {
     let mut seeds = wire::seeds();
     seeds.extend(tunnel::seeds());
+    seeds.extend(multicast::seeds());
     #[cfg(feature = "server")]
     seeds.extend(server::seeds());
     seeds

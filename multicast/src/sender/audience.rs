@@ -1,0 +1,269 @@
+//! Who listens: what each receiver said last.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::feedback::{Feedback, State};
+use crate::id::ReceiverId;
+use crate::loss::Loss;
+use crate::receiver::period;
+
+/// The receivers of a session.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    members: BTreeMap<ReceiverId, Member>,
+    /// Receivers whose sockets overran since the rate was last changed.
+    overran: usize,
+}
+
+/// A receiver as its sender sees it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// What it said last.
+    pub said: Feedback,
+    /// When that was.
+    pub heard: Instant,
+    /// When it was first heard.
+    pub joined: Instant,
+    /// When it was complete.
+    pub completed: Option<Instant>,
+    /// Whether it has to wait for the tail.
+    pub demoted: bool,
+    /// Requests in a row that stood out.
+    strikes: u8,
+    /// Since when it has been full while most others are not.
+    stuck: Option<Instant>,
+}
+
+/// What a feedback changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// It was heard before, or there is no room for another receiver.
+    Stale,
+    /// The first of a receiver.
+    Joined,
+    /// Its receiver is now complete.
+    Completed,
+    /// Its receiver has to wait from now on.
+    Demoted,
+    /// One more.
+    More,
+}
+
+impl Audience {
+    /// Takes in what a receiver says.
+    pub(super) fn hear(&mut self, now: Instant, receiver: ReceiverId, said: Feedback) -> News {
+        let (middle, others_have_room) = (self.loss(now), !self.is_mostly_full(now));
+        let Some(member) = self.members.get_mut(&receiver) else {
+            if self.members.len() == MEMBERS_LIMIT {
+                return News::Stale;
+            }
+            let completed = (said.state == State::Complete).then_some(now);
+            let member =
+                Member { said, heard: now, joined: now, completed, demoted: false, strikes: 0, stuck: None };
+            self.members.insert(receiver, member);
+            return News::Joined;
+        };
+        if (said.seen, said.sequence) <= (member.said.seen, member.said.sequence) {
+            return News::Stale;
+        }
+        self.overran += usize::from(said.overruns > member.said.overruns && !member.demoted);
+        member.said = said;
+        member.heard = now;
+        if member.said.state == State::Complete && member.completed.is_none() {
+            member.completed = Some(now);
+            return News::Completed;
+        }
+        let stands_out = member.strike(middle) || member.is_stuck(now, others_have_room);
+        if member.demoted || !stands_out {
+            return News::More;
+        }
+        member.demoted = true;
+        News::Demoted
+    }
+
+    /// Loss of the middle one of those who are being served; of two middle ones the lower, so that one of two cannot drag
+    /// the other along.
+    pub(super) fn loss(&self, now: Instant) -> Option<Loss> {
+        let wait = self.is_first_wanting(now);
+        let served =
+            self.members.values().filter(|member| member.is_wanting(now) && !(wait && member.demoted));
+        let mut known: Vec<Loss> = served.filter_map(|member| member.said.loss).collect();
+        let middle = known.len().checked_sub(1)? / 2;
+        let (_, loss, _) = known.select_nth_unstable_by(middle, |a, b| a.share().total_cmp(&b.share()));
+        Some(*loss)
+    }
+
+    /// Whether more than a twentieth of the sockets overran since this was last asked.
+    pub(super) fn overran(&mut self) -> bool {
+        std::mem::take(&mut self.overran) * 20 > self.members.len()
+    }
+
+    /// Whether more than a twentieth of those who are served have no room for another block.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        let (full, served) = self.fullness(now);
+        full * 20 > served
+    }
+
+    fn is_mostly_full(&self, now: Instant) -> bool {
+        let (full, served) = self.fullness(now);
+        full * 2 > served
+    }
+
+    /// How many have no room, and how many are served. What was said a while ago may not be so any more.
+    fn fullness(&self, now: Instant) -> (usize, usize) {
+        let lapse = 3 * period(u32::try_from(self.len()).unwrap_or(u32::MAX));
+        let served = self.members.values().filter(|member| member.is_wanting(now) && !member.demoted);
+        served.fold((0, 0), |(full, served), member| {
+            let is_full = member.said.full && now.saturating_duration_since(member.heard) < lapse;
+            (full + usize::from(is_full), served + 1)
+        })
+    }
+
+    /// The first block that somebody still needs, not counting those who wait for the tail while there are others;
+    /// `None` when nobody needs any.
+    pub(super) fn first_needed(&self, now: Instant) -> Option<u32> {
+        let wanting = self.members.values().filter(|member| member.is_wanting(now));
+        wanting.map(|member| (member.demoted, member.said.below)).min().map(|(_, below)| below)
+    }
+
+    /// Whether anybody still needs something.
+    pub(super) fn is_wanting(&self, now: Instant) -> bool {
+        self.members.values().any(|member| member.is_wanting(now))
+    }
+
+    /// Whether anybody does who need not wait for the others.
+    pub(super) fn is_first_wanting(&self, now: Instant) -> bool {
+        self.members.values().any(|member| member.is_wanting(now) && !member.demoted)
+    }
+
+    /// How many are in the state.
+    pub(super) fn count(&self, state: State) -> usize {
+        self.members.values().filter(|member| member.said.state == state).count()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn member(&self, receiver: ReceiverId) -> Option<&Member> {
+        self.members.get(&receiver)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ReceiverId, &Member)> {
+        self.members.iter().map(|(receiver, member)| (*receiver, member))
+    }
+}
+
+impl Member {
+    /// Whether it still needs something, and is there.
+    fn is_wanting(&self, now: Instant) -> bool {
+        self.said.state == State::Receiving && now.saturating_duration_since(self.heard) < PRESENT
+    }
+
+    /// Notes a request; says whether it was one too many that stood out.
+    fn strike(&mut self, middle: Option<Loss>) -> bool {
+        let (Some(own), Some(middle)) = (self.said.loss, middle) else { return false };
+        if self.said.deficits.is_empty() {
+            return false;
+        }
+        let stands_out = own.share() > 2.0 * middle.share() + STANDS_OUT;
+        self.strikes = if stands_out { self.strikes.saturating_add(1) } else { 0 };
+        self.strikes >= STRIKES
+    }
+
+    /// Notes whether it has room; says whether it has had none for too long while others have.
+    fn is_stuck(&mut self, now: Instant, others_have_room: bool) -> bool {
+        self.stuck = (self.said.full && others_have_room).then_some(self.stuck.unwrap_or(now));
+        self.stuck.is_some_and(|since| now.saturating_duration_since(since) >= STUCK)
+    }
+}
+
+/// Receivers of one session; more are not served.
+pub const MEMBERS_LIMIT: usize = 16_384;
+/// Who was silent for as long as this is not waited for.
+const PRESENT: Duration = Duration::from_secs(10);
+/// Requests in a row that stand out before their receiver has to wait.
+pub const STRIKES: u8 = 8;
+/// A disk that takes longer for two blocks of 4 MiB is slower than 10 MB/s.
+pub const STUCK: Duration = Duration::from_secs(1);
+/// Loss above twice that of the middle receiver.
+const STANDS_OUT: f64 = 0.05;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feedback::tests::sample;
+
+    #[test]
+    fn a_replay_changes_nothing() {
+        let (mut audience, now) = (Audience::default(), Instant::now());
+        assert_eq!(audience.hear(now, id(1), sample()), News::Joined);
+        assert_eq!(audience.hear(now, id(1), sample()), News::Stale);
+        let older = Feedback { seen: sample().seen - 1, sequence: 99, ..sample() };
+        assert_eq!(audience.hear(now, id(1), older), News::Stale);
+        let restarted = Feedback { seen: sample().seen + 1, sequence: 0, ..sample() };
+        assert_eq!(audience.hear(now, id(1), restarted), News::More);
+    }
+
+    #[test]
+    fn the_one_that_stands_out_is_demoted_and_nobody_else() {
+        let (mut audience, now) = (Audience::default(), Instant::now());
+        let mut demoted = Vec::new();
+        for sequence in 0..20 {
+            for (receiver, share) in [(1, 0.05), (2, 0.06), (3, 0.3)] {
+                let said = Feedback { sequence, loss: Loss::new(share), ..sample() };
+                if audience.hear(now, id(receiver), said) == News::Demoted {
+                    demoted.push(receiver);
+                }
+            }
+        }
+        assert_eq!(demoted, [3]);
+    }
+
+    #[test]
+    fn who_has_no_room_holds_few_others_up_and_not_for_ever() {
+        let (mut audience, now) = (Audience::default(), Instant::now());
+        for receiver in 0..40 {
+            audience.hear(now, id(receiver), Feedback { full: receiver < 2, ..sample() });
+        }
+        assert!(!audience.is_full(now), "two of forty");
+        audience.hear(now, id(2), Feedback { full: true, sequence: 4, ..sample() });
+        assert!(audience.is_full(now), "three of forty");
+        assert!(!audience.is_full(now + Duration::from_millis(300)), "and not a word since");
+    }
+
+    #[test]
+    fn who_alone_has_no_room_for_a_second_has_to_wait() {
+        let (mut audience, start) = (Audience::default(), Instant::now());
+        let mut news = Vec::new();
+        for sequence in 4..24 {
+            let now = start + Duration::from_millis(100) * sequence;
+            for receiver in 0..3 {
+                let said = Feedback { full: receiver == 0, sequence, deficits: Vec::new(), ..sample() };
+                news.push((receiver, audience.hear(now, id(receiver), said)));
+            }
+        }
+        news.retain(|(_, news)| *news == News::Demoted);
+        assert_eq!(news, [(0, News::Demoted)]);
+        let all = |full| Feedback { full, sequence: 99, ..sample() };
+        for receiver in 0..3 {
+            audience.hear(start, id(receiver), all(true));
+        }
+        assert!(audience.is_full(start), "who waits holds nobody up, the others do");
+    }
+
+    #[test]
+    fn who_vanished_is_not_waited_for() {
+        let (mut audience, now) = (Audience::default(), Instant::now());
+        audience.hear(now, id(1), Feedback { below: 7, ..sample() });
+        assert_eq!(audience.first_needed(now), Some(7));
+        assert_eq!(audience.first_needed(now + PRESENT), None);
+        audience.hear(now + PRESENT, id(2), Feedback { state: State::Complete, ..sample() });
+        assert!(!audience.is_wanting(now + PRESENT));
+    }
+
+    fn id(n: u8) -> ReceiverId {
+        ReceiverId::new([n; 16])
+    }
+}

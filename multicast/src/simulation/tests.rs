@@ -1,0 +1,184 @@
+//! What has to hold whatever the network does.
+
+use super::*;
+
+#[test]
+fn a_loss_free_network_carries_the_object_once() {
+    let outcome = Scenario::new(1, 40 * MIB, 8, 0.0).run();
+    assert_all_have_it(&outcome);
+    assert!(outcome.ratio <= 1.002, "{outcome:?}");
+}
+
+#[test]
+fn a_thousand_receivers_at_five_percent_cost_two_percent_above_the_bound() {
+    let outcome = Scenario::new(2, 256 * MIB, 1000, 0.05).run();
+    assert_all_have_it(&outcome);
+    let bound = 1.0 / 0.95;
+    assert!(outcome.ratio / bound <= 1.02, "{} of the bound", outcome.ratio / bound);
+    assert!(outcome.requests_of_a_round <= 10.0, "{} requests", outcome.requests_of_a_round);
+    let share = outcome.feedback_bytes as f64 / (256 * MIB) as f64;
+    assert!(share <= 0.01, "feedback is {share} of the bytes");
+}
+
+#[test]
+fn eight_receivers_restore_what_was_sent_at_every_loss() {
+    for (seed, loss) in [(3, 0.001), (4, 0.01), (5, 0.05), (6, 0.2)] {
+        let outcome = Scenario::new(seed, 24 * MIB, 8, loss).run();
+        assert_all_have_it(&outcome);
+        let over = outcome.ratio * (1.0 - loss);
+        assert!(over <= 1.012, "{loss}: {over} of the bound, {outcome:?}");
+    }
+}
+
+#[test]
+fn eight_receivers_whose_disks_are_slower_than_the_network_are_waited_for() {
+    let mut scenario = Scenario::new(14, 160 * MIB, 8, 0.05);
+    scenario.links.iter_mut().for_each(|link| link.disk = Some(30_000_000));
+    let outcome = scenario.run();
+    assert_all_have_it(&outcome);
+    let over = outcome.ratio * 0.95;
+    assert!(over <= 1.012, "{over} of the bound, {outcome:?}");
+    let slowest = outcome.completed.iter().flatten().max().unwrap().as_secs_f64();
+    let disk = (160 * MIB) as f64 / 30e6;
+    assert!(slowest <= 1.2 * disk, "{slowest} s, the disk needs {disk} s");
+}
+
+#[test]
+fn bursts_that_kill_a_super_packet_are_repaired() {
+    let mut scenario = Scenario::new(7, 24 * MIB, 4, 0.0);
+    scenario.links.fill(Link { loss: Pattern::Bursts { share: 0.05, length: 44.0 }, ..Link::default() });
+    assert_all_have_it(&scenario.run());
+}
+
+#[test]
+fn an_object_of_any_size_arrives() {
+    for length in [0, 1, 1408, 4096, MIB, 4 * MIB, 4 * MIB + 1] {
+        assert_all_have_it(&Scenario::new(length, length, 3, 0.1).run());
+    }
+}
+
+#[test]
+fn a_late_receiver_gets_all_and_costs_the_others_nothing() {
+    let mut scenario = Scenario::new(8, 64 * MIB, 40, 0.01);
+    let alone = scenario.run();
+    scenario.links[39].joins = Duration::from_millis(400);
+    let outcome = scenario.run();
+    assert_all_have_it(&outcome);
+    let others = |outcome: &Outcome| outcome.completed[..39].iter().flatten().max().copied().unwrap();
+    assert!(others(&outcome) < others(&alone).mul_f64(1.03), "{outcome:?}");
+}
+
+#[test]
+fn a_bad_receiver_costs_the_others_next_to_nothing() {
+    let bad = [
+        Link { loss: Pattern::Independent(0.3), ..Link::default() },
+        Link { limit: Some(10_000_000), ..Link::default() },
+        Link { disk: Some(1_000_000), ..Link::default() },
+    ];
+    let good = |outcome: &Outcome| outcome.completed[..39].iter().flatten().max().copied().unwrap();
+    for link in bad {
+        let mut scenario = Scenario::new(9, 256 * MIB, 40, 0.01);
+        let without = good(&scenario.run());
+        scenario.links[39] = link.clone();
+        scenario.end = Duration::from_secs(1200);
+        let outcome = scenario.run();
+        assert_all_have_it(&outcome);
+        assert!(good(&outcome) <= without.mul_f64(1.03), "{link:?}: {:?} {without:?}", good(&outcome));
+    }
+}
+
+#[test]
+fn half_the_receivers_deaf_for_a_minute_complete_afterwards() {
+    let mut scenario = Scenario::new(10, 64 * MIB, 40, 0.01);
+    for link in &mut scenario.links[..20] {
+        link.deaf = Some((Duration::from_millis(300), Duration::from_secs(60)));
+    }
+    let outcome = scenario.run();
+    assert_all_have_it(&outcome);
+    assert!(outcome.completed[20..].iter().flatten().all(|when| when.as_secs() < 10), "{outcome:?}");
+}
+
+#[test]
+fn nothing_verified_is_sent_again_after_a_restart() {
+    let mut scenario = Scenario::new(11, 64 * MIB, 40, 0.0);
+    scenario.restarts = vec![(Duration::from_millis(700), Who::Sender)];
+    let outcome = scenario.run();
+    assert_all_have_it(&outcome);
+    assert!(outcome.ratio < 1.12, "two blocks at most were on their way: {outcome:?}");
+    scenario.restarts = vec![(Duration::from_millis(700), Who::Receiver(3))];
+    assert_all_have_it(&scenario.run());
+}
+
+#[test]
+fn a_small_object_is_there_within_fifty_milliseconds() {
+    let mut times = Vec::new();
+    for seed in 0..200 {
+        let outcome = Scenario::new(seed, 4096, 4, 0.05).run();
+        assert_all_have_it(&outcome);
+        times.extend(outcome.completed.into_iter().flatten());
+    }
+    times.sort_unstable();
+    let slow = times[times.len() * 99 / 100];
+    assert!(slow <= Duration::from_millis(50), "99 % within {slow:?}");
+}
+
+#[test]
+fn a_session_that_nobody_comes_to_ends() {
+    let mut scenario = Scenario::new(12, MIB, 0, 0.0);
+    scenario.sender.expect = None;
+    let outcome = scenario.run();
+    assert_eq!((outcome.symbols, outcome.ended.map(|end| end.as_secs())), (0, Some(5)));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    let run = || Scenario::new(13, 8 * MIB, 40, 0.05).run();
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn many_seeds_complete() {
+    let seeds = if std::env::var("KLNET_LONG").is_ok_and(|v| v == "1") { 10_000 } else { 60 };
+    for seed in 0..seeds {
+        let mut dice = Dice::new(seed);
+        let receivers = 1 + usize::try_from(dice.bits() % 50).unwrap();
+        let mut scenario = Scenario::new(seed, dice.bits() % (12 * MIB), receivers, 0.0);
+        scenario.layout = Layout::new(2000, dice.bits() % (3 * MIB), 18, 1024).unwrap();
+        for link in &mut scenario.links {
+            *link = any_link(&mut dice);
+        }
+        if dice.bits().is_multiple_of(3) {
+            let who = if dice.bits().is_multiple_of(2) { Who::Sender } else { Who::Receiver(0) };
+            scenario.restarts.push((dice.within(Duration::from_millis(300)), who));
+        }
+        let outcome = scenario.run();
+        assert!(
+            outcome.completed.iter().all(Option::is_some) && outcome.wrong == 0,
+            "seed {seed}: {outcome:?}"
+        );
+    }
+}
+
+fn any_link(dice: &mut Dice) -> Link {
+    let share = dice.share() * dice.share() * 0.4;
+    let from = dice.within(Duration::from_millis(200));
+    Link {
+        loss: if dice.bits().is_multiple_of(2) {
+            Pattern::Independent(share)
+        } else {
+            Pattern::Bursts { share, length: 1.0 + 60.0 * dice.share() }
+        },
+        limit: dice.bits().is_multiple_of(10).then_some(20_000_000),
+        disk: dice.bits().is_multiple_of(4).then_some(5_000_000),
+        joins: dice.within(Duration::from_millis(200)),
+        deaf: dice.bits().is_multiple_of(4).then(|| (from, from + dice.within(Duration::from_secs(2)))),
+    }
+}
+
+fn assert_all_have_it(outcome: &Outcome) {
+    assert!(outcome.completed.iter().all(Option::is_some), "{outcome:?}");
+    assert_eq!(outcome.wrong, 0);
+    assert!(outcome.ended.is_some(), "{outcome:?}");
+}
+
+const MIB: u64 = 1 << 20;
