@@ -56,6 +56,7 @@ pub mod revocation;
 pub mod service;
 #[cfg(feature = "net")]
 pub mod sessions;
+#[cfg(feature = "net")]
 pub mod start;
 #[cfg(feature = "net")]
 pub mod store;
