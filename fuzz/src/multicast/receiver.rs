@@ -53,7 +53,7 @@ fn drain_receiver(
         match output {
             Output::Restore { block, have } => {
                 assert!(have.len() >= layout.sources(block) && held.remove(&block));
-                let fits = script.byte() % 4 != 0;
+                let fits = !script.byte().is_multiple_of(4);
                 receiver.handle_input(now, Input::Restored { block, fits, repaired: 0 });
             }
             Output::Forget(block) => assert!(held.remove(&block), "{block} was not held"),

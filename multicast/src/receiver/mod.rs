@@ -132,7 +132,11 @@ impl Receiver {
 
     /// Takes in authentic symbols and says whether to keep their bytes.
     pub fn handle_symbols(&mut self, now: Instant, run: Run) -> bool {
-        if self.over || run.count == 0 || run.block >= self.layout.blocks() {
+        if self.over || run.block >= self.layout.blocks() {
+            return false;
+        }
+        // What is no symbol of the block takes no room.
+        if run.count == 0 || run.esi >= self.layout.symbols(run.block) {
             return false;
         }
         self.note(now, run.number + u64::from(run.count) - 1, run.count.into());

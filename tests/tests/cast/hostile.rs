@@ -115,9 +115,10 @@ impl Hostile {
             }
             Kind::Letters => {
                 let letter = Letter { session, receiver: ReceiverId::new([1; 16]), nonce: [2; 12] };
-                let header = if n % 2 == 0 { Header::Feedback(letter) } else { Header::Receipt(letter) };
+                let header =
+                    if n.is_multiple_of(2) { Header::Feedback(letter) } else { Header::Receipt(letter) };
                 let packet = self.sealed(header, &[0; 60], of.session);
-                return (packet, if n % 2 == 0 { of.sender } else { self.group });
+                return (packet, if n.is_multiple_of(2) { of.sender } else { self.group });
             }
             Kind::Poison => {
                 let (block, esi) = (3 + n % 2, u16::try_from(n / 2 % 900).unwrap_or_default());
@@ -145,7 +146,7 @@ impl Hostile {
         };
         let announcement = Announcement {
             sequence: 1000 + n,
-            phase: if n % 2 == 0 { Phase::Ended } else { Phase::Open },
+            phase: if n.is_multiple_of(2) { Phase::Ended } else { Phase::Open },
             symbol: 1408,
             stamp: 0,
             manifest: manifest.sign(&key).expect("a sound manifest"),
