@@ -104,6 +104,9 @@ pub async fn join<I: End, T: End>(
 /// Two ends, and the two directions between them.
 trait Pair {
     /// Moves what can be moved now, to the target and to the initiator; a direction is ready once its stream has ended.
+    ///
+    /// Once one is broken the other is left alone: a socket tells of a reset once, and whoever reads after the write that
+    /// was told of it meets an end like any other (tcp(7)), which would be passed on as one.
     fn poll_halves(&mut self, cx: &mut Context<'_>, flow: &Flow) -> [Poll<Result<(), Broken>>; 2];
 
     /// The sockets under the initiator's end and the target's, where there are any.
@@ -140,7 +143,7 @@ fn turn<S>(
     let before = flow.total();
     let halves = pair.poll_halves(cx, flow);
     let ended = halves.iter().filter(|half| half.is_ready()).count();
-    if halves.iter().any(|half| matches!(half, Poll::Ready(Err(Broken)))) {
+    if halves.iter().any(is_broken) {
         return Poll::Ready(Ok(EndReason::Reset));
     }
     if ended == halves.len() {
@@ -148,6 +151,10 @@ fn turn<S>(
     }
     let moved = flow.total() != before;
     watch.poll(cx, moved, ended > 0, pair.sockets(), flow).map(Ok)
+}
+
+const fn is_broken(half: &Poll<Result<(), Broken>>) -> bool {
+    matches!(half, Poll::Ready(Err(Broken)))
 }
 
 /// Ends of any kind, between which bytes are copied.
@@ -161,6 +168,9 @@ struct Joined<I, T> {
 impl<I: End, T: End> Pair for Joined<I, T> {
     fn poll_halves(&mut self, cx: &mut Context<'_>, flow: &Flow) -> [Poll<Result<(), Broken>>; 2] {
         let there = self.there.poll(cx, &mut self.initiator, &mut self.target, &flow.to_target);
+        if is_broken(&there) {
+            return [there, Poll::Pending];
+        }
         let back = self.back.poll(cx, &mut self.target, &mut self.initiator, &flow.to_initiator);
         self.there.hush(self.initiator.socket());
         self.back.hush(self.target.socket());

@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 
 use super::half::Broken;
 use super::watch::Watch;
-use super::{Flow, Pair, carry};
+use super::{Flow, Pair, carry, is_broken};
 use crate::net::socket;
 use crate::pair::{EndReason, PairLimits};
 pub use bucket::Bucket;
@@ -176,6 +176,9 @@ impl Pair for Relayed {
             polled
         };
         let forth = turn(there, initiator, target, &flow.to_target);
+        if is_broken(&forth) {
+            return [forth, Poll::Pending];
+        }
         [forth, turn(back, target, initiator, &flow.to_initiator)]
     }
 

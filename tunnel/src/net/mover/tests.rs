@@ -1,9 +1,12 @@
 use std::future::pending;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
 
 use klnet_wire::signing::SigningKey;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -49,6 +52,14 @@ async fn a_reset_stays_a_reset() {
     drop(joined.left);
     assert_eq!(to_end(&mut joined.right).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(joined.task.await.unwrap(), EndReason::Reset);
+}
+
+#[tokio::test]
+async fn a_reset_that_a_write_was_told_of_is_no_end_to_whoever_reads_after() {
+    let (flow, ended) = (Flow::default(), Arc::new(AtomicBool::new(false)));
+    let asks = Asking { asked: false, ended: Arc::clone(&ended) };
+    let reason = join(asks, Gone { told: false }, &UNLIMITED, &flow, pending()).await;
+    assert_eq!((reason, ended.load(Ordering::Relaxed)), (EndReason::Reset, false));
 }
 
 #[tokio::test]
@@ -177,6 +188,84 @@ async fn a_bulk_stream_does_not_starve_its_neighbours() {
     assert!(bulk.flow.to_target() > 0);
     bulk.cut.send(EndReason::Shutdown).unwrap();
     tokio::try_join!(writer, reader).unwrap();
+}
+
+/// Says something, then waits; notes whether its stream was ended in order.
+struct Asking {
+    asked: bool,
+    ended: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Asking {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        space: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if std::mem::replace(&mut self.asked, true) {
+            return Poll::Pending;
+        }
+        space.put_slice(b"are you there");
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Asking {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ended.store(true, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl End for Asking {
+    fn close_by_reset(&mut self) {}
+
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+/// A socket whose peer has reset it: it says so once, and then that its stream has ended (tcp(7)).
+struct Gone {
+    told: bool,
+}
+
+impl AsyncRead for Gone {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        assert!(self.told, "the bytes to write are there first");
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Gone {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        self.told = true;
+        Poll::Ready(Err(ErrorKind::ConnectionReset.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl End for Gone {
+    fn close_by_reset(&mut self) {}
+
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 const UNLIMITED: PairLimits =
