@@ -149,6 +149,14 @@ pub fn label(text: &str) -> String {
     label
 }
 
+/// How often a receiver reports in a group of this size.
+pub(crate) fn period(size: u32) -> Duration {
+    REPORT.max(Duration::from_millis(u64::from(size)))
+}
+
+/// As often as a sender changes its rate.
+const REPORT: Duration = Duration::from_millis(100);
+
 const FIXED: usize = 8 + 4 + 4 + 1 + 1 + 2 + 4 * 4 + 1 + 1;
 const DEFICIT: usize = 4 + 2;
 /// Bytes of the longest label.

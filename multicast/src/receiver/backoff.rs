@@ -77,14 +77,6 @@ pub(super) fn spread(size: u32) -> Duration {
     Duration::from_millis(u64::from(size) / 2)
 }
 
-/// How often a receiver reports in a group of this size.
-pub(crate) fn period(size: u32) -> Duration {
-    REPORT.max(Duration::from_millis(u64::from(size)))
-}
-
-/// As often as a sender changes its rate.
-const REPORT: Duration = Duration::from_millis(100);
-
 #[cfg(test)]
 mod tests {
     use super::*;

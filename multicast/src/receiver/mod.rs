@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
-use crate::feedback::{DEFICITS_LIMIT, Deficit, Feedback, State};
+use crate::feedback::{DEFICITS_LIMIT, Deficit, Feedback, State, period};
 use crate::layout::Layout;
 use crate::loss::LossMeter;
 use crate::mark::{Mark, MarkEntry};
@@ -25,8 +25,6 @@ use crate::symbols::SymbolSet;
 pub use backoff::BACKOFF;
 pub use config::{Config, WINDOW};
 pub use output::{Input, Output};
-
-pub(crate) use backoff::period;
 
 use backoff::{Group, Share, spread};
 use due::{Due, DueBlocks, Wait};

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::feedback::{Feedback, State};
+use crate::feedback::{Feedback, State, period};
 use crate::id::ReceiverId;
 use crate::loss::Loss;
-use crate::receiver::period;
 
 /// The receivers of a session.
 #[derive(Debug, Default)]
