@@ -10,11 +10,13 @@
 //! | `server.revoked` | serial numbers of server certificates that were revoked; not there before the first | no |
 //! | `server.identity`, `server.reserve`, `server.hosts` | this server's own certificate with its key, and the next one | no |
 //! | `grant.key`, `directory.key` | sign grants and server lists | no |
+//! | `distribution.key` | signs what is distributed, and makes the keys of its groups; a fabric of an earlier version has none before its next rotation | no |
 //! | `keys.signed` | the key set, signed by the root | no |
 //! | `fabric.json` | identifiers of tenant and server | no |
 //!
 //! Private keys are readable by their owner only.
 
+mod distribution;
 mod rotation;
 pub(crate) mod server;
 
@@ -38,6 +40,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use crate::unix::seconds;
+pub use distribution::{DistributionKey, Epoch};
 
 /// The keys and certificates a running server needs. The root's key is not among them.
 #[derive(Debug)]
@@ -54,6 +57,7 @@ pub struct Fabric {
     revoked_servers: Vec<Vec<u8>>,
     grant_key: SigningKey,
     directory_key: SigningKey,
+    distribution: Option<DistributionKey>,
     keys: KeySet,
     signed_keys: Signed,
 }
@@ -117,10 +121,12 @@ impl Fabric {
         let trust = make_root(&root_key, now)?;
         let authority = Authority::make(trust.clone(), &root_key, authority_key.clone(), now)?;
         let (grant_key, directory_key) = (SigningKey::generate_ed25519(), SigningKey::generate_ed25519());
+        let distribution_key = SigningKey::generate_ed25519();
         let keys = vec![
             key(Purpose::Grant, grant_key.public(), now),
             key(Purpose::Directory, directory_key.public(), now),
             key(Purpose::Issue, authority_key.public(), now),
+            key(Purpose::Distribute, distribution_key.public(), now),
         ];
         let keys = key_set(trust.fabric(), 1, keys);
         let signed = root_key.sign(Context::KeySet, keys.encode_to_vec().into());
@@ -130,6 +136,7 @@ impl Fabric {
             (AUTHORITY_KEY, &authority_key),
             (GRANT_KEY, &grant_key),
             (DIRECTORY_KEY, &directory_key),
+            (DISTRIBUTION_KEY, &distribution_key),
         ] {
             write(folder, name, key_to_pem(key).as_bytes())?;
         }
@@ -195,6 +202,10 @@ impl Fabric {
             revoked_servers: server::revoked(folder)?,
             grant_key: signing_key(folder, GRANT_KEY)?,
             directory_key: signing_key(folder, DIRECTORY_KEY)?,
+            distribution: match folder.join(DISTRIBUTION_KEY).exists() {
+                false => None,
+                true => Some(DistributionKey::new(signing_key(folder, DISTRIBUTION_KEY)?)),
+            },
             keys,
             signed_keys,
         })
@@ -208,6 +219,11 @@ impl Fabric {
     /// Signs a server list.
     pub fn sign_servers(&self, bytes: Bytes) -> Signed {
         self.directory_key.sign(Context::ServerList, bytes)
+    }
+
+    /// What signs for distribution; none in a fabric of an earlier version, before its next rotation.
+    pub const fn distribution(&self) -> Option<&DistributionKey> {
+        self.distribution.as_ref()
     }
 
     /// The root everything is verified against.
@@ -324,6 +340,7 @@ const OLD_AUTHORITY_KEY: &str = "authority.old.key";
 const LINEAGE: &str = "lineage.signed";
 const GRANT_KEY: &str = "grant.key";
 const DIRECTORY_KEY: &str = "directory.key";
+const DISTRIBUTION_KEY: &str = "distribution.key";
 const KEYS: &str = "keys.signed";
 
 #[cfg(test)]
@@ -347,7 +364,8 @@ mod tests {
     fn a_damaged_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         Fabric::init(folder.path(), SystemTime::now()).unwrap();
-        for name in [ROOT, AUTHORITY, AUTHORITY_KEY, GRANT_KEY, DIRECTORY_KEY, KEYS, NAMES] {
+        for name in [ROOT, AUTHORITY, AUTHORITY_KEY, GRANT_KEY, DIRECTORY_KEY, DISTRIBUTION_KEY, KEYS, NAMES]
+        {
             let whole = fs::read(folder.path().join(name)).unwrap();
             fs::write(folder.path().join(name), b"garbage").unwrap();
             let error = Fabric::load(folder.path()).unwrap_err();

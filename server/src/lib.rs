@@ -9,7 +9,7 @@
 //! ```
 //! `fleet` is what the server knows: devices, groups, operators, tokens. Every change is one guarded commit with its
 //! audit entry inside; the model in memory only ever follows the store's watch. `agents` holds the sessions of
-//! devices, `tunnels` mints grants and drives the relay, `api` is the only way in for operators.
+//! devices, `tunnels` mints grants and drives the relay, `distribution` keeps what is brought to devices and tells them of it, `api` is the only way in for operators.
 //!
 //! # Invariants
 //! - Nothing durable happens when a device reconnects: presence lives in memory (`fleet::Presence`).
@@ -31,6 +31,8 @@ pub mod config;
 pub mod ctl;
 #[cfg(feature = "net")]
 pub mod directory;
+#[cfg(feature = "net")]
+pub mod distribution;
 #[cfg(feature = "net")]
 pub mod fabric;
 #[cfg(feature = "net")]

@@ -36,6 +36,13 @@ pub struct Moved {
     pub by: &'static str,
 }
 
+/// How an object came to a device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Brought {
+    /// `multicast` or `https`.
+    pub by: &'static str,
+}
+
 /// Every metric of a server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -76,6 +83,12 @@ pub struct Metrics {
     limits_refused: Family<Limited, Counter>,
     /// Records of tunnel connections that never reached the audit log.
     pub records_lost: Counter,
+    /// Bytes of objects that devices have got; see [`Metrics::delivered`].
+    delivered_bytes: Family<Brought, Counter>,
+    /// Objects that devices have got.
+    deliveries: Counter,
+    /// Objects that devices could not take.
+    pub deliveries_failed: Counter,
 }
 
 impl Metrics {
@@ -85,6 +98,7 @@ impl Metrics {
         let metrics = Self::unregistered();
         metrics.register_requests(&mut registry);
         metrics.register_tunnels(&mut registry);
+        metrics.register_distribution(&mut registry);
         Self { registry, ..metrics }
     }
 
@@ -104,6 +118,22 @@ impl Metrics {
         for (by, total) in [("splice", means.spliced()), ("copy", means.copied())] {
             self.relayed_bytes.get_or_create(&Moved { by }).inner().fetch_max(total, Ordering::Relaxed);
         }
+    }
+
+    /// Counts an object that a device has got.
+    pub fn delivered(&self, multicast: u64, https: u64) {
+        self.deliveries.inc();
+        for (by, bytes) in [("multicast", multicast), ("https", https)] {
+            self.delivered_bytes.get_or_create(&Brought { by }).inc_by(bytes);
+        }
+    }
+
+    fn register_distribution(&self, registry: &mut Registry) {
+        registry.register("deliveries", "Objects that devices have got", self.deliveries.clone());
+        let about = "Objects that devices could not take";
+        registry.register("deliveries_failed", about, self.deliveries_failed.clone());
+        let about = "Bytes of objects that devices have got, as they say";
+        registry.register("delivered_bytes", about, self.delivered_bytes.clone());
     }
 
     fn register_requests(&self, registry: &mut Registry) {
@@ -162,6 +192,9 @@ impl Metrics {
             commits_waiting: Gauge::default(),
             limits_refused: Family::default(),
             records_lost: Counter::default(),
+            delivered_bytes: Family::default(),
+            deliveries: Counter::default(),
+            deliveries_failed: Counter::default(),
         }
     }
     /// The metrics as text (OpenMetrics 1.0).

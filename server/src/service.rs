@@ -26,6 +26,7 @@ use crate::agents::Agents;
 use crate::api::{self, Context};
 use crate::config::Config;
 use crate::directory::{Announced, Directory};
+use crate::distribution::{Contents, Distribution};
 use crate::fabric::Fabric;
 use crate::fabric::server::keep_shown;
 use crate::fleet::Fleet;
@@ -61,6 +62,7 @@ pub struct Running {
 /// What serves.
 struct Serving {
     fleet: Arc<Fleet>,
+    distribution: Arc<Distribution>,
     agents: Arc<Agents>,
     tunnels: Arc<Tunnels>,
     tasks: TaskTracker,
@@ -130,10 +132,20 @@ impl Service {
         let tunnels = Tunnels::start(parts, events, unrecorded);
         tunnels.close_books().await;
         let (relay, metrics) = (ground.relay.clone(), Arc::clone(&ground.metrics));
-        let agents = Agents::new(Arc::clone(&fleet), sessions, relay, metrics, Arc::clone(&ground.config));
+        let contents = Arc::new(Contents::new(&ground.config.state));
+        let distribution =
+            Distribution::new(Arc::clone(&fleet), Arc::clone(&sessions), Arc::clone(&metrics), contents);
+        let agents = Agents::new(
+            Arc::clone(&fleet),
+            sessions,
+            Arc::clone(&distribution),
+            relay,
+            metrics,
+            Arc::clone(&ground.config),
+        );
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let doors = shutdown.child_token();
-        let serving = Serving { fleet, agents, tunnels, tasks, shutdown, doors };
+        let serving = Serving { fleet, distribution, agents, tunnels, tasks, shutdown, doors };
         let api = serving.spawn(&ground, duplicates, directory);
         Running { ground, serving, api }
     }
@@ -166,7 +178,7 @@ impl Running {
     /// Ends whatever is served but the tunnels, and lets go of the store.
     pub(crate) async fn suspend(self) -> Suspended {
         let Self { ground, serving, api } = self;
-        let Serving { fleet, agents, tunnels, tasks, shutdown, doors } = serving;
+        let Serving { fleet, agents, tunnels, tasks, shutdown, doors, .. } = serving;
         doors.cancel();
         // It takes no longer than requests may take.
         let _ = api.await;
@@ -194,10 +206,11 @@ impl Running {
 impl Serving {
     /// Serves every listener until shutdown.
     fn spawn(&self, ground: &Ground, duplicates: Duplicates, directory: Arc<Directory>) -> JoinHandle<()> {
-        let Self { fleet, agents, tunnels, tasks, shutdown, doors } = self;
+        let Self { fleet, distribution, agents, tunnels, tasks, shutdown, doors } = self;
         let following = Arc::clone(agents).follow_denials(fleet.denials());
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
         tasks.spawn(Arc::clone(fleet).keep_presence(shutdown.clone()));
+        tasks.spawn(Arc::clone(distribution).keep(shutdown.clone()));
         let (fabric, hosts) = (Arc::clone(&ground.fabric), ground.config.hosts.clone());
         tasks.spawn(keep_shown(fabric, hosts, Arc::clone(&ground.tls.shown), shutdown.clone()));
         for listener in duplicates.agents {
@@ -219,7 +232,8 @@ impl Serving {
             tasks.spawn(plain::serve(listener, page, doors.clone()));
         }
         let (fleet, tunnels) = (Arc::clone(fleet), Arc::clone(tunnels));
-        let context = Context { fleet, tunnels, directory, metrics: Arc::clone(&ground.metrics) };
+        let (distribution, metrics) = (Arc::clone(distribution), Arc::clone(&ground.metrics));
+        let context = Context { fleet, tunnels, distribution, directory, metrics };
         let (limits, router) = (api::http::Limits::default(), api::router(&context));
         let tls = Arc::clone(&ground.tls.https);
         let api = tasks.spawn(api::http::serve(duplicates.https, tls, limits, router, doors.clone()));

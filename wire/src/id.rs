@@ -25,6 +25,8 @@ pub type ServerId = Id<kind::Server>;
 pub type GroupId = Id<kind::Group>;
 /// A tunnel grant (the `jti` of its world).
 pub type GrantId = Id<kind::Grant>;
+/// An object on its way to a group of devices: the first 16 bytes of the object's id.
+pub type DistributionId = Id<kind::Distribution>;
 /// A set of public keys with everything signed under one root: first 16 bytes of SHA-256 of the root's SPKI.
 pub type FabricId = Id<kind::Fabric>;
 
@@ -42,6 +44,8 @@ pub mod kind {
     pub enum Group {}
     /// See [`GrantId`](super::GrantId).
     pub enum Grant {}
+    /// See [`DistributionId`](super::DistributionId).
+    pub enum Distribution {}
     /// See [`FabricId`](super::FabricId).
     pub enum Fabric {}
 }

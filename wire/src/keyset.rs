@@ -20,6 +20,8 @@ pub enum Purpose {
     Directory = 2,
     /// Certificates and their revocation lists: the key of an issuing authority.
     Issue = 3,
+    /// Objects that are distributed, and what devices are to do with them.
+    Distribute = 4,
 }
 
 /// One key and what it may sign when.

@@ -21,6 +21,7 @@
 //!   `session::tests::no_message_is_taken_from_an_end_that_may_not_send_it`).
 //! - A signature covers exact bytes and their purpose (`signed::tests::no_flipped_bit_passes`).
 
+pub mod duties;
 pub mod frame;
 pub mod id;
 #[cfg(feature = "identity")]
@@ -28,6 +29,7 @@ pub mod identity;
 pub mod keyset;
 pub mod lineage;
 pub mod message;
+pub mod multicast;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod outbox;

@@ -192,8 +192,9 @@ impl Agents {
         if let Some(keys) = self.fleet.newer_keys(hello.key_set) {
             let _ = live.commands.send(Box::new(Command::Send(Message::Keys(keys)))).await;
         }
-        let epoch = live.epoch;
+        let (epoch, tenant) = (live.epoch, live.tenant);
         self.sessions.insert(device, live);
+        self.distribution.arrived(tenant, device);
         self.count();
         if self.relay.online(device, epoch).await.is_err() {
             debug!("the relay has stopped");

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::config::Config;
+use crate::distribution::Distribution;
 use crate::fleet::{Denied, Fleet};
 use crate::metrics::{Metrics, Why};
 use crate::sessions::Sessions;
@@ -45,6 +46,7 @@ pub struct Agents {
     metrics: Arc<Metrics>,
     config: Arc<Config>,
     sessions: Arc<Sessions>,
+    distribution: Arc<Distribution>,
     /// Numbers sessions: an epoch is the agent's word, and two sessions may name the same.
     serials: AtomicU64,
     /// Held while sessions, presence and relay are told who comes and goes, so that all hear of it in one order.
@@ -60,6 +62,7 @@ impl Agents {
     pub fn new(
         fleet: Arc<Fleet>,
         sessions: Arc<Sessions>,
+        distribution: Arc<Distribution>,
         relay: RelayHandle,
         metrics: Arc<Metrics>,
         config: Arc<Config>,
@@ -70,6 +73,7 @@ impl Agents {
             metrics,
             config,
             sessions,
+            distribution,
             serials: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
             handshakes: Lobby::new(HANDSHAKES),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::directory::{Announced, Directory};
+use crate::distribution::Contents;
 use crate::fabric::Fabric;
 use crate::fleet::Device;
 use crate::sessions::Live;
@@ -173,7 +174,11 @@ async fn agents() -> (Arc<Agents>, TempDir) {
         limits: klnet_tunnel::relay::Limits::default(),
     }));
     let config = Arc::new(Config::parse("").unwrap());
-    (Agents::new(fleet, Arc::default(), relay, Arc::default(), config), folder)
+    let (sessions, metrics) = (Arc::<Sessions>::default(), Arc::<Metrics>::default());
+    let contents = Arc::new(Contents::new(folder.path()));
+    let distribution =
+        Distribution::new(Arc::clone(&fleet), Arc::clone(&sessions), Arc::clone(&metrics), contents);
+    (Agents::new(fleet, sessions, distribution, relay, metrics, config), folder)
 }
 
 /// Bytes: each is one more agent's for each of thousands.

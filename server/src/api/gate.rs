@@ -13,13 +13,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use klnet_multicast::layout::{BLOCK_LOG2_MOST, CATALOGUE_LIMIT};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::Context;
 use super::http::Peer;
-use super::input::Parts;
+use super::input::{Octets, Parts, Takes};
 use super::rate::{Buckets, Pace, TooFast};
-use super::reply::Refusal;
+use super::reply::{Refusal, Reply};
 use super::route::Route;
 use crate::metrics::Why;
 
@@ -29,11 +31,13 @@ use crate::metrics::Why;
 /// When a route has a method that HTTP does not name, or two routes are the same: faults of the table.
 pub(super) fn router(context: &Context, routes: Vec<Route>, pace: Pace) -> Router {
     let buckets = Arc::new(Mutex::new(Buckets::new(pace)));
+    let blocks = Arc::new(Semaphore::new(BLOCKS));
     let mut router = Router::new();
     for route in routes {
         let filter = MethodFilter::try_from(route.method.clone()).expect("the table uses ordinary methods");
         let path = route.path;
-        let gate = Arc::new(Gate { route, context: context.clone(), buckets: buckets.clone() });
+        let (buckets, blocks) = (buckets.clone(), blocks.clone());
+        let gate = Arc::new(Gate { route, context: context.clone(), buckets, blocks });
         let pass = move |request: Request| async move { gate.pass(request).await };
         router = router.route(path, on(filter, pass));
     }
@@ -51,6 +55,8 @@ struct Gate {
     route: Route,
     context: Context,
     buckets: Arc<Mutex<Buckets>>,
+    /// Blocks of contents that may be in memory at once.
+    blocks: Arc<Semaphore>,
 }
 
 impl Gate {
@@ -87,11 +93,24 @@ impl Gate {
             return Err(Refusal::invalid("this takes no query"));
         }
         let query = query.unwrap_or_default();
-        let body = match self.route.takes.body {
-            true => body(request).await?,
-            false => Bytes::new(),
+        let _room = self.room().await;
+        let body = match self.route.takes {
+            Takes { octets: true, .. } => limited(request, OCTETS_LIMIT).await?,
+            Takes { body: true, .. } => json(request).await?,
+            _ => Bytes::new(),
         };
         admit()?(Parts { id, query, body, from: peer.address }).await
+    }
+}
+
+impl Gate {
+    /// Waits until a block may be in memory, where one is taken or given.
+    async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        let has_block = self.route.takes.octets || self.route.media_type == Octets::MEDIA_TYPE;
+        match has_block {
+            true => self.blocks.acquire().await.ok(),
+            false => None,
+        }
     }
 }
 
@@ -125,16 +144,20 @@ fn from_no_page(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-async fn body(request: Request) -> Result<Bytes, Refusal> {
+async fn json(request: Request) -> Result<Bytes, Refusal> {
     if !is_json(request.headers()) {
         let message = "the body must be application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", message));
     }
-    let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
+    limited(request, BODY_LIMIT).await
+}
+
+async fn limited(request: Request, limit: usize) -> Result<Bytes, Refusal> {
+    let body = Limited::new(request.into_body(), limit).collect();
     match timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("the body exceeds the limit of {BODY_LIMIT} bytes");
+            let message = format!("the body exceeds the limit of {limit} bytes");
             Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "size", message))
         }
         Ok(Err(_)) => Err(Refusal::invalid("the body broke off")),
@@ -167,7 +190,12 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// Largest body, in bytes; the largest that anyone has reason to send is under 4 KiB.
+/// Largest body that is a block of a content, in bytes.
+pub const OCTETS_LIMIT: usize = 1 << BLOCK_LOG2_MOST;
+const _: () = assert!(OCTETS_LIMIT >= CATALOGUE_LIMIT as usize);
+/// Such bodies and answers at once: 64 MiB.
+const BLOCKS: usize = 16;
+/// Largest body in JSON, in bytes; the largest that anyone has reason to send is under 4 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
 /// How long a body may take.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);

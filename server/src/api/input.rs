@@ -28,14 +28,16 @@ pub struct Parts {
 pub struct Takes {
     /// The query.
     pub query: bool,
-    /// The body.
+    /// The body, in JSON.
     pub body: bool,
+    /// The body, a block of a content.
+    pub octets: bool,
 }
 
 /// Something a handler takes.
 pub trait Input: Sized + Send {
     /// Which parts of the request hold it.
-    const TAKES: Takes = Takes { query: false, body: false };
+    const TAKES: Takes = Takes { query: false, body: false, octets: false };
 
     /// Reads it.
     ///
@@ -54,6 +56,8 @@ pub struct Description {
     pub parameters: Vec<Value>,
     /// The schema of the body.
     pub body: Option<Schema>,
+    /// Whether the body is a block of a content.
+    pub octets: bool,
 }
 
 /// The 128-bit identifier in the path.
@@ -71,6 +75,10 @@ pub struct Query<T>(pub T);
 /// The body, in JSON.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
+
+/// A block of a content, as body or answer.
+#[derive(Debug)]
+pub struct Octets(pub Bytes);
 
 /// Where the request came from.
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +124,7 @@ impl Input for PathName {
 }
 
 impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
-    const TAKES: Takes = Takes { query: true, body: false };
+    const TAKES: Takes = Takes { query: true, body: false, octets: false };
 
     fn read(parts: &Parts) -> Result<Self, Refusal> {
         let uri =
@@ -135,7 +143,7 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for Query<T> {
 }
 
 impl<T: DeserializeOwned + JsonSchema + Send> Input for Body<T> {
-    const TAKES: Takes = Takes { query: false, body: true };
+    const TAKES: Takes = Takes { query: false, body: true, octets: false };
 
     fn read(parts: &Parts) -> Result<Self, Refusal> {
         let body = serde_json::from_slice(&parts.body);
@@ -147,9 +155,24 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for Body<T> {
     }
 }
 
+impl Input for Octets {
+    const TAKES: Takes = Takes { query: false, body: false, octets: true };
+
+    fn read(parts: &Parts) -> Result<Self, Refusal> {
+        Ok(Self(parts.body.clone()))
+    }
+
+    fn describe(_: &mut SchemaGenerator, description: &mut Description) {
+        description.octets = true;
+    }
+}
+
 impl<A: Input, B: Input> Input for (A, B) {
-    const TAKES: Takes =
-        Takes { query: A::TAKES.query || B::TAKES.query, body: A::TAKES.body || B::TAKES.body };
+    const TAKES: Takes = Takes {
+        query: A::TAKES.query || B::TAKES.query,
+        body: A::TAKES.body || B::TAKES.body,
+        octets: A::TAKES.octets || B::TAKES.octets,
+    };
 
     fn read(parts: &Parts) -> Result<Self, Refusal> {
         Ok((A::read(parts)?, B::read(parts)?))

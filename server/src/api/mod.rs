@@ -30,11 +30,12 @@ use std::sync::Arc;
 use axum::Router;
 
 use crate::directory::Directory;
+use crate::distribution::Distribution;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::tunnels::Tunnels;
 
-pub use gate::{BODY_LIMIT, BODY_TIMEOUT};
+pub use gate::{BODY_LIMIT, BODY_TIMEOUT, OCTETS_LIMIT};
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -43,6 +44,8 @@ pub struct Context {
     pub fleet: Arc<Fleet>,
     /// Grants and live tunnels.
     pub tunnels: Arc<Tunnels>,
+    /// What is brought to devices.
+    pub distribution: Arc<Distribution>,
     /// Where the fabric's servers are.
     pub directory: Arc<Directory>,
     /// What is counted.

@@ -61,6 +61,10 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         operation["requestBody"] =
             json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
+    if inputs.octets {
+        let content = json!({ "application/octet-stream": {} });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
     operation
 }
 
@@ -74,4 +78,4 @@ fn security(access: Access) -> Value {
 const CERTIFICATE: &str = "clientCertificate";
 
 const DESCRIPTION: &str = "Every route but the public ones takes a client certificate of the fabric; `x-access` says whose. \
-Times are Unix seconds, identifiers 32 lower-case hexadecimal digits. Bodies are JSON of at most 64 KiB; unknown fields are refused.";
+Times are Unix seconds, identifiers 32 lower-case hexadecimal digits. Bodies are JSON of at most 64 KiB, whose unknown fields are refused, or a block of at most 4 MiB.";

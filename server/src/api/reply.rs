@@ -5,6 +5,8 @@ use hyper::{StatusCode, header};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use super::input::Octets;
+use crate::distribution::ContentError;
 use crate::fleet::{FleetError, Kind};
 
 /// Something a handler may answer, and how the API's document describes it.
@@ -60,6 +62,18 @@ impl Reply for Pem {
     }
 }
 
+impl Reply for Octets {
+    const MEDIA_TYPE: &'static str = "application/octet-stream";
+
+    fn body(self) -> Vec<u8> {
+        self.0.into()
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": "string", "format": "binary" })
+    }
+}
+
 impl Reply for Document {
     const MEDIA_TYPE: &'static str = "application/json";
 
@@ -112,6 +126,11 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "invalid", message)
     }
 
+    /// Not now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
     /// There is no such thing.
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here")
@@ -140,6 +159,21 @@ impl From<FleetError> for Refusal {
             Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
             Kind::Limit => (StatusCode::TOO_MANY_REQUESTS, "limit"),
             Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<ContentError> for Refusal {
+    fn from(error: ContentError) -> Self {
+        let (status, code) = match error {
+            ContentError::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            ContentError::Shape | ContentError::Mismatch(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            ContentError::NotNext(_) => (StatusCode::CONFLICT, "conflict"),
+            ContentError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "limit"),
+            ContentError::NoRoom { .. } | ContentError::Io { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            }
         };
         Self::new(status, code, error.to_string())
     }

@@ -3,21 +3,25 @@
 use hyper::Method;
 
 use super::auth::Right::{Administer, Tunnel, View};
-use super::handlers::{audit, devices, groups, operators, public, tokens, tunnels};
+use super::handlers::{
+    audit, contents, devices, distributions, groups, operators, points, public, tokens, tunnels,
+};
 use super::route::Route;
 
 /// The API.
 pub fn routes() -> Vec<Route> {
     let mut routes = for_everyone();
     routes.extend(for_operators());
-    routes.push(Route::agent(
-        Method::GET,
-        "/api/v1/agent/standing",
-        "standing",
-        "What the server knows of the device that asks.",
-        devices::standing,
-    ));
+    routes.extend(for_devices());
     routes
+}
+
+#[rustfmt::skip] // one route, one line
+fn for_devices() -> Vec<Route> {
+    vec![
+        Route::agent(Method::GET, "/api/v1/agent/standing", "standing", "What the server knows of the device that asks.", devices::standing),
+        Route::agent(Method::GET, "/api/v1/agent/contents/{id}/block", "block", "A block of what the distribution point that asks is to bring.", contents::block),
+    ]
 }
 
 #[rustfmt::skip] // one route, one line
@@ -56,6 +60,15 @@ fn for_operators() -> Vec<Route> {
         Route::operator(Tunnel, Method::POST, "/api/v1/grants", "grant", "Grants a tunnel to a device.", tunnels::grant),
         Route::operator(View, Method::GET, "/api/v1/tunnels", "listTunnels", "Every grant that is open or in use.", tunnels::list),
         Route::operator(Administer, Method::POST, "/api/v1/tunnels/{id}/revoke", "revokeTunnel", "Revokes a grant and cuts its connections.", tunnels::revoke),
+        Route::operator(View, Method::GET, "/api/v1/points", "listPoints", "Every distribution point.", points::list),
+        Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/point", "assignPoint", "Makes a device the distribution point of a group.", points::assign),
+        Route::operator(Administer, Method::DELETE, "/api/v1/devices/{id}/point", "unassignPoint", "Takes the role from a distribution point.", points::unassign),
+        Route::operator(Administer, Method::POST, "/api/v1/contents", "beginContent", "Begins an upload, or says how far it came.", contents::begin),
+        Route::operator(Administer, Method::PUT, "/api/v1/contents/{id}/block", "putBlock", "Takes the next block of an upload.", contents::put),
+        Route::operator(View, Method::GET, "/api/v1/distributions", "listDistributions", "Every object on its way to devices.", distributions::list),
+        Route::operator(View, Method::GET, "/api/v1/distributions/{id}", "showDistribution", "One of them, with each device's result.", distributions::show),
+        Route::operator(Administer, Method::POST, "/api/v1/distributions", "distribute", "Signs what was uploaded and brings it to the devices of a group.", distributions::add),
+        Route::operator(Administer, Method::DELETE, "/api/v1/distributions/{id}", "removeDistribution", "Distributes an object no more.", distributions::remove),
         Route::operator(View, Method::GET, "/api/v1/audit", "audit", "What was done, newest first.", audit::page),
     ]
 }

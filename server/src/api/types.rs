@@ -1,6 +1,7 @@
 //! The API's JSON: what it takes and gives. Times are Unix seconds by the server's clock, identifiers 32 lower-case
 //! hexadecimal digits.
 
+mod distribution;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,9 @@ use crate::audit;
 use crate::fleet;
 use crate::tunnels;
 use crate::unix::seconds;
+pub use distribution::{
+    AssignPoint, BeginContent, BlockNumber, Delivered, Distribute, Distribution, NextBlock, Point, Results,
+};
 pub use remote::{AskGrant, Enroll, Enrolled, Granted, Renew};
 
 /// Whether the server serves.

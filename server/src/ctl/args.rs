@@ -72,6 +72,20 @@ pub(super) enum Command {
         #[command(subcommand)]
         action: Option<Tunnel>,
     },
+    /// List, assign and unassign distribution points: devices that bring files to the others of their LAN
+    #[command(visible_alias = "dps")]
+    Dp {
+        #[command(subcommand)]
+        action: Option<PointAction>,
+    },
+    /// Upload files and folders, sign them, and bring them to every device of a group
+    Distribute(Distribute),
+    /// List what is distributed, show the result of each device, and end it
+    #[command(visible_alias = "distributions")]
+    Distribution {
+        #[command(subcommand)]
+        action: Option<DistributionAction>,
+    },
     /// Revoke a device, an operator or a tunnel for ever; what it has open is cut at once
     Revoke {
         #[command(subcommand)]
@@ -190,6 +204,57 @@ pub(super) enum Token {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum PointAction {
+    /// List distribution points (also without `list`)
+    List,
+    /// Make a device the distribution point of a group and those below it
+    Assign {
+        /// Its name, its id, or the start of its id
+        device: String,
+        /// The group's path
+        #[arg(long, value_name = "PATH")]
+        group: String,
+    },
+    /// Take the role from a device
+    Unassign {
+        /// Its name, its id, or the start of its id
+        device: String,
+    },
+}
+
+#[derive(Debug, Group)]
+pub(super) struct Distribute {
+    /// Files and folders, which become one object
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// The group whose devices get it, with those below it
+    #[arg(long, value_name = "PATH")]
+    pub(super) group: String,
+    /// What to call it; a newer version of a name takes the place of an older one [default: as the first file]
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Greater than every version that the name has had [default: the time in milliseconds]
+    #[arg(long, value_name = "N")]
+    pub(super) version: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DistributionAction {
+    /// List what is distributed (also without `list`)
+    List,
+    /// Show what became of it at each device
+    Show {
+        /// Its id, the start of it, or its name
+        distribution: String,
+    },
+    /// Distribute it no more; devices that have it keep it
+    Remove {
+        /// Its id, the start of it, or its name
+        distribution: String,
+    },
+}
+
 #[derive(Debug, Group)]
 pub(super) struct ListTunnels {
     /// Show them anew every two seconds
@@ -262,6 +327,9 @@ Examples:
   klctl tunnel grant web-7 22 | klsctunnel -       a tunnel to the device's port 22
   klctl tunnel grant web-7 5432 --host 10.0.0.5 --for anna
   klctl tunnels --watch                            who moves what, how fast, over which distance
+  klctl dp assign nas-1 --group /office            nas-1 brings files to the office's devices
+  klctl distribute update.bin --group /office      one transmission in the LAN, verified by each device
+  klctl distribution show update.bin               who has it, and how it came
   klctl revoke device web-7 --reason stolen        cuts its sessions at once
   klctl audit --follow
 
@@ -301,7 +369,9 @@ mod tests {
 
     #[test]
     fn plural_nouns_list() {
-        for line in [["devices"], ["groups"], ["operators"], ["tokens"], ["tunnels"]] {
+        for line in
+            [["devices"], ["groups"], ["operators"], ["tokens"], ["tunnels"], ["dps"], ["distributions"]]
+        {
             assert!(parse(&line).is_ok(), "{line:?}");
         }
         assert!(parse(&["tunnels", "--watch", "--json"]).is_ok());

@@ -44,6 +44,10 @@ impl Console {
         Ok(self.client.post(&format!("{BASE}{path}"), body).await?)
     }
 
+    pub(super) async fn put<R: DeserializeOwned>(&self, path: &str, bytes: Vec<u8>) -> Result<R, Failure> {
+        Ok(self.client.put(&format!("{BASE}{path}"), bytes.into()).await?)
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
         let Done {} = self.client.delete(&format!("{BASE}{path}")).await?;
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use klnet_multicast::net::ObjectError;
 use klnet_wire::identity::authority::IssueError;
 use klnet_wire::identity::enroll::EnrollError;
 use klnet_wire::identity::profile::ProfileError;
@@ -14,6 +15,8 @@ use crate::invitation::NotAnInvitation;
 pub(super) enum Failure {
     #[error("{0}")]
     Usage(String),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     #[error(transparent)]
     Invitation(#[from] NotAnInvitation),
     #[error("there is no profile: log in with `klctl login`, or name one with --profile")]

@@ -4,10 +4,12 @@ mod args;
 mod audit;
 mod console;
 mod devices;
+mod distributions;
 mod failure;
 mod groups;
 mod login;
 mod operators;
+mod points;
 mod profile;
 mod renew;
 pub mod text;
@@ -19,7 +21,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use args::{Args, Command, Device, GroupAction, ListTunnels, Operator, Revoke, Token, Tunnel};
+use args::{
+    Args, Command, Device, DistributionAction, GroupAction, ListTunnels, Operator, PointAction, Revoke,
+    Token, Tunnel,
+};
 use console::{Console, print};
 use failure::Failure;
 
@@ -109,6 +114,19 @@ async fn administer(command: Command, console: &Console) -> Result<(), Failure> 
             Revoke::Device(named) => devices::revoke(console, named).await,
             Revoke::Operator(named) => operators::revoke(console, named).await,
             Revoke::Tunnel(named) => tunnels::revoke(console, named).await,
+        },
+        Command::Dp { action } => match action.unwrap_or(PointAction::List) {
+            PointAction::List => points::list(console).await,
+            PointAction::Assign { device, group } => points::assign(console, &device, group).await,
+            PointAction::Unassign { device } => points::unassign(console, &device).await,
+        },
+        Command::Distribute(distribute) => distributions::distribute(console, distribute).await,
+        Command::Distribution { action } => match action.unwrap_or(DistributionAction::List) {
+            DistributionAction::List => distributions::list(console).await,
+            DistributionAction::Show { distribution } => distributions::show(console, &distribution).await,
+            DistributionAction::Remove { distribution } => {
+                distributions::remove(console, &distribution).await
+            }
         },
         Command::Audit(audit) => audit::show(console, &audit).await,
     }

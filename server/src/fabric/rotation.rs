@@ -22,8 +22,8 @@ use klnet_wire::signing::SigningKey;
 use prost::Message;
 
 use super::{
-    AUTHORITY, AUTHORITY_KEY, DIRECTORY_KEY, Fabric, FabricError, GRANT_KEY, KEYS, LINEAGE, OLD_AUTHORITY,
-    OLD_AUTHORITY_KEY, ROOT, ROOT_KEY, key, key_set, server, write,
+    AUTHORITY, AUTHORITY_KEY, DIRECTORY_KEY, DISTRIBUTION_KEY, Fabric, FabricError, GRANT_KEY, KEYS, LINEAGE,
+    OLD_AUTHORITY, OLD_AUTHORITY_KEY, ROOT, ROOT_KEY, key, key_set, server, write,
 };
 
 impl Fabric {
@@ -45,6 +45,7 @@ impl Fabric {
     fn stage(&self, stage: &Path, root_key: &SigningKey, now: SystemTime) -> Result<(), FabricError> {
         let (next_root_key, authority_key) = (SigningKey::generate_p256(), SigningKey::generate_p256());
         let (grant_key, directory_key) = (SigningKey::generate_ed25519(), SigningKey::generate_ed25519());
+        let distribution_key = SigningKey::generate_ed25519();
         let next_root = make_next_root(&next_root_key, self.trust().fabric(), now)?;
         let set = TrustSet {
             version: self.trust().version() + 1,
@@ -55,7 +56,7 @@ impl Fabric {
         let mut lineage = self.lineage.clone();
         lineage.sets.push(root_key.sign(Context::TrustSet, set.encode_to_vec().into()));
         let authority = Authority::make(trust, &next_root_key, authority_key.clone(), now)?;
-        let keys = self.next_keys([&grant_key, &directory_key, &authority_key], now);
+        let keys = self.next_keys([&grant_key, &directory_key, &distribution_key, &authority_key], now);
         let roots: Vec<_> = next_root.roots().iter().chain(self.ever.roots()).cloned().collect();
         for (name, key) in [
             (ROOT_KEY, &next_root_key),
@@ -63,6 +64,7 @@ impl Fabric {
             (OLD_AUTHORITY_KEY, self.authority.key()),
             (GRANT_KEY, &grant_key),
             (DIRECTORY_KEY, &directory_key),
+            (DISTRIBUTION_KEY, &distribution_key),
         ] {
             write(stage, name, key_to_pem(key).as_bytes())?;
         }
@@ -82,14 +84,22 @@ impl Fabric {
         write(stage, COMPLETE, b"")
     }
 
-    /// The next key set: the new online keys, and the old authority, which signs revocation lists of its certificates.
-    fn next_keys(&self, [grant, directory, authority]: [&SigningKey; 3], now: SystemTime) -> KeySet {
-        let keys = vec![
+    /// The next key set: the new online keys; the old authority, which signs revocation lists of its certificates; and the
+    /// old distribution key, whose objects are still good.
+    fn next_keys(
+        &self,
+        [grant, directory, distribution, authority]: [&SigningKey; 4],
+        now: SystemTime,
+    ) -> KeySet {
+        let mut keys = vec![
             key(Purpose::Grant, grant.public(), now),
             key(Purpose::Directory, directory.public(), now),
+            key(Purpose::Distribute, distribution.public(), now),
             key(Purpose::Issue, authority.public(), now),
             key(Purpose::Issue, self.authority.key().public(), now),
         ];
+        let old = self.distribution.iter();
+        keys.extend(old.map(|old| key(Purpose::Distribute, old.public(), now)));
         key_set(self.trust().fabric(), self.keys.version + 1, keys)
     }
 }
@@ -138,12 +148,13 @@ const STAGE: &str = "rotation";
 const LOCK: &str = "rotation.lock";
 const COMPLETE: &str = "complete";
 /// Every file that a rotation replaces.
-const MOVED: [&str; 10] = [
+const MOVED: [&str; 11] = [
     ROOT_KEY,
     AUTHORITY_KEY,
     OLD_AUTHORITY_KEY,
     GRANT_KEY,
     DIRECTORY_KEY,
+    DISTRIBUTION_KEY,
     ROOT,
     AUTHORITY,
     OLD_AUTHORITY,

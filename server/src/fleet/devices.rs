@@ -131,13 +131,15 @@ impl Fleet {
             let Stored { record, rev } = self.stored_device(by.tenant, device)?;
             let path = self.group(by.tenant, &group.to_string())?.path;
             let key = keys::device(by.tenant, device);
+            let from = record.group();
             let record = DeviceRecord { group: group.to_vec(), ..record };
-            Ok(Change::new(by.tenant, &by.name, "device.move", &record.name)
+            let change = Change::new(by.tenant, &by.name, "device.move", &record.name)
                 .detail("device", device)
                 .detail("group", path)
                 .guard(Guard::ModRev(key.clone(), rev))
                 .guard(Guard::Present(keys::group(by.tenant, group)))
-                .put(key, &record))
+                .put(key, &record);
+            Ok(self.leaving(change, by.tenant, device, from, Some(group)))
         };
         self.commit_anew(moved).await
     }
@@ -154,11 +156,12 @@ impl Fleet {
             }
             let key = keys::device(by.tenant, device);
             let record = DeviceRecord { revoked: seconds(SystemTime::now()), ..record };
-            Ok(Change::new(by.tenant, &by.name, "device.revoke", &record.name)
+            let change = Change::new(by.tenant, &by.name, "device.revoke", &record.name)
                 .detail("device", device)
                 .detail("reason", super::names::told(reason))
                 .guard(Guard::ModRev(key.clone(), rev))
-                .put(key, &record))
+                .put(key, &record);
+            Ok(self.leaving(change, by.tenant, device, record.group(), None))
         };
         self.commit_denial(Denied::Device(device), revoked).await
     }

@@ -38,6 +38,7 @@ impl Fleet {
             presence: presence::Table::default(),
             reached: watch::Sender::new(at),
             sight: Sight::now(),
+            distributing: watch::Sender::default(),
             denied: broadcast::Sender::new(DENIED_CAPACITY),
             next_audit: AtomicU64::new(next_audit),
             admissions: tokio::sync::Mutex::default(),
@@ -87,12 +88,24 @@ impl Fleet {
         let (model, at) = snapshot(&*self.store).await.ok()?;
         let denied = model.denied();
         *self.model.write() = model;
+        self.distributing.send_modify(|count| *count += 1);
         denied.into_iter().for_each(|denied| self.deny(denied));
         self.reached.send_replace(at);
         Some(at)
     }
 
     fn apply(&self, events: &[Event]) {
+        self.follow_events(events);
+        let matters = |event: &Event| {
+            let table = keys::parse(&event.key).map(|(_, table, _)| table);
+            matches!(table, Some("device" | "group" | "point" | "epoch" | "distribution"))
+        };
+        if events.iter().any(matters) {
+            self.distributing.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn follow_events(&self, events: &[Event]) {
         let mut model = self.model.write();
         for event in events {
             if let Some(denied) = model.apply(&event.key, event.entry.as_ref()) {

@@ -102,17 +102,30 @@ impl Fleet {
             let message = format!("an enrolment token sends devices to {}; remove it first", group.path);
             return Err(FleetError::new(Kind::Conflict, message));
         }
-        let key = keys::group(by.tenant, id);
+        let (key, served) = (keys::group(by.tenant, id), keys::served(by.tenant, id));
         let rev = {
             let model = self.model();
             let used = model.members(by.tenant, id) > 0;
             if used || model.groups.values().any(|group| group.record.parent == id.as_bytes()) {
                 return Err(FleetError::new(Kind::Conflict, format!("{} is not empty", group.path)));
             }
+            let of_it = |of: TenantId, group: &[u8]| of == by.tenant && group == id.as_bytes();
+            let mut points = model.points.iter();
+            if points.any(|((of, _), point)| of_it(*of, &point.record.group)) {
+                let message = format!("{} has a distribution point: klctl dp unassign", group.path);
+                return Err(FleetError::new(Kind::Conflict, message));
+            }
+            let mut objects = model.distributions.iter();
+            if objects.any(|((of, _), object)| of_it(*of, &object.record.group)) {
+                let message =
+                    format!("an object is distributed to {}: klctl distribution remove", group.path);
+                return Err(FleetError::new(Kind::Conflict, message));
+            }
             model.groups.get(&(by.tenant, id)).map(|stored| stored.rev).unwrap_or_default()
         };
         let change = Change::new(by.tenant, &by.name, "group.remove", &group.path)
             .guard(Guard::ModRev(key.clone(), rev))
+            .guard(Guard::Absent(served))
             .delete(key);
         self.commit(change).await.map(drop)
     }

@@ -1,6 +1,6 @@
 //! Where things are in the store. The tenant comes first, so that one prefix is all of a virtual server.
 
-use klnet_wire::id::{DeviceId, GrantId, GroupId, Id, OperatorId, TenantId};
+use klnet_wire::id::{DeviceId, DistributionId, GrantId, GroupId, Id, OperatorId, TenantId};
 
 use crate::store::{Key, Prefix};
 
@@ -99,6 +99,53 @@ pub fn opens(tenant: TenantId) -> Prefix {
 pub fn tunnel(tenant: TenantId, device: DeviceId, cookie: &str) -> Key {
     Key::join(&["t", &tenant.to_string(), "tunnel", &device.to_string(), cookie])
         .expect("identifiers and cookies in hexadecimal make sound keys")
+}
+
+/// A distribution point.
+pub(super) fn point(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "point", &id.to_string())
+}
+
+/// The epoch of a distribution point's keys.
+pub(super) fn epoch(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "epoch", &id.to_string())
+}
+
+/// Which distribution point serves a group.
+pub(super) fn served(tenant: TenantId, group: GroupId) -> Key {
+    of(tenant, "served", &group.to_string())
+}
+
+/// Whose multicast groups have this number; `tenant` is the server's own.
+pub(super) fn address(tenant: TenantId, number: u32) -> Key {
+    of(tenant, "address", &format!("{number:06}"))
+}
+
+/// An object on its way.
+pub(super) fn distribution(tenant: TenantId, id: DistributionId) -> Key {
+    of(tenant, "distribution", &id.to_string())
+}
+
+/// The newest version of a name; `name` has passed [`super::names::checked`].
+pub(super) fn object_version(tenant: TenantId, name: &str) -> Key {
+    of(tenant, "object-version", name)
+}
+
+/// What a device told of an object.
+pub(super) fn delivery(tenant: TenantId, id: DistributionId, device: DeviceId) -> Key {
+    Key::join(&["t", &tenant.to_string(), "delivery", &id.to_string(), &device.to_string()])
+        .expect("identifiers make sound keys")
+}
+
+/// What every device told of every object.
+pub(super) fn deliveries(tenant: TenantId) -> Prefix {
+    Prefix::below(&["t", &tenant.to_string(), "delivery"]).expect("identifiers make sound prefixes")
+}
+
+/// What every device told of one object.
+pub(super) fn deliveries_of(tenant: TenantId, id: DistributionId) -> Prefix {
+    Prefix::below(&["t", &tenant.to_string(), "delivery", &id.to_string()])
+        .expect("identifiers make sound prefixes")
 }
 
 fn of(tenant: TenantId, table: &str, id: &str) -> Key {

@@ -6,7 +6,10 @@ mod admission;
 mod certificate;
 mod change;
 mod clones;
+mod deliveries;
 mod devices;
+mod distributions;
+mod duties;
 mod error;
 mod follow;
 mod groups;
@@ -15,6 +18,7 @@ mod lookup;
 mod model;
 mod names;
 mod operators;
+mod points;
 mod presence;
 pub mod record;
 mod registry;
@@ -40,13 +44,16 @@ use crate::fabric::Fabric;
 use crate::store::{Rev, Store};
 pub use change::Change;
 pub use clones::Clone;
+pub use deliveries::Delivered;
 pub use devices::Device;
+pub use distributions::{Distribution, NewDistribution};
 pub use error::{FleetError, Kind};
 pub use groups::Group;
 use lookup::{Lookup, Reading};
 pub use model::{Denied, Model, Stored};
 pub(crate) use names::told;
 pub use operators::{Caller, Operator};
+pub use points::Point;
 pub use presence::Presence;
 pub use registry::{Registered, Registry};
 pub use roles::{NotARole, OperatorRole, Roles};
@@ -62,6 +69,8 @@ pub struct Fleet {
     /// The revision up to which the model has followed the store.
     reached: watch::Sender<Rev>,
     sight: sight::Sight,
+    /// Counts changes of what devices may have to be told about distribution.
+    distributing: watch::Sender<u64>,
     denied: broadcast::Sender<Denied>,
     next_audit: AtomicU64,
     /// Held while a token is counted down: all who have it change one record.
@@ -81,6 +90,11 @@ impl Fleet {
     /// Hears of every device and operator that is revoked from now on.
     pub fn denials(&self) -> broadcast::Receiver<Denied> {
         self.denied.subscribe()
+    }
+
+    /// Changes whenever devices may have to be told something else about distribution.
+    pub fn distributing(&self) -> watch::Receiver<u64> {
+        self.distributing.subscribe()
     }
 
     /// Closes the store, and with it everything that changes: another process may have it then.

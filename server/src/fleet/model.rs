@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use klnet_wire::id::{DeviceId, GroupId, OperatorId, TenantId};
+use klnet_wire::id::{DeviceId, DistributionId, GroupId, OperatorId, TenantId};
 use klnet_wire::signed::PublicKey;
 use prost::Message;
 
 use super::keys;
-use super::record::{CloneRecord, DeviceRecord, GroupRecord, OperatorRecord, SetBackRecord, TokenRecord};
+use super::record::{
+    AddressRecord, CloneRecord, DeviceRecord, DistributionRecord, EpochRecord, GroupRecord, OperatorRecord, PointRecord,
+    SetBackRecord, TokenRecord, VersionRecord,
+};
 use super::registry::{Registered, Registry};
 use crate::store::{Entry, Key, Rev};
 
@@ -39,6 +42,16 @@ pub struct Model {
     pub operators: Table<OperatorId, OperatorRecord>,
     /// Enrolment tokens by the hash of their secret.
     pub tokens: Table<String, TokenRecord>,
+    /// Distribution points.
+    pub points: Table<DeviceId, PointRecord>,
+    /// The epoch of each distribution point's keys.
+    pub epochs: Table<DeviceId, EpochRecord>,
+    /// Multicast groups that are or were a distribution point's, by their number; all under the server's own tenant.
+    pub addresses: Table<u32, AddressRecord>,
+    /// Objects on their way.
+    pub distributions: Table<DistributionId, DistributionRecord>,
+    /// The newest version of each object's name.
+    pub versions: Table<String, VersionRecord>,
 }
 
 /// What a change means for live sessions.
@@ -88,7 +101,10 @@ impl Model {
                 put(&mut self.tokens, (tenant, id.to_owned()), entry);
                 None
             }
-            _ => None,
+            table => {
+                self.distribute(tenant, table, id, entry);
+                None
+            }
         }
     }
 
@@ -107,6 +123,18 @@ impl Model {
         self.registries.get(&tenant).map_or(0, |registry| registry.members(group))
     }
 
+    fn distribute(&mut self, tenant: TenantId, table: &str, id: &str, entry: Option<&Entry>) -> Option<()> {
+        match table {
+            "point" => put(&mut self.points, (tenant, keys::id(id)?), entry),
+            "epoch" => put(&mut self.epochs, (tenant, keys::id(id)?), entry),
+            "address" => put(&mut self.addresses, (tenant, id.parse().ok()?), entry),
+            "distribution" => put(&mut self.distributions, (tenant, keys::id(id)?), entry),
+            "object-version" => put(&mut self.versions, (tenant, id.to_owned()), entry),
+            _ => {}
+        }
+        Some(())
+    }
+
     /// The device that enrolled with this token and key and has not used its certificate yet.
     pub fn admitted(&self, token: &[u8; 32], key: &PublicKey) -> Option<(TenantId, DeviceId, DeviceRecord)> {
         let mut registries = self.registries.iter();
@@ -122,6 +150,24 @@ impl Model {
         let devices = devices.filter(|(_, device)| device.is_revoked()).map(|(id, _)| Denied::Device(id));
         let operators = self.operators.iter().filter(|(_, operator)| operator.record.revoked != 0);
         devices.chain(operators.map(|((_, id), _)| Denied::Operator(*id))).collect()
+    }
+
+    /// A group and those it is in, itself first.
+    pub fn chain(&self, tenant: TenantId, group: GroupId) -> Vec<GroupId> {
+        let parent = |id: &GroupId| {
+            let stored = self.groups.get(&(tenant, *id))?;
+            GroupId::try_from(stored.record.parent.as_slice()).ok()
+        };
+        std::iter::successors(Some(group), parent).collect()
+    }
+
+    /// The distribution point nearest to a group: its own, or that of the nearest group above it.
+    pub fn nearest_point(&self, tenant: TenantId, group: GroupId) -> Option<(DeviceId, &PointRecord)> {
+        self.chain(tenant, group).into_iter().find_map(|group| {
+            let serves = |stored: &Stored<PointRecord>| stored.record.group == group.as_bytes();
+            let found = self.points.iter().find(|((of, _), stored)| *of == tenant && serves(stored));
+            found.map(|((_, device), stored)| (*device, &stored.record))
+        })
     }
 
     /// A group's path, `/` for the root.

@@ -135,6 +135,11 @@ impl Fleet {
         let known = self.presence.lock().devices.get(&device).cloned();
         known.unwrap_or_else(|| Presence { last_seen, ..Presence::default() })
     }
+
+    /// Whether a device is connected.
+    pub fn is_online(&self, device: DeviceId) -> bool {
+        self.presence.lock().devices.get(&device).is_some_and(|presence| presence.online)
+    }
 }
 
 /// What a server that is killed forgets: who left in this time, and who was there.

@@ -1,6 +1,7 @@
 //! What is stored, in protobuf so that a newer version can add fields.
 
 use bytes::Bytes;
+use klnet_wire::id::GroupId;
 
 /// Under `t/TENANT/device/ID`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -35,6 +36,13 @@ pub struct DeviceRecord {
     /// When it was removed, Unix seconds; 0 while it is not. Then this is a tombstone.
     #[prost(uint64, tag = "10")]
     pub removed: u64,
+}
+
+impl DeviceRecord {
+    /// The group it is in; that of nobody for a tombstone.
+    pub(super) fn group(&self) -> GroupId {
+        GroupId::try_from(self.group.as_slice()).unwrap_or(GroupId::new([0; 16]))
+    }
 }
 
 /// What a [`DeviceRecord`] says first: for whoever looks for one name among many.
@@ -225,4 +233,91 @@ pub struct ListRecord {
     /// The number of the last list that may have been signed.
     #[prost(uint64, tag = "1")]
     pub number: u64,
+}
+
+/// Under `t/TENANT/point/DEVICE`: the device is a distribution point.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PointRecord {
+    /// The group it serves, with those below it, 16 bytes. `t/TENANT/served/GROUP` holds the device's id.
+    #[prost(bytes = "vec", tag = "1")]
+    pub group: Vec<u8>,
+    /// Its number: `t/TENANT/address/NUMBER` of the server's own tenant.
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+    /// Since when it is one, Unix seconds.
+    #[prost(uint64, tag = "3")]
+    pub assigned: u64,
+}
+
+/// Under `t/TENANT/epoch/DEVICE`: the keys of a distribution point's members are of this epoch. What they are made from is
+/// not stored. A record of its own, which is written without a condition: who leaves never has to wait for another who does,
+/// and of two who leave at once the later commit's keys are known to neither.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct EpochRecord {
+    /// Rises whenever a device leaves.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// Drawn for the epoch, 16 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub salt: Vec<u8>,
+}
+
+/// Under `t/TENANT/served/GROUP`: a group has one distribution point.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ServedRecord {
+    /// Which device that is, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+}
+
+/// Under `t/TENANT/address/NUMBER` of the server's own tenant: whose multicast groups these are. Other tenants' devices may
+/// be on the same LAN, so there is one list for all of them.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AddressRecord {
+    /// The device's tenant, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub tenant: Vec<u8>,
+    /// The device that has it, or had it last, 16 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    /// When it was given back, Unix seconds; 0 while it is in use. Then this is a tombstone.
+    #[prost(uint64, tag = "3")]
+    pub released: u64,
+}
+
+/// Under `t/TENANT/distribution/ID`: an object on its way to a group. The id is the first 16 bytes of the object's.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DistributionRecord {
+    /// The group it is for, with those below it, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub group: Vec<u8>,
+    /// Its manifest, signed.
+    #[prost(message, optional, tag = "2")]
+    pub manifest: Option<klnet_wire::signed::Signed>,
+    /// Since when, Unix seconds.
+    #[prost(uint64, tag = "3")]
+    pub created: u64,
+    /// Name of the operator who distributes it.
+    #[prost(string, tag = "4")]
+    pub created_by: String,
+}
+
+/// Under `t/TENANT/object-version/NAME`: the newest version there ever was of a name. It outlives the objects, so that none
+/// is ever older than what a device may have.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct VersionRecord {
+    /// The version.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+}
+
+/// Under `t/TENANT/delivery/DISTRIBUTION/DEVICE`: what a device told of it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeliveryRecord {
+    /// What it told.
+    #[prost(message, optional, tag = "1")]
+    pub told: Option<klnet_wire::message::Delivery>,
+    /// When, Unix seconds.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
 }

@@ -20,12 +20,14 @@ impl Fleet {
         let removed = || {
             let Stored { record, rev } = self.stored_device(by.tenant, device)?;
             let key = keys::device(by.tenant, device);
+            let from = record.group();
             let change = Change::new(by.tenant, &by.name, "device.remove", &record.name)
                 .detail("device", device)
                 .guard(Guard::ModRev(key.clone(), rev))
                 .put(key, &tombstone(record, seconds(SystemTime::now())));
             let also = [keys::seen, keys::sync, keys::clone, keys::set_back];
-            Ok(also.iter().fold(change, |change, key| change.delete(key(by.tenant, device))))
+            let change = also.iter().fold(change, |change, key| change.delete(key(by.tenant, device)));
+            Ok(self.leaving(change, by.tenant, device, from, None))
         };
         self.commit_denial(Denied::Device(device), removed).await?;
         self.forget(device);

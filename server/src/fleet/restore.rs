@@ -1,12 +1,12 @@
 //! What is done to a store that was made of a backup, before anyone is served from it: yesterday must not come back to
-//! life. Enrolment tokens, invitations and open grants are void; whom the store that is replaced has revoked stays revoked;
+//! life. Enrolment tokens, invitations and open grants are void, and distribution points begin another epoch; whom the store that is replaced has revoked stays revoked;
 //! and the next revocation list has a higher number than any that somebody may hold.
 
 use klnet_wire::id::TenantId;
 use prost::Message;
 
-use super::record::{AuditRecord, DeviceRecord, ListRecord, OperatorRecord};
-use super::{FleetError, Kind, keys};
+use super::record::{AuditRecord, DeviceRecord, EpochRecord, ListRecord, OperatorRecord};
+use super::{FleetError, Kind, keys, points};
 use crate::store::{Entry, Key, Op, OpId, Store};
 use crate::unix::seconds;
 
@@ -80,6 +80,12 @@ impl Work {
             // An approval in it may be one that was spent since.
             Some((_, "clone", _)) => self.ops.push(Op::delete(key.clone())),
             Some((_, "operator", _)) => self.void_invitation(key, entry),
+            // Members that left since the backup know the keys of its epoch.
+            Some((_, "epoch", _)) => {
+                let before = EpochRecord::decode(entry.value.clone()).ok();
+                let next = points::next_epoch(before.as_ref());
+                self.ops.push(Op::put(key.clone(), next.encode_to_vec()));
+            }
             Some((_, "revocation", _)) => self.note_list(tenant, key, entry),
             _ => self.newest_audit = self.newest_audit.max(audit_number(tenant, key, entry)),
         }

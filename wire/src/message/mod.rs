@@ -2,6 +2,7 @@
 //!
 //! The table is [`Kind`]: its `match`es are exhaustive, so no message can be added without saying who may send it.
 
+pub mod distribution;
 pub mod session;
 pub mod tunnel;
 
@@ -10,6 +11,7 @@ use prost::Message as _;
 
 use crate::frame::{Frame, FrameError, IGNORABLE, SIGNED};
 use crate::signed::Signed;
+pub use distribution::{Delivery, DeliveryState, PointState};
 pub use session::{GoAway, Goodbye, Hello, ProtocolError, Welcome};
 pub use tunnel::{Open, Recorded, Revoke, TunnelState, Tunnels};
 
@@ -58,6 +60,12 @@ pub enum Kind {
     Recorded = 0x25,
     /// The grants whose connections are still alive at the agent.
     Tunnels = 0x26,
+    /// What the device is to do with what is distributed, signed.
+    Duties = 0x40,
+    /// Where a distribution point is.
+    PointState = 0x41,
+    /// What became of an object.
+    Delivery = 0x42,
 }
 
 /// In which queue a message waits for a slow peer.
@@ -71,7 +79,7 @@ pub enum Queueing {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Hello,
         Self::Welcome,
         Self::Ping,
@@ -88,6 +96,9 @@ impl Kind {
         Self::TunnelRecord,
         Self::Recorded,
         Self::Tunnels,
+        Self::Duties,
+        Self::PointState,
+        Self::Delivery,
     ];
 
     /// The kind with this number.
@@ -110,6 +121,9 @@ impl Kind {
             0x24 => Self::TunnelRecord,
             0x25 => Self::Recorded,
             0x26 => Self::Tunnels,
+            0x40 => Self::Duties,
+            0x41 => Self::PointState,
+            0x42 => Self::Delivery,
             _ => return None,
         })
     }
@@ -118,9 +132,13 @@ impl Kind {
     pub const fn may_send(self, end: End) -> bool {
         match self {
             Self::Ping | Self::Pong | Self::Error => true,
-            Self::Hello | Self::Goodbye | Self::TunnelState | Self::TunnelRecord | Self::Tunnels => {
-                matches!(end, End::Agent)
-            }
+            Self::Hello
+            | Self::Goodbye
+            | Self::TunnelState
+            | Self::TunnelRecord
+            | Self::Tunnels
+            | Self::PointState
+            | Self::Delivery => matches!(end, End::Agent),
             Self::Welcome
             | Self::GoAway
             | Self::Keys
@@ -128,7 +146,8 @@ impl Kind {
             | Self::Grant
             | Self::Open
             | Self::Revoke
-            | Self::Recorded => matches!(end, End::Server),
+            | Self::Recorded
+            | Self::Duties => matches!(end, End::Server),
         }
     }
 
@@ -144,13 +163,16 @@ impl Kind {
             | Self::Error
             | Self::Keys
             | Self::Servers
-            | Self::Tunnels => Queueing::Latest,
+            | Self::Tunnels
+            | Self::Duties
+            | Self::PointState => Queueing::Latest,
             Self::Grant
             | Self::Open
             | Self::Revoke
             | Self::TunnelState
             | Self::TunnelRecord
-            | Self::Recorded => Queueing::Queued,
+            | Self::Recorded
+            | Self::Delivery => Queueing::Queued,
         }
     }
 
@@ -160,6 +182,8 @@ impl Kind {
             Self::Keys | Self::Servers | Self::Grant | Self::TunnelRecord => SIGNED,
             // Advice: a peer that does not know it loses nothing.
             Self::Goodbye | Self::Tunnels => IGNORABLE,
+            // An agent that does not know of distribution takes no part in it.
+            Self::Duties => SIGNED | IGNORABLE,
             _ => 0,
         }
     }
@@ -185,6 +209,9 @@ pub enum Message {
     TunnelRecord(Signed),
     Recorded(Recorded),
     Tunnels(Tunnels),
+    Duties(Signed),
+    PointState(PointState),
+    Delivery(Delivery),
 }
 
 impl Message {
@@ -230,6 +257,9 @@ impl Message {
             Kind::TunnelRecord => Self::TunnelRecord(Signed::decode(payload)?),
             Kind::Recorded => Self::Recorded(Recorded::decode(payload)?),
             Kind::Tunnels => Self::Tunnels(Tunnels::decode(payload)?),
+            Kind::Duties => Self::Duties(Signed::decode(payload)?),
+            Kind::PointState => Self::PointState(PointState::decode(payload)?),
+            Kind::Delivery => Self::Delivery(Delivery::decode(payload)?),
         })
     }
 
@@ -246,14 +276,18 @@ impl Message {
             Self::Goodbye(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::GoAway(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Error(message) => Frame::encode_message(kind, flags, stream, message, output),
-            Self::Keys(signed) | Self::Servers(signed) | Self::Grant(signed) | Self::TunnelRecord(signed) => {
-                Frame::encode_message(kind, flags, stream, signed, output)
-            }
+            Self::Keys(signed)
+            | Self::Servers(signed)
+            | Self::Grant(signed)
+            | Self::TunnelRecord(signed)
+            | Self::Duties(signed) => Frame::encode_message(kind, flags, stream, signed, output),
             Self::Open(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Revoke(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::TunnelState(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Recorded(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Tunnels(message) => Frame::encode_message(kind, flags, stream, message, output),
+            Self::PointState(message) => Frame::encode_message(kind, flags, stream, message, output),
+            Self::Delivery(message) => Frame::encode_message(kind, flags, stream, message, output),
         }
     }
 
@@ -276,6 +310,9 @@ impl Message {
             Self::TunnelRecord(_) => Kind::TunnelRecord,
             Self::Recorded(_) => Kind::Recorded,
             Self::Tunnels(_) => Kind::Tunnels,
+            Self::Duties(_) => Kind::Duties,
+            Self::PointState(_) => Kind::PointState,
+            Self::Delivery(_) => Kind::Delivery,
         }
     }
 }

@@ -38,6 +38,16 @@ fn golden() -> Vec<(Message, &'static str)> {
         state: State::Verified.into(),
         reason: String::new(),
     };
+    let point = PointState { announcer: bytes(8, 4), addresses: vec!["10.0.0.1".into()], port: 13_000 };
+    let delivery = Delivery {
+        object: bytes(4, 16),
+        state: DeliveryState::Complete.into(),
+        multicast: 1000,
+        https: 24,
+        took_ms: 300,
+        repaired: 2,
+        reason: "no".into(),
+    };
     vec![
         (Message::Hello(hello), HELLO),
         (Message::Welcome(welcome), WELCOME),
@@ -52,9 +62,12 @@ fn golden() -> Vec<(Message, &'static str)> {
         (Message::Open(Open { grant: bytes(4, 16), cookie: bytes(5, 20), expires_ms: 30_000 }), OPEN),
         (Message::Revoke(Revoke { grants: vec![bytes(4, 16)], reason: "left".into() }), REVOKE),
         (Message::TunnelState(state), TUNNEL_STATE),
-        (Message::TunnelRecord(signed), "0014240800000000"),
+        (Message::TunnelRecord(signed.clone()), "0014240800000000"),
         (Message::Recorded(Recorded { cookie: bytes(5, 20) }), RECORDED),
         (Message::Tunnels(Tunnels { grants: vec![bytes(4, 16)] }), TUNNELS),
+        (Message::Duties(signed), "0014400900000000"),
+        (Message::PointState(point), POINT_STATE),
+        (Message::Delivery(delivery), DELIVERY),
     ]
 }
 
@@ -69,6 +82,8 @@ const REVOKE: &str = "00182200000000000a100404040404040404040404040404040412046c
 const TUNNEL_STATE: &str =
     "002a2300000000000a1004040404040404040404040404040404121405050505050505050505050505050505050505051803";
 const RECORDED: &str = "00162500000000000a140505050505050505050505050505050505050505";
+const POINT_STATE: &str = "00134100000000000a0408080808120831302e302e302e3118c865";
+const DELIVERY: &str = "00224200000000000a1004040404040404040404040404040404100118e807201828ac0230023a026e6f";
 const TUNNELS: &str = "00122601000000000a1004040404040404040404040404040404";
 
 #[test]

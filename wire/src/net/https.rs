@@ -132,6 +132,14 @@ impl Client {
         parse(&self.request(Method::POST, path, body.into()).await?)
     }
 
+    /// `PUT path` with bytes as they are, the answer read as JSON.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn put<R: DeserializeOwned>(&self, path: &str, bytes: Bytes) -> Result<R, ApiError> {
+        parse(&self.request(Method::PUT, path, bytes).await?)
+    }
+
     /// `DELETE path`, the answer read as JSON.
     ///
     /// # Errors
@@ -168,11 +176,12 @@ impl Client {
         let broken = |error: hyper::Error| ApiError::Broken(deepest(&error));
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(broken)?;
         let connection = tokio::spawn(connection);
+        let kind = if method == Method::PUT { "application/octet-stream" } else { "application/json" };
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, format!("{}:{}", self.host, self.port))
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, kind)
             .header(header::CONNECTION, "close")
             .body(Full::new(body))
             .map_err(|error| ApiError::Broken(error.to_string()))?;

@@ -1,0 +1,104 @@
+//! What each device is to do about distribution, out of the model.
+
+use bytes::Bytes;
+use klnet_multicast::id::ReceiverId;
+use klnet_wire::duties::{Duties, Object, Point, Source};
+use klnet_wire::id::{DeviceId, GroupId, TenantId};
+use klnet_wire::message::PointState;
+
+use super::distributions::of_tenant;
+use super::record::PointRecord;
+use super::{Distribution, Fleet, Model};
+use crate::fabric::{DistributionKey, Epoch};
+
+impl Fleet {
+    /// What a device is to do; `where_is` says what a distribution point has told of itself. `None` for a device that is
+    /// not known or revoked, and in a fabric without a key for it.
+    pub fn duties(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        where_is: impl Fn(DeviceId) -> Option<PointState>,
+    ) -> Option<Duties> {
+        let key = self.fabric.distribution()?;
+        let model = self.model();
+        let record = model.device(tenant, device).filter(|known| !known.is_revoked())?.record();
+        let chain = model.chain(tenant, GroupId::try_from(record.group.as_slice()).ok()?);
+        let own = model.points.get(&(tenant, device)).map(|stored| &stored.record);
+        let nearest = chain.first().and_then(|group| model.nearest_point(tenant, *group));
+        // What it sends it has itself.
+        let source = nearest.filter(|(point, _)| *point != device);
+        let source = source.and_then(|(point, record)| {
+            let told = where_is(point)?;
+            model.source(key, (tenant, device), (point, record), told)
+        });
+        let objects = of_tenant(&model, tenant).into_iter();
+        Some(Duties {
+            device: id(device.as_bytes()),
+            audiences: chain.iter().map(|group| id(group.as_bytes())).collect(),
+            objects: objects.filter_map(|object| model.object(tenant, object, &chain, own)).collect(),
+            source,
+            point: own.and_then(|record| model.own_point(key, (tenant, device), record)),
+        })
+    }
+}
+
+impl Model {
+    fn source(
+        &self,
+        key: &DistributionKey,
+        (tenant, device): (TenantId, DeviceId),
+        (point, record): (DeviceId, &PointRecord),
+        told: PointState,
+    ) -> Option<Source> {
+        let epoch = self.epoch(tenant, point)?;
+        let receiver = key.feedback(epoch).receiver(ReceiverId::new(*device.as_bytes()));
+        Some(Source {
+            device: id(point.as_bytes()),
+            group: record.number,
+            epoch: epoch.number,
+            secret: Bytes::copy_from_slice(key.shared(epoch).as_bytes()),
+            key: Bytes::copy_from_slice(receiver.as_bytes()),
+            announcer: told.announcer,
+            addresses: told.addresses,
+            port: told.port,
+        })
+    }
+
+    fn own_point(
+        &self,
+        key: &DistributionKey,
+        (tenant, device): (TenantId, DeviceId),
+        record: &PointRecord,
+    ) -> Option<Point> {
+        let epoch = self.epoch(tenant, device)?;
+        Some(Point {
+            group: record.number,
+            epoch: epoch.number,
+            secret: Bytes::copy_from_slice(key.shared(epoch).as_bytes()),
+            feedback: Bytes::copy_from_slice(key.feedback(epoch).as_bytes()),
+        })
+    }
+
+    fn epoch(&self, tenant: TenantId, point: DeviceId) -> Option<Epoch<'_>> {
+        let record = &self.epochs.get(&(tenant, point))?.record;
+        Some(Epoch { point, number: record.number, salt: &record.salt })
+    }
+
+    /// An object, if the device is to have it or to send it.
+    fn object(
+        &self,
+        tenant: TenantId,
+        object: Distribution,
+        chain: &[GroupId],
+        own: Option<&PointRecord>,
+    ) -> Option<Object> {
+        let send = own.is_some_and(|own| self.brings(tenant, own, object.group));
+        let manifest = Some(object.signed);
+        (send || chain.contains(&object.group)).then_some(Object { manifest, send })
+    }
+}
+
+fn id(bytes: &[u8; 16]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}

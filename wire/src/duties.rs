@@ -1,0 +1,212 @@
+//! What a server has a device do with what is distributed: receive from a distribution point, or be one.
+//!
+//! A device is told everything at once and anew whenever any of it changes, in one signed blob: there is nothing to merge
+//! and nothing to miss. Its keys are for this device alone, so it travels in the device's own session and is never stored.
+
+use std::fmt;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::id::DeviceId;
+use crate::keyset::{KeySet, Purpose};
+use crate::signed::{BadSignature, Context, Signed};
+
+/// Everything one device is to do.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Duties {
+    /// Whose they are, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub device: Bytes,
+    /// The groups it is in, its own first: it takes objects that are for one of them. 16 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub audiences: Vec<Bytes>,
+    /// What it is to have, or to send.
+    #[prost(message, repeated, tag = "3")]
+    pub objects: Vec<Object>,
+    /// The distribution point it receives from, once that has told where it is.
+    #[prost(message, optional, tag = "4")]
+    pub source: Option<Source>,
+    /// It is a distribution point.
+    #[prost(message, optional, tag = "5")]
+    pub point: Option<Point>,
+}
+
+/// An object that is distributed.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Object {
+    /// Its manifest, as its maker signed it.
+    #[prost(message, optional, tag = "1")]
+    pub manifest: Option<Signed>,
+    /// Whether this device is to send it.
+    #[prost(bool, tag = "2")]
+    pub send: bool,
+}
+
+/// A distribution point, as one of its receivers knows it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Source {
+    /// Which device it is, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub device: Bytes,
+    /// The number of its group; see [`AgentGroup`](crate::multicast::AgentGroup).
+    #[prost(uint32, tag = "2")]
+    pub group: u32,
+    /// The epoch of the secret.
+    #[prost(uint32, tag = "3")]
+    pub epoch: u32,
+    /// What all members share in this epoch, 32 bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub secret: Bytes,
+    /// What it shares with this receiver alone, 32 bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub key: Bytes,
+    /// Its own key, which announces sessions: Ed25519, 32 bytes.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub announcer: Bytes,
+    /// Its addresses, where it serves files.
+    #[prost(string, repeated, tag = "7")]
+    pub addresses: Vec<String>,
+    /// The port there.
+    #[prost(uint32, tag = "8")]
+    pub port: u32,
+}
+
+/// A distribution point's own part.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Point {
+    /// The number of its group.
+    #[prost(uint32, tag = "1")]
+    pub group: u32,
+    /// The epoch of the secrets.
+    #[prost(uint32, tag = "2")]
+    pub epoch: u32,
+    /// What all members share in this epoch, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub secret: Bytes,
+    /// What the keys of receivers are made from, 32 bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub feedback: Bytes,
+}
+
+impl Duties {
+    /// Reads what a server has signed for `device`; the session it comes in is as fresh as it is.
+    ///
+    /// # Errors
+    /// [`DutiesError`] when anything about it is wrong.
+    pub fn verify(signed: &Signed, device: DeviceId, keys: &KeySet) -> Result<Self, DutiesError> {
+        let bytes = keys.check_without_clock(signed, Context::Duties, Purpose::Distribute)?;
+        let duties = Self::decode(bytes.clone()).map_err(|_| DutiesError::Malformed)?;
+        if duties.device[..] != device.as_bytes()[..] {
+            return Err(DutiesError::OtherDevice);
+        }
+        Ok(duties)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.source.is_none() && self.point.is_none()
+    }
+}
+
+/// Why duties are not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DutiesError {
+    /// No key of the fabric that may signed them.
+    #[error("the duties are not signed by the fabric's distribution key")]
+    Signature(#[from] BadSignature),
+    /// Their bytes are none.
+    #[error("the duties cannot be read")]
+    Malformed,
+    /// They are for another device.
+    #[error("the duties are for another device")]
+    OtherDevice,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, group, epoch, addresses, port, .. } = self; // the rest is secret, or says little
+        let mut shown = f.debug_struct("Source");
+        shown.field("device", device).field("group", group).field("epoch", epoch);
+        shown.field("addresses", addresses).field("port", port).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, epoch, secret: _, feedback: _ } = self;
+        f.debug_struct("Point").field("group", group).field("epoch", epoch).finish_non_exhaustive()
+    }
+}
+
+/// Most objects in one device's duties: with the longest names they fit in a frame.
+pub const OBJECTS_LIMIT: usize = 32;
+/// Most addresses of a distribution point.
+pub const ADDRESSES_LIMIT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::FabricId;
+    use crate::keyset::Key;
+    use crate::signing::SigningKey;
+
+    #[test]
+    fn duties_are_taken_by_their_device_from_their_signer_alone() {
+        let (key, other, device) =
+            (SigningKey::generate_ed25519(), SigningKey::generate_ed25519(), DeviceId::random());
+        let keys = key_set([(Purpose::Distribute, &key), (Purpose::Grant, &other)]);
+        let duties = Duties { device: device.to_vec().into(), ..Duties::default() };
+        let sign = |key: &SigningKey, context| key.sign(context, duties.encode_to_vec().into());
+        let signed = sign(&key, Context::Duties);
+        assert_eq!(Duties::verify(&signed, device, &keys), Ok(duties.clone()));
+        assert_eq!(Duties::verify(&signed, DeviceId::random(), &keys), Err(DutiesError::OtherDevice));
+        for refused in [sign(&other, Context::Duties), sign(&key, Context::MulticastManifest)] {
+            let refused = Duties::verify(&refused, device, &keys);
+            assert_eq!(refused, Err(DutiesError::Signature(BadSignature)));
+        }
+    }
+
+    #[test]
+    fn the_longest_duties_fit_in_a_frame() {
+        let bytes = |len| Bytes::from(vec![0xff; len]);
+        // The longest manifest has 215 bytes.
+        let signed = Signed { bytes: bytes(215), key_id: bytes(8), signature: bytes(64) };
+        let source = Source {
+            device: bytes(16),
+            group: u32::MAX,
+            epoch: u32::MAX,
+            secret: bytes(32),
+            key: bytes(32),
+            announcer: bytes(32),
+            addresses: vec!["f".repeat(45); ADDRESSES_LIMIT],
+            port: 65_535,
+        };
+        let point = Point { group: u32::MAX, epoch: u32::MAX, secret: bytes(32), feedback: bytes(32) };
+        let duties = Duties {
+            device: bytes(16),
+            audiences: vec![bytes(16); 33],
+            objects: vec![Object { manifest: Some(signed), send: true }; OBJECTS_LIMIT],
+            source: Some(source),
+            point: Some(point),
+        };
+        let signed = Signed { bytes: duties.encode_to_vec().into(), key_id: bytes(8), signature: bytes(64) };
+        let message = crate::message::Message::Duties(signed);
+        assert!(message.encode(0, &mut bytes::BytesMut::new()).is_ok());
+        let shown = format!("{duties:?}");
+        assert!(shown.contains("epoch") && !shown.contains("secret"), "{shown}");
+    }
+
+    fn key_set<const N: usize>(keys: [(Purpose, &SigningKey); N]) -> KeySet {
+        let key = |(purpose, key): (Purpose, &SigningKey)| Key {
+            purpose: purpose.into(),
+            public: Bytes::copy_from_slice(key.public().as_bytes()),
+            not_before: 0,
+            not_after: u64::MAX,
+        };
+        let fabric = FabricId::random().to_vec().into();
+        KeySet { fabric, version: 1, keys: keys.into_iter().map(key).collect() }
+    }
+}
