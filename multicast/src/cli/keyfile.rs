@@ -109,7 +109,7 @@ impl ReceiverFile {
             epochs: vec![self.epoch.clone()],
             announcers: vec![self.announcer.clone()],
             signers: vec![self.signer.clone()],
-            audience: [0; 16],
+            audiences: Vec::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -30,6 +31,7 @@ pub(super) fn main(args: &ReceiveArgs) -> Result<ExitCode, Failure> {
         interfaces,
         label: label(&args.label.clone().unwrap_or_else(host_name)),
         clock: None,
+        stop: Arc::default(),
     };
     let mut screen = Screen::new(args);
     screen.listening(&options);

@@ -10,6 +10,7 @@
 
 mod budget;
 mod drops;
+mod fetch;
 mod interface;
 mod object;
 mod peers;
@@ -30,6 +31,7 @@ use crate::id::ReceiverId;
 use crate::key::{EpochKey, Secret};
 
 pub use budget::VERIFY_BUDGET;
+pub use fetch::{FetchError, Fetched, fetch};
 pub use interface::{Interface, interfaces};
 pub use object::{Object, ObjectError};
 pub use receive::{Receipt, ReceiveError, ReceiveEvent, ReceiveOptions, receive};
@@ -61,7 +63,7 @@ pub struct Membership {
     /// Who may make objects.
     pub signers: Vec<PublicKey>,
     /// Whom it takes objects for, beside those for everyone.
-    pub audience: [u8; 16],
+    pub audiences: Vec<[u8; 16]>,
 }
 
 /// Sessions that a receiver takes part in at once; more are not opened.

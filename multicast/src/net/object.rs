@@ -15,6 +15,7 @@ use crate::catalogue::{Catalogue, FileEntry};
 use crate::layout::{BLOCK_LOG2_MOST, CATALOGUE_LIMIT};
 use crate::manifest::{Manifest, NAME_LIMIT};
 use crate::path::{BadPath, ObjectPath};
+use crate::reader::Malformed;
 
 /// An object whose bytes are in files.
 #[derive(Debug)]
@@ -86,6 +87,26 @@ impl Object {
         object.hashes = object.hash()?;
         let catalogue = Catalogue { files: entries, hashes: object.hashes.clone() };
         object.sign(&catalogue, signer)
+    }
+
+    /// An object that somebody else has signed and whose files are in `folder`; `catalogue` is its block 0.
+    ///
+    /// # Errors
+    /// [`Malformed`] when that is not the manifest's.
+    pub fn in_folder(
+        folder: &Path,
+        manifest: Manifest,
+        signed: Signed,
+        catalogue: Vec<u8>,
+    ) -> Result<Self, Malformed> {
+        let Catalogue { files, hashes } = Catalogue::decode(&catalogue, &manifest)?;
+        let mut begin = 0;
+        let sources = files.iter().map(|file| {
+            let source = Source { path: file.path.below(folder), begin, length: file.length };
+            begin += file.length;
+            source
+        });
+        Ok(Self { files: sources.collect(), manifest, signed, catalogue, hashes })
     }
 
     /// The catalogue's bytes.

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
@@ -36,6 +38,8 @@ pub struct ReceiveOptions {
     pub label: String,
     /// A clock that may be trusted, in Unix seconds; without one nothing expires.
     pub clock: Option<fn() -> u64>,
+    /// Ends it within a second once it is set.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What happened.
@@ -155,7 +159,7 @@ pub fn receive(
     let listen = Socket::listening(options.group, &options.interfaces).map_err(failed)?;
     let answer = Socket::answering(options.group.ip()).map_err(failed)?;
     let mut inbox = Inbox::new();
-    loop {
+    while !options.stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         for socket in [&answer, &listen] {
             for _ in 0..TURNS {
@@ -178,6 +182,7 @@ pub fn receive(
         let due = node.next(now).saturating_duration_since(Instant::now());
         wait(&[listen.as_fd(), answer.as_fd(), node.worker.bell().as_fd()], due).map_err(failed)?;
     }
+    Ok(())
 }
 
 struct Node<'a> {
@@ -330,7 +335,7 @@ impl<'a> Node<'a> {
     fn accept(&self, announcement: &Announcement) -> Result<Manifest, Refusal> {
         let manifest = Manifest::verify(&announcement.manifest, &self.membership.signers)?;
         let is_over = self.options.clock.is_some_and(|clock| manifest.expires <= clock());
-        if manifest.audience != [0; 16] && manifest.audience != self.membership.audience {
+        if manifest.audience != [0; 16] && !self.membership.audiences.contains(&manifest.audience) {
             return Err(Refusal::Audience(manifest.name));
         }
         if manifest.expires != 0 && is_over {

@@ -60,9 +60,7 @@ impl Store {
 
     /// Looks for what an earlier session left; gives the blocks that are there and verified.
     pub(super) fn resume(&mut self) -> Vec<u32> {
-        let Ok(bytes) = fs::read(self.staging.join(CATALOGUE)) else { return Vec::new() };
-        let Ok(blocks) = self.take_catalogue(&bytes) else { return Vec::new() };
-        [vec![0], blocks].concat()
+        self.kept_catalogue().map_or_else(Vec::new, |(_, blocks)| [vec![0], blocks].concat())
     }
 
     /// Takes block 0; gives the content blocks that are there and verified.
@@ -82,6 +80,13 @@ impl Store {
         let path = self.staging.join(CATALOGUE);
         replace(&path, bytes).map_err(|error| failed(&path, error))?;
         Ok(self.verified(|store, index, _| store.part(index)))
+    }
+
+    /// The catalogue that an earlier session left, and the content blocks that are there and verified.
+    pub(super) fn kept_catalogue(&mut self) -> Option<(Vec<u8>, Vec<u32>)> {
+        let bytes = fs::read(self.staging.join(CATALOGUE)).ok()?;
+        let blocks = self.take_catalogue(&bytes).ok()?;
+        Some((bytes, blocks))
     }
 
     /// Whether a block's bytes are what was signed.

@@ -39,6 +39,9 @@ pub enum ChainError {
     /// It is of another fabric.
     #[error("the certificate belongs to another fabric")]
     OtherFabric,
+    /// It is another device's than the one that was dialled.
+    #[error("the certificate is of another device")]
+    OtherDevice,
     /// Its holder is something else.
     #[error("the certificate is of role {is}, which is not accepted here")]
     WrongRole {

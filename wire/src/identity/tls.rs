@@ -19,8 +19,9 @@ use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, Unix
 use super::chain_error::ChainError;
 use super::crl::{Crls, Freshness};
 use super::crypto::{algorithms, provider, schemes};
-use super::role::Role;
+use super::role::{Principal, Role};
 use super::trust::{Pin, Trust, p256_spki};
+use crate::id::DeviceId;
 use crate::signed::PublicKey;
 use crate::signing::SigningKey;
 
@@ -116,6 +117,20 @@ pub fn checking_config(
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, Error> {
     client(identity, Anchor::Unrevoked(trust, crls, freshness), alpn)
+}
+
+/// A configuration for dialling a device that serves others: this one, and no other holder of a certificate.
+///
+/// # Errors
+/// The rustls error when the identity is not usable.
+pub fn device_config(
+    identity: &Identity,
+    trust: Trust,
+    crls: Arc<Crls>,
+    device: DeviceId,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, Error> {
+    client(Some(identity), Anchor::Device(trust, crls, device), alpn)
 }
 
 /// A configuration for meeting a fabric by the pin of its root: enrolment and first login.
@@ -222,6 +237,8 @@ enum Anchor {
     Root(Trust),
     Unrevoked(Trust, Arc<Crls>, Freshness),
     Pin(Pin),
+    /// This device, whatever address it has.
+    Device(Trust, Arc<Crls>, DeviceId),
     /// Whoever answers will do.
     Nothing,
 }
@@ -249,6 +266,12 @@ impl ServerCertVerifier for FabricServers {
                 trust.verify_unrevoked(&chain, &[Role::Server], now, crls, *freshness).map(drop)
             }
             Anchor::Pin(pin) => Trust::pinned(pin, rest).and_then(|trust| verify(&trust)),
+            Anchor::Device(trust, crls, device) => {
+                let chain = joined(leaf, rest);
+                let verified = trust.verify_unrevoked(&chain, &[Role::Agent], now, crls, Freshness::Enforced);
+                let is_it = |principal: Principal| principal.id::<()>().as_bytes() == device.as_bytes();
+                verified.and_then(|peer| if is_it(peer) { Ok(()) } else { Err(ChainError::OtherDevice) })
+            }
             Anchor::Nothing => Ok(()),
         };
         verified.map_err(refused)?;
