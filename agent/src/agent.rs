@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::control::{self, Dialled, Unreachable};
 use crate::directory::{Candidate, Directory, Taken};
 use crate::discovery::{self, Discovered, DiscoveryError};
+use crate::distribution::Distribution;
 use crate::random::Random;
 use crate::state::{Device, Folder, Lock, Settled, StateError, Sync};
 use crate::status::{Connection, StatusFile};
@@ -54,6 +55,7 @@ pub struct Agent {
     crls: Arc<Crls>,
     tls: Arc<ClientConfig>,
     tunnels: Tunnels,
+    distribution: Distribution,
     backoff: Backoff,
     renewing: Renewing,
     refreshing: Refreshing,
@@ -158,6 +160,13 @@ impl Agent {
         Ok(Self {
             status: StatusFile::create(&folder, device.principal.id::<()>().to_string()),
             tunnels: Tunnels::start(&device, config.tunnel.clone()),
+            distribution: Distribution::start(
+                &device,
+                &crls,
+                folder.path().to_owned(),
+                folder.announcer()?,
+                config.files_port,
+            ),
             backoff: Backoff::new(Random::new(random.bits())),
             renewing: Renewing::new(&device, Random::new(random.bits())),
             refreshing: Refreshing::new(Random::new(random.bits())),
@@ -240,6 +249,7 @@ impl Agent {
                     message?;
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
+                _ = self.distribution.message() => {}
                 () = until(self.status.poll_timeout()) => self.status.handle_timeout(Instant::now()),
             }
         }
@@ -395,6 +405,7 @@ impl Agent {
     fn configure(&mut self) -> Result<(), String> {
         self.tls =
             control::tls(&self.device, &self.directory, &self.crls).map_err(|error| error.to_string())?;
+        self.distribution.identify(&self.device);
         Ok(())
     }
 

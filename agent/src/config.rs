@@ -5,6 +5,8 @@
 //! device_key = "file"                 # or where the next enrolment makes its private key, which never leaves there:
 //! # device_key = "pkcs11:token=klnet;object=device?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/klnet/pin"
 //!
+//! files_port = 13000                  # where a distribution point serves files (TCP)
+//!
 //! [tunnel]                            # may forbid what the server would allow, never the other way round
 //! deny_ports = [23, "8000-8100"]      # wins over allow_ports
 //! allow_ports = []                    # empty: every port
@@ -19,6 +21,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use klnet_tunnel::policy::TargetPolicy;
+use klnet_wire::multicast::FILES_PORT;
 #[cfg(feature = "pkcs11")]
 use klnet_wire::pkcs11::{KeyUri, Token};
 use serde::Deserialize;
@@ -32,6 +35,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where enrolment makes the device's private key.
     pub device_key: DeviceKey,
+    /// Where it serves files, should it be a distribution point.
+    pub files_port: u16,
     /// The device's own rules for tunnels.
     pub tunnel: TargetPolicy,
 }
@@ -112,7 +117,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         let (device_key, tunnel) = Default::default();
-        Self { state: PathBuf::from(DEFAULT_STATE), device_key, tunnel }
+        Self { state: PathBuf::from(DEFAULT_STATE), device_key, files_port: FILES_PORT, tunnel }
     }
 }
 
@@ -133,6 +138,7 @@ impl DeviceKey {
 struct Raw {
     state: PathBuf,
     device_key: String,
+    files_port: u16,
     tunnel: RawTunnel,
 }
 
@@ -156,7 +162,7 @@ enum RawPorts {
 impl Default for Raw {
     fn default() -> Self {
         let (state, device_key) = (PathBuf::from(DEFAULT_STATE), "file".to_owned());
-        Self { state, device_key, tunnel: RawTunnel::default() }
+        Self { state, device_key, files_port: FILES_PORT, tunnel: RawTunnel::default() }
     }
 }
 
@@ -173,6 +179,9 @@ impl Raw {
         if !self.state.is_absolute() {
             mistakes.push(format!("state: {} is not an absolute path", self.state.display()));
         }
+        if self.files_port == 0 {
+            mistakes.push("files_port: 0 is no port".to_owned());
+        }
         let device_key = DeviceKey::parse(&self.device_key).unwrap_or_else(|reason| {
             mistakes.push(format!("device_key: {reason}"));
             DeviceKey::File
@@ -184,7 +193,7 @@ impl Raw {
             allow_hosts: hosts(self.tunnel.allow_hosts, &mut mistakes),
         };
         match mistakes.is_empty() {
-            true => Ok(Config { state: self.state, device_key, tunnel }),
+            true => Ok(Config { state: self.state, device_key, files_port: self.files_port, tunnel }),
             false => Err(mistakes),
         }
     }
@@ -258,6 +267,7 @@ mod tests {
         let text = r#"
             state = "/srv/agent"
             device_key = "file"
+            files_port = 13001
             [tunnel]
             deny_ports = [23, "8000-8100", "25"]
             hosts_allowed = false
@@ -265,7 +275,7 @@ mod tests {
         "#;
         let config = parse(text).unwrap();
         assert_eq!(config.state, Path::new("/srv/agent"));
-        assert_eq!(config.device_key, DeviceKey::File);
+        assert_eq!((config.device_key, config.files_port), (DeviceKey::File, 13_001));
         assert_eq!(config.tunnel.deny_ports, [23..=23, 8000..=8100, 25..=25]);
         assert_eq!((config.tunnel.hosts_allowed, config.tunnel.allow_ports), (false, vec![]));
         assert_eq!(config.tunnel.allow_hosts, ["db.lan"]);
@@ -276,6 +286,7 @@ mod tests {
         let text = r#"
             state = "here"
             device_key = "tpm"
+            files_port = 0
             [tunnel]
             deny_ports = [0, "9-3", 70000]
             allow_ports = ["ssh"]
@@ -285,6 +296,7 @@ mod tests {
         for key in [
             "state",
             "device_key",
+            "files_port",
             "deny_ports[0]",
             "deny_ports[1]",
             "deny_ports[2]",

@@ -25,7 +25,7 @@
 //! A session is named by a number the agent draws; the server's clock dates what is recorded, and decides nothing.
 //!
 //! # What it never does
-//! - It listens on no port: it only ever connects out, and greets no server that does not prove its role in the fabric
+//! - It listens on no TCP port unless it is a distribution point (`distribution`): it connects out, and greets no server that does not prove its role in the fabric
 //!   whose root was pinned (`tests/control.rs`: `a_server_of_another_role_or_fabric_is_never_greeted`).
 //! - It tells its token to no server that lacks the pinned root, and stores nothing before everything is verified
 //!   (`tests/enroll.rs`: `a_server_without_the_pinned_root_is_told_nothing`,
@@ -67,6 +67,8 @@ pub mod control;
 pub mod directory;
 #[cfg(feature = "net")]
 pub mod discovery;
+#[cfg(feature = "net")]
+pub mod distribution;
 #[cfg(feature = "net")]
 pub mod enroll;
 #[cfg(feature = "net")]

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use klnet_tunnel::net::target::Session;
+use klnet_wire::duties::Duties;
 use klnet_wire::id::{GrantId, ServerId};
+use klnet_wire::keyset::Purpose;
 use klnet_wire::message::{GoAway, Hello, Message, Welcome};
 use klnet_wire::session::{CloseReason, Event, FEATURES, MINOR_MAX, MINOR_MIN};
+use klnet_wire::signed::Signed;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +59,7 @@ impl Agent {
                     control.send(message?).await;
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
+                message = self.distribution.message() => control.send(message).await,
                 refreshed = self.refreshing.answer(|| discovery::client(&self.device, &self.crls)) => {
                     self.refreshed(refreshed).await;
                 }
@@ -133,6 +137,10 @@ impl Agent {
         let taken = match self.tunnels.receive(message).await? {
             Some(Message::Keys(keys)) => self.take_keys(&keys).await,
             Some(Message::Servers(servers)) => self.take_servers(&servers),
+            Some(Message::Duties(duties)) => {
+                self.take_duties(&duties);
+                Ok(())
+            }
             _ => Ok(()),
         };
         match taken {
@@ -143,11 +151,21 @@ impl Agent {
         Ok(())
     }
 
+    /// Takes what the server has this device do with what is distributed.
+    fn take_duties(&self, signed: &Signed) {
+        let Some(keys) = self.directory.keys() else { return };
+        match Duties::verify(signed, self.device(), keys) {
+            Ok(duties) => self.distribution.told(duties, keys.of(Purpose::Distribute).collect()),
+            Err(error) => tracing::warn!(%error, "the server sent duties that are refused"),
+        }
+    }
+
     async fn welcomed(&mut self, welcome: &Welcome, course: &mut Course) -> Result<(), AgentError> {
         let now = Instant::now();
         course.welcomed = true;
         self.last_epoch = welcome.epoch;
         self.synchronised(&welcome.sync);
+        self.distribution.connected();
         if self.trial.take().is_some() {
             tracing::info!("the new server welcomes this device, the identity before goes");
             if let Err(error) = self.folder.keep() {

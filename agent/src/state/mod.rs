@@ -12,6 +12,9 @@
 //! | `next/`, `previous/`, `trial` | an identity to be taken, the one before, and until when the one in use is on trial | owner |
 //! | `sync.id` | the ids last exchanged with the server, by which it notices a disk that was set back | owner |
 //! | `pin.refused` | which PIN file's PIN the token has refused: not the PIN | owner |
+//! | `announcer.key` | announces multicast sessions, should the device be a distribution point; made here, never leaves | owner |
+//! | `received/` | what was distributed to this device | owner |
+//! | `brought/` | what it brings to others | owner |
 //! | `status.json` | what the running agent is doing | everybody |
 //! | `lock` | held by the one agent that uses the folder | owner |
 
@@ -28,10 +31,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use klnet_wire::identity::ChainError;
 use klnet_wire::identity::crl::{Crl, Crls};
-use klnet_wire::identity::pem::{crls_from_pem, crls_to_pem};
+use klnet_wire::identity::pem::{crls_from_pem, crls_to_pem, key_from_pem, key_to_pem};
 use klnet_wire::identity::secret_file::write_secret;
 use klnet_wire::signed::{PublicKey, Signed};
-use klnet_wire::signing::KeyError;
+use klnet_wire::signing::{KeyError, SigningKey};
 use prost::Message;
 
 pub use device::Device;
@@ -177,6 +180,19 @@ impl Folder {
         crls
     }
 
+    /// The key that announces multicast sessions; made when there is none.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn announcer(&self) -> Result<SigningKey, StateError> {
+        if let Some(key) = self.read(ANNOUNCER).ok().and_then(|text| key_from_pem(&text)) {
+            return Ok(key);
+        }
+        let key = SigningKey::generate_ed25519();
+        self.write(ANNOUNCER, key_to_pem(&key).as_bytes())?;
+        Ok(key)
+    }
+
     fn signed(&self, file: &str) -> Option<Signed> {
         Signed::decode(Bytes::from(self.read_bytes(file)?)).ok()
     }
@@ -219,6 +235,7 @@ pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
 const KEYS: &str = "keys.signed";
 const SERVERS: &str = "servers.signed";
 const CRLS: &str = "crl.pem";
+const ANNOUNCER: &str = "announcer.key";
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,102 @@
+//! The agent's part in distribution: it receives objects from its distribution point, and may be one.
+//!
+//! ```text
+//! DUTIES ─▶ Distribution ─▶ Receiving ── UDP 15001 ─▶ received/          one thread
+//!                │               └─ silent for too long ─▶ Fallback ── HTTPS, the point's 13000 ─▶ received/
+//!                └─ is a point ─▶ Bringing ── HTTPS, the server's ─▶ brought/ ─▶ multicast, Files (13000)
+//! DELIVERY, POINT_STATE ◀─ messages
+//! ```
+//! An object comes by one way at a time: while it is fetched nothing else writes into the folder. What both ways bring is
+//! verified by the same code, block by block, and resumed where it was cut off. Keys live in memory only.
+
+mod bringing;
+mod fallback;
+mod files;
+mod object;
+mod place;
+mod receiving;
+mod runner;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use klnet_wire::duties::Duties;
+use klnet_wire::identity::crl::Crls;
+use klnet_wire::message::Message;
+use klnet_wire::signed::PublicKey;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::state::Device;
+use place::Place;
+use runner::Runner;
+
+/// What a device receives and brings. Ends when it is dropped.
+#[derive(Debug)]
+pub struct Distribution {
+    place: Arc<Place>,
+    told: watch::Sender<Told>,
+    messages: mpsc::Receiver<Message>,
+    task: JoinHandle<()>,
+}
+
+/// What the device was told to do.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    duties: Duties,
+    /// Who signs objects.
+    signers: Vec<PublicKey>,
+    /// Counts sessions: everything is told to the server again in each.
+    session: u64,
+}
+
+impl Distribution {
+    /// Waits to be told, on the current runtime.
+    pub fn start(
+        device: &Device,
+        crls: &Arc<Crls>,
+        folder: PathBuf,
+        announcer: klnet_wire::signing::SigningKey,
+        files_port: u16,
+    ) -> Self {
+        let (device, crls) = (device.clone(), Arc::clone(crls));
+        let place = Arc::new(Place::new(device, crls, folder, announcer, files_port));
+        let (told, duties) = watch::channel(Told::default());
+        let (say, messages) = mpsc::channel(MESSAGES);
+        let task = tokio::spawn(Runner::new(Arc::clone(&place), say).run(duties));
+        Self { place, told, messages, task }
+    }
+
+    /// The device has another certificate, or knows other roots, from now on.
+    pub fn identify(&self, device: &Device) {
+        self.place.identify(device.clone());
+    }
+
+    /// A session has begun: whatever is known is told in it.
+    pub fn connected(&self) {
+        self.told.send_modify(|told| told.session += 1);
+    }
+
+    /// Does this from now on, and nothing of what was told before.
+    pub fn told(&self, duties: Duties, signers: Vec<PublicKey>) {
+        self.told.send_modify(|told| (told.duties, told.signers) = (duties, signers));
+    }
+
+    /// The next message for the server. Without a session it may be dropped: all is told again in the next.
+    pub async fn message(&mut self) -> Message {
+        match self.messages.recv().await {
+            Some(message) => message,
+            // Its task has failed, which was logged; the agent goes on without it.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Distribution {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// More than the results of all objects that a device may be told of.
+const MESSAGES: usize = 64;
