@@ -114,6 +114,18 @@ impl Fleet {
         Ok(device)
     }
 
+    /// As [`Fleet::device`], in the network of a device that is there.
+    ///
+    /// # Errors
+    /// What the failing command said.
+    pub fn beside(&self, other: &Device, name: &str) -> Result<Device> {
+        let mut device = Device::new(name, other.neighbour(name)?, other.nat().clone(), self.folder.path())?;
+        device.enroll(&self.admin.token(&[])?)?.ok()?;
+        device.start()?;
+        self.wait_online(&device, true, PATIENCE)?;
+        Ok(device)
+    }
+
     /// Adds a machine behind a router of its own that knows nothing of the server yet.
     ///
     /// # Errors
