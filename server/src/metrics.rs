@@ -89,6 +89,8 @@ pub struct Metrics {
     deliveries: Counter,
     /// Objects that devices could not take.
     pub deliveries_failed: Counter,
+    /// Times that somebody else sent to a distribution point's multicast groups.
+    pub group_conflicts: Counter,
 }
 
 impl Metrics {
@@ -132,6 +134,8 @@ impl Metrics {
         registry.register("deliveries", "Objects that devices have got", self.deliveries.clone());
         let about = "Objects that devices could not take";
         registry.register("deliveries_failed", about, self.deliveries_failed.clone());
+        let about = "Times that somebody else sent to a distribution point's multicast group";
+        registry.register("group_conflicts", about, self.group_conflicts.clone());
         let about = "Bytes of objects that devices have got, as they say";
         registry.register("delivered_bytes", about, self.delivered_bytes.clone());
     }
@@ -195,6 +199,7 @@ impl Metrics {
             delivered_bytes: Family::default(),
             deliveries: Counter::default(),
             deliveries_failed: Counter::default(),
+            group_conflicts: Counter::default(),
         }
     }
     /// The metrics as text (OpenMetrics 1.0).

@@ -89,6 +89,9 @@ pub struct Point {
     /// What the keys of receivers are made from, 32 bytes.
     #[prost(bytes = "bytes", tag = "4")]
     pub feedback: Bytes,
+    /// Bits a second that it sends at most; 0 for as fast as its networks take them.
+    #[prost(uint64, tag = "5")]
+    pub rate: u64,
 }
 
 impl Duties {
@@ -136,8 +139,9 @@ impl fmt::Debug for Source {
 
 impl fmt::Debug for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { group, epoch, secret: _, feedback: _ } = self;
-        f.debug_struct("Point").field("group", group).field("epoch", epoch).finish_non_exhaustive()
+        let Self { group, epoch, rate, secret: _, feedback: _ } = self;
+        let mut shown = f.debug_struct("Point");
+        shown.field("group", group).field("epoch", epoch).field("rate", rate).finish_non_exhaustive()
     }
 }
 
@@ -184,7 +188,13 @@ mod tests {
             addresses: vec!["f".repeat(45); ADDRESSES_LIMIT],
             port: 65_535,
         };
-        let point = Point { group: u32::MAX, epoch: u32::MAX, secret: bytes(32), feedback: bytes(32) };
+        let point = Point {
+            group: u32::MAX,
+            epoch: u32::MAX,
+            secret: bytes(32),
+            feedback: bytes(32),
+            rate: u64::MAX,
+        };
         let duties = Duties {
             device: bytes(16),
             audiences: vec![bytes(16); 33],

@@ -16,6 +16,8 @@ mod object;
 mod place;
 mod receiving;
 mod runner;
+mod sending;
+mod strangers;
 
 use std::path::PathBuf;
 use std::sync::Arc;

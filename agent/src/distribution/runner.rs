@@ -1,6 +1,7 @@
 //! The task that does what the device was told: one loop over duties, what came, and what is silent for too long.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::fallback::{self, Missed};
 use super::object::{Object, objects};
 use super::place::Place;
 use super::receiving::{Outcome, Receiving, Seen};
+use super::strangers::Strangers;
 
 pub(super) struct Runner {
     place: Arc<Place>,
@@ -27,6 +29,7 @@ pub(super) struct Runner {
     receiving: Option<Receiving>,
     bringing: Option<Bringing>,
     seen: Arc<Seen>,
+    strangers: Arc<Strangers>,
     /// What became of each object.
     deliveries: HashMap<DistributionId, Delivery>,
     /// When an object that does not come is fetched.
@@ -43,6 +46,7 @@ impl Runner {
             receiving: None,
             bringing: None,
             seen: Arc::default(),
+            strangers: Arc::default(),
             deliveries: HashMap::new(),
             due: HashMap::new(),
         }
@@ -61,6 +65,7 @@ impl Runner {
                     Err(_) => return,
                 },
                 () = self.seen.news.notified() => self.came(),
+                foreign = self.strangers.next() => self.tell_of(foreign),
                 _ = ticks.tick() => self.fetch_what_is_due().await,
             }
         }
@@ -94,12 +99,12 @@ impl Runner {
             return;
         };
         if let Some(bringing) = &mut self.bringing {
-            return bringing.bring(&self.place, point, sent);
+            return bringing.bring(point, sent);
         }
-        match Bringing::start(&self.place, point, sent).await {
+        match Bringing::start(&self.place, point, sent, &self.strangers).await {
             Ok(bringing) => {
                 self.bringing = Some(bringing);
-                self.say(Message::PointState(bringing::state(&self.place)));
+                self.say(Message::PointState(bringing::state(&self.place, None)));
             }
             Err(error) => {
                 let port = self.place.files_port;
@@ -111,9 +116,17 @@ impl Runner {
     /// A new session knows nothing of what was told in the one before.
     fn tell_again(&self) {
         if self.bringing.is_some() {
-            self.say(Message::PointState(bringing::state(&self.place)));
+            self.say(Message::PointState(bringing::state(&self.place, None)));
         }
         self.deliveries.values().for_each(|delivery| self.say(Message::Delivery(delivery.clone())));
+    }
+
+    /// Somebody else sends to the groups of this distribution point: the server gives it others.
+    fn tell_of(&self, foreign: IpAddr) {
+        if self.bringing.is_some() {
+            tracing::warn!(%foreign, "somebody else sends to this distribution point's multicast group");
+            self.say(Message::PointState(bringing::state(&self.place, Some(foreign))));
+        }
     }
 
     /// Takes in what multicast has brought.

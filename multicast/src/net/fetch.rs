@@ -127,7 +127,8 @@ mod tests {
         let path = from.path().join("image");
         fs::write(&path, b"hello").unwrap();
         let object = Object::from_paths(&[path], &SigningKey::generate_ed25519()).unwrap();
-        let get = || fetch(to.path(), &object.manifest, |block| Ok::<_, &str>(block_of(&object, block))).unwrap();
+        let get =
+            || fetch(to.path(), &object.manifest, |block| Ok::<_, &str>(block_of(&object, block))).unwrap();
         let (first, again) = (get(), get());
         assert_eq!((first.bytes - again.bytes, &first.catalogue), (5, &again.catalogue));
     }

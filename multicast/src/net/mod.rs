@@ -22,6 +22,7 @@ mod socket;
 mod store;
 mod supply;
 mod versions;
+mod watch;
 mod worker;
 
 use klnet_wire::signed::PublicKey;
@@ -37,6 +38,7 @@ pub use object::{Object, ObjectError};
 pub use receive::{Receipt, ReceiveError, ReceiveEvent, ReceiveOptions, receive};
 pub use send::{SendError, SendOptions, SendView, Sent, SentTo, send};
 pub use store::StoreError;
+pub use watch::watch;
 
 /// What a sender holds.
 #[derive(Debug, Clone)]

@@ -78,7 +78,9 @@ impl Agents {
                 tunnels.agent_record(tenant, device, record).await
             }
             Event::Message(Message::Tunnels(alive)) => self.alive(known, alive).await,
-            Event::Message(Message::PointState(state)) => self.distribution.point(tenant, device, state),
+            Event::Message(Message::PointState(state)) => {
+                self.distribution.point(tenant, device, state).await
+            }
             Event::Message(Message::Delivery(told)) => self.distribution.delivery(tenant, device, told).await,
             Event::Message(Message::Goodbye(goodbye)) => {
                 debug!(%device, reason = crate::fleet::told(&goodbye.reason), "device says goodbye");

@@ -215,6 +215,9 @@ pub(super) enum PointAction {
         /// The group's path
         #[arg(long, value_name = "PATH")]
         group: String,
+        /// Send so many Mbit/s at most; without it, as many as its networks take
+        #[arg(long, value_name = "MBIT", value_parser = clap::value_parser!(u32).range(1..))]
+        rate: Option<u32>,
     },
     /// Take the role from a device
     Unassign {

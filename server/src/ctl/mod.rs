@@ -28,6 +28,8 @@ use args::{
 use console::{Console, print};
 use failure::Failure;
 
+use crate::api::types::AssignPoint;
+
 /// Runs the command: `args` begin with the program's own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(args) {
@@ -117,7 +119,9 @@ async fn administer(command: Command, console: &Console) -> Result<(), Failure> 
         },
         Command::Dp { action } => match action.unwrap_or(PointAction::List) {
             PointAction::List => points::list(console).await,
-            PointAction::Assign { device, group } => points::assign(console, &device, group).await,
+            PointAction::Assign { device, group, rate } => {
+                points::assign(console, &device, AssignPoint { group, rate_mbit: rate }).await
+            }
             PointAction::Unassign { device } => points::unassign(console, &device).await,
         },
         Command::Distribute(distribute) => distributions::distribute(console, distribute).await,

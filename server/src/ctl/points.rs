@@ -11,10 +11,10 @@ pub(super) async fn list(console: &Console) -> Result<(), Failure> {
     console.show(&points, |points| shown(points))
 }
 
-pub(super) async fn assign(console: &Console, device: &str, group: String) -> Result<(), Failure> {
+pub(super) async fn assign(console: &Console, device: &str, to: AssignPoint) -> Result<(), Failure> {
     let device = devices::find(console, device).await?;
     let path = format!("/devices/{}/point", device.id);
-    let point: Point = console.post(&path, &AssignPoint { group }).await?;
+    let point: Point = console.post(&path, &to).await?;
     console.show(&point, |point| {
         let Point { name, group, multicast_v4, members, .. } = point;
         printable(&format!(
@@ -42,11 +42,12 @@ fn shown(points: &[Point]) -> String {
             point.members.to_string(),
             point.multicast_v4.clone(),
             point.epoch.to_string(),
+            point.rate_mbit.map_or_else(|| "-".to_owned(), |rate| format!("{rate} Mbit/s")),
             files(point),
             short(&point.device),
         ]
     };
-    let head = ["NAME", "STATE", "GROUP", "DEVICES", "MULTICAST", "EPOCH", "FILES", "ID"];
+    let head = ["NAME", "STATE", "GROUP", "DEVICES", "MULTICAST", "EPOCH", "RATE", "FILES", "ID"];
     table(head, points.iter().map(row))
 }
 

@@ -103,10 +103,13 @@ impl Distribution {
         self.tell(&mut told, tenant, device);
     }
 
-    /// Takes in where a distribution point is.
-    pub fn point(&self, tenant: TenantId, device: DeviceId, state: PointState) {
+    /// Takes in where a distribution point is, and who else sends to its groups.
+    pub async fn point(&self, tenant: TenantId, device: DeviceId, mut state: PointState) {
         if self.fleet.point(tenant, device).is_err() || !is_sound(&state) {
             return debug!(%device, "a device tells of itself what no distribution point does");
+        }
+        if let Ok(foreign) = std::mem::take(&mut state.foreign).parse() {
+            self.conflict(tenant, device, foreign).await;
         }
         let before = self.told.lock().expect("no holder panics").points.insert(device, state.clone());
         if before.as_ref() != Some(&state) {
@@ -117,6 +120,15 @@ impl Distribution {
     /// Where a distribution point has said it is.
     pub fn where_is(&self, point: DeviceId) -> Option<PointState> {
         self.told.lock().expect("no holder panics").points.get(&point).cloned()
+    }
+
+    async fn conflict(&self, tenant: TenantId, device: DeviceId, foreign: IpAddr) {
+        self.metrics.group_conflicts.inc();
+        match self.fleet.renumber_point(tenant, device, foreign).await {
+            Ok(true) => warn!(%device, %foreign, "a distribution point has another multicast group"),
+            Ok(false) => warn!(%device, %foreign, "somebody sends to a distribution point's group, again"),
+            Err(error) => warn!(%device, %foreign, %error, "somebody sends to a distribution point's group"),
+        }
     }
 
     /// Takes in what became of an object at a device.
@@ -177,7 +189,8 @@ fn is_sound(state: &PointState) -> bool {
     let is_port = u16::try_from(state.port).is_ok_and(|port| port != 0);
     let addresses = (1..=ADDRESSES_LIMIT).contains(&state.addresses.len())
         && state.addresses.iter().all(|address| address.parse::<IpAddr>().is_ok());
-    state.announcer.len() == 32 && is_port && addresses
+    let foreign = state.foreign.is_empty() || state.foreign.parse::<IpAddr>().is_ok();
+    state.announcer.len() == 32 && is_port && addresses && foreign
 }
 
 /// Between two rounds.

@@ -18,12 +18,12 @@ async fn every_point_has_groups_of_its_own_and_a_group_has_one_point() {
     let site = Site::new().await;
     let (office, lab) = (site.group("office", None).await, site.group("lab", None).await);
     let [one, other] = [site.device(office).await, site.device(lab).await];
-    let first = site.fleet.assign_point(&site.by, one, office).await.unwrap();
-    let second = site.fleet.assign_point(&site.by, other, lab).await.unwrap();
+    let first = site.fleet.assign_point(&site.by, one, office, 0).await.unwrap();
+    let second = site.fleet.assign_point(&site.by, other, lab, 0).await.unwrap();
     assert_eq!([first.groups, second.groups], [0, 1].map(|n| AgentGroup::new(n).unwrap()));
     let third = site.device(office).await;
     for (device, group) in [(one, lab), (third, office)] {
-        let refused = site.fleet.assign_point(&site.by, device, group).await.unwrap_err();
+        let refused = site.fleet.assign_point(&site.by, device, group, 0).await.unwrap_err();
         assert_eq!(refused.kind(), Kind::Conflict, "{refused}");
     }
     let named: Vec<_> = site.fleet.points(site.by.tenant).into_iter().map(|point| point.members).collect();
@@ -35,14 +35,32 @@ async fn a_number_that_was_given_back_rests_before_somebody_else_has_it() {
     let site = Site::new().await;
     let group = site.group("office", None).await;
     let [one, other] = [site.device(group).await, site.device(group).await];
-    site.fleet.assign_point(&site.by, one, group).await.unwrap();
+    site.fleet.assign_point(&site.by, one, group, 0).await.unwrap();
     site.fleet.unassign_point(&site.by, one).await.unwrap();
-    let next = site.fleet.assign_point(&site.by, other, group).await.unwrap();
+    let next = site.fleet.assign_point(&site.by, other, group, 0).await.unwrap();
     assert_eq!(next.groups.number(), 1, "0 is a tombstone");
     site.fleet.unassign_point(&site.by, other).await.unwrap();
-    site.age_tombstones().await;
-    let after = site.fleet.assign_point(&site.by, other, group).await.unwrap();
+    site.age_tombstones(600).await;
+    let after = site.fleet.assign_point(&site.by, other, group, 0).await.unwrap();
     assert_eq!(after.groups.number(), 0);
+}
+
+#[tokio::test]
+async fn a_number_that_somebody_else_uses_is_changed_for_another_once_in_a_while() {
+    let site = Site::new().await;
+    let group = site.group("office", None).await;
+    let point = site.device(group).await;
+    let first = site.fleet.assign_point(&site.by, point, group, 0).await.unwrap();
+    let renumber = || site.fleet.renumber_point(site.by.tenant, point, [10, 0, 0, 9].into());
+    assert!(renumber().await.unwrap());
+    let second = site.fleet.point(site.by.tenant, point).unwrap();
+    assert_eq!((second.groups.number(), second.epoch), (1, first.epoch + 1));
+    assert!(!renumber().await.unwrap(), "whoever is in the LAN can make it ask");
+    assert_eq!(site.fleet.point(site.by.tenant, point).unwrap(), second);
+    site.age_tombstones(600).await;
+    site.fleet.unassign_point(&site.by, point).await.unwrap();
+    let third = site.fleet.assign_point(&site.by, point, group, 0).await.unwrap();
+    assert_eq!(third.groups.number(), 2, "the first number is still foreign, the second a tombstone");
 }
 
 #[tokio::test]
@@ -57,7 +75,7 @@ async fn whoever_leaves_leaves_the_epoch_in_the_same_commit() {
         site.device(office).await,
         site.device(room).await,
     ];
-    site.fleet.assign_point(&site.by, point, office).await.unwrap();
+    site.fleet.assign_point(&site.by, point, office, 0).await.unwrap();
     let epoch = || site.fleet.point(site.by.tenant, point).unwrap().epoch;
     assert_eq!(epoch(), 1);
     site.fleet.move_device(&site.by, moved, room).await.unwrap();
@@ -68,7 +86,7 @@ async fn whoever_leaves_leaves_the_epoch_in_the_same_commit() {
     assert_eq!(epoch(), 3);
     site.fleet.move_device(&site.by, moved, lab).await.unwrap();
     assert_eq!(epoch(), 4);
-    site.fleet.assign_point(&site.by, inner, room).await.unwrap();
+    site.fleet.assign_point(&site.by, inner, room, 0).await.unwrap();
     assert_eq!(epoch(), 5, "the room has a point of its own");
 }
 
@@ -77,11 +95,11 @@ async fn a_point_that_is_revoked_is_none_and_its_number_rests() {
     let site = Site::new().await;
     let group = site.group("office", None).await;
     let [point, member] = [site.device(group).await, site.device(group).await];
-    site.fleet.assign_point(&site.by, point, group).await.unwrap();
+    site.fleet.assign_point(&site.by, point, group, 0).await.unwrap();
     site.fleet.revoke_device(&site.by, point, "").await.unwrap();
     assert_eq!(site.fleet.points(site.by.tenant), []);
     assert!(site.duties(member).unwrap().source.is_none());
-    assert_eq!(site.fleet.assign_point(&site.by, member, group).await.unwrap().groups.number(), 1);
+    assert_eq!(site.fleet.assign_point(&site.by, member, group, 0).await.unwrap().groups.number(), 1);
 }
 
 #[tokio::test]
@@ -89,7 +107,7 @@ async fn members_of_an_epoch_share_a_secret_and_each_has_a_key_of_its_own() {
     let site = Site::new().await;
     let group = site.group("office", None).await;
     let [point, one, other] = [site.device(group).await, site.device(group).await, site.device(group).await];
-    site.fleet.assign_point(&site.by, point, group).await.unwrap();
+    site.fleet.assign_point(&site.by, point, group, 0).await.unwrap();
     let own = site.duties(point).unwrap();
     assert!(own.source.is_none(), "what it sends it has itself");
     let own = own.point.unwrap();
@@ -109,7 +127,7 @@ async fn no_secret_of_a_group_is_in_the_store() {
     let site = Site::new().await;
     let group = site.group("office", None).await;
     let point = site.device(group).await;
-    site.fleet.assign_point(&site.by, point, group).await.unwrap();
+    site.fleet.assign_point(&site.by, point, group, 0).await.unwrap();
     let duties = site.duties(point).unwrap().point.unwrap();
     let mut values = Vec::new();
     let page = site.fleet.store().scan(&crate::fleet::keys::tenants(), None, 1000, None).await.unwrap();
@@ -128,7 +146,7 @@ async fn an_object_is_told_to_its_group_and_to_whoever_brings_it() {
     let new = site.image("image", None, office);
     let refused = site.fleet.distribute(&site.by, &new).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::Conflict, "{refused}");
-    site.fleet.assign_point(&site.by, point, office).await.unwrap();
+    site.fleet.assign_point(&site.by, point, office, 0).await.unwrap();
     let made = site.fleet.distribute(&site.by, &new).await.unwrap();
     let told = |device| site.duties(device).unwrap().objects;
     assert_eq!(told(point).iter().map(|object| object.send).collect::<Vec<_>>(), [true]);
@@ -149,7 +167,7 @@ async fn versions_of_a_name_only_rise_and_the_newest_takes_the_place_of_the_othe
     let site = Site::new().await;
     let group = site.group("office", None).await;
     let point = site.device(group).await;
-    site.fleet.assign_point(&site.by, point, group).await.unwrap();
+    site.fleet.assign_point(&site.by, point, group, 0).await.unwrap();
     let distribute = |version| {
         let (site, new) = (&site, site.image("image", version, group));
         async move { site.fleet.distribute(&site.by, &new).await }
@@ -171,7 +189,7 @@ async fn results_are_stored_once_and_forgotten_with_their_object() {
     let site = Site::new().await;
     let group = site.group("office", None).await;
     let [point, member] = [site.device(group).await, site.device(group).await];
-    site.fleet.assign_point(&site.by, point, group).await.unwrap();
+    site.fleet.assign_point(&site.by, point, group, 0).await.unwrap();
     let made = site.fleet.distribute(&site.by, &site.image("image", None, group)).await.unwrap();
     let told = |state: DeliveryState, multicast| Delivery {
         object: made.id.to_vec().into(),
@@ -240,14 +258,17 @@ impl Site {
         id
     }
 
-    /// Makes every tombstone older than it has to be.
-    async fn age_tombstones(&self) {
+    /// Makes every tombstone so many seconds old.
+    async fn age_tombstones(&self, age: u64) {
         for number in 0..2 {
             let name = format!("{number:06}");
             let key = self.key("address", &name);
             let (entry, _) = self.fleet.store().get(&key, Read::Linearizable).await.unwrap();
             let record = AddressRecord::decode(entry.unwrap().value).unwrap();
-            self.put("address", &name, AddressRecord { released: 1, ..record }.encode_to_vec()).await;
+            if record.released != 0 {
+                let released = crate::unix::seconds(SystemTime::now()) - age;
+                self.put("address", &name, AddressRecord { released, ..record }.encode_to_vec()).await;
+            }
         }
         // Whoever commits sees what was committed before.
         self.group("after", None).await;
@@ -263,8 +284,12 @@ impl Site {
     }
 
     fn duties(&self, device: DeviceId) -> Option<Duties> {
-        let state =
-            || PointState { announcer: vec![7; 32].into(), addresses: vec!["10.0.0.1".into()], port: 13_000 };
+        let state = || PointState {
+            announcer: vec![7; 32].into(),
+            addresses: vec!["10.0.0.1".into()],
+            port: 13_000,
+            foreign: String::new(),
+        };
         self.fleet.duties(self.by.tenant, device, |_| Some(state()))
     }
 

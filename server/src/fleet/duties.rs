@@ -77,6 +77,7 @@ impl Model {
             epoch: epoch.number,
             secret: Bytes::copy_from_slice(key.shared(epoch).as_bytes()),
             feedback: Bytes::copy_from_slice(key.feedback(epoch).as_bytes()),
+            rate: record.rate,
         })
     }
 

@@ -2,6 +2,7 @@
 //! audit entry; the model in memory follows the store's watch and is never written by anything else, so that a
 //! second server over the same store would see the same.
 
+mod addresses;
 mod admission;
 mod certificate;
 mod change;

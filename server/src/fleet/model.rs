@@ -9,8 +9,8 @@ use prost::Message;
 
 use super::keys;
 use super::record::{
-    AddressRecord, CloneRecord, DeviceRecord, DistributionRecord, EpochRecord, GroupRecord, OperatorRecord, PointRecord,
-    SetBackRecord, TokenRecord, VersionRecord,
+    AddressRecord, CloneRecord, DeviceRecord, DistributionRecord, EpochRecord, GroupRecord, OperatorRecord,
+    PointRecord, SetBackRecord, TokenRecord, VersionRecord,
 };
 use super::registry::{Registered, Registry};
 use crate::store::{Entry, Key, Rev};

@@ -9,16 +9,17 @@
 //! ```
 //! So nobody is outside the group and inside its newest epoch, not even after a crash.
 
-use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use klnet_wire::id::{DeviceId, GroupId, Id, TenantId};
 use klnet_wire::multicast::AgentGroup;
 
+use super::addresses;
 use super::operators::Caller;
-use super::record::{AddressRecord, EpochRecord, PointRecord, ServedRecord};
+use super::record::{EpochRecord, PointRecord, ServedRecord};
 use super::{Change, Fleet, FleetError, Kind, Model, Stored, keys};
-use crate::store::{Guard, Rev};
+use crate::store::Guard;
 use crate::unix::seconds;
 
 /// A distribution point.
@@ -34,6 +35,8 @@ pub struct Point {
     pub groups: AgentGroup,
     /// The epoch of its keys.
     pub epoch: u32,
+    /// Bits a second that it sends at most; 0 for no limit of its own.
+    pub rate: u64,
     /// Drawn for the epoch.
     pub salt: Vec<u8>,
     /// Devices that receive from it, itself left out.
@@ -62,7 +65,7 @@ impl Fleet {
         point.ok_or_else(|| FleetError::not_found(format!("the device {device} is no distribution point")))
     }
 
-    /// Makes a device the distribution point of a group.
+    /// Makes a device the distribution point of a group, which sends `rate` bits a second at most, or as fast as it can.
     ///
     /// # Errors
     /// `NotFound`, `Conflict` when it is one already or the group has another, `Limit`, `Unavailable`.
@@ -71,12 +74,19 @@ impl Fleet {
         by: &Caller,
         device: DeviceId,
         group: GroupId,
+        rate: u64,
     ) -> Result<Point, FleetError> {
-        self.commit_anew(|| self.assigned(by, device, group)).await?;
+        self.commit_anew(|| self.assigned(by, device, group, rate)).await?;
         self.point(by.tenant, device)
     }
 
-    fn assigned(&self, by: &Caller, device: DeviceId, group: GroupId) -> Result<Change, FleetError> {
+    fn assigned(
+        &self,
+        by: &Caller,
+        device: DeviceId,
+        group: GroupId,
+        rate: u64,
+    ) -> Result<Change, FleetError> {
         let (tenant, now) = (by.tenant, seconds(SystemTime::now()));
         let name = self.stored_device(tenant, device)?.record.name;
         let (unchanged, path) =
@@ -92,26 +102,26 @@ impl Fleet {
         if outer.is_some_and(|(_, outer)| outer.group == group.as_bytes()) {
             return Err(FleetError::new(Kind::Conflict, format!("{path} has a distribution point already")));
         }
-        let (number, was) = free_number(&model, now)?;
-        let record = PointRecord { group: group.to_vec(), number: number.number(), assigned: now };
-        let leased = AddressRecord { tenant: tenant.to_vec(), device: device.to_vec(), released: 0 };
-        let (address, point) =
-            (keys::address(self.fabric.tenant(), number.number()), keys::point(tenant, device));
-        let served = keys::served(tenant, group);
+        let (number, lease) = addresses::lease(&model, self.fabric.tenant(), (tenant, device), now)?;
+        let record = PointRecord {
+            group: group.to_vec(),
+            number: number.number(),
+            assigned: now,
+            rate,
+            renumbered: 0,
+        };
+        let (point, served) = (keys::point(tenant, device), keys::served(tenant, group));
         let change = Change::new(tenant, &by.name, "point.assign", &name)
             .detail("device", device)
             .detail("group", path)
             .detail("multicast", number.v4())
             .guard(unchanged)
             .guard(Guard::Present(keys::group(tenant, group)))
-            .guard(
-                was.map_or_else(|| Guard::Absent(address.clone()), |rev| Guard::ModRev(address.clone(), rev)),
-            )
             .guard(Guard::Absent(point.clone()))
             .guard(Guard::Absent(served.clone()))
-            .put(address, &leased)
             .put(served, &ServedRecord { device: device.to_vec() })
             .put(point, &record);
+        let change = lease(change);
         let change = epoch_ends(change, &model, tenant, device);
         // The devices of the group leave the point that they had.
         Ok(match outer {
@@ -158,11 +168,9 @@ impl Fleet {
         let model = self.model();
         let Some(Stored { record, rev }) = model.points.get(&(tenant, device)) else { return change };
         let point = keys::point(tenant, device);
-        let released = AddressRecord {
-            tenant: tenant.to_vec(),
-            device: device.to_vec(),
-            released: seconds(SystemTime::now()),
-        };
+        let now = seconds(SystemTime::now());
+        let (address, released) =
+            addresses::released(self.fabric.tenant(), (tenant, device), record.number, now, false);
         let change = match GroupId::try_from(record.group.as_slice()) {
             Ok(group) => change.delete(keys::served(tenant, group)),
             Err(_) => change,
@@ -171,7 +179,59 @@ impl Fleet {
             .guard(Guard::ModRev(point.clone(), *rev))
             .delete(point)
             .delete(keys::epoch(tenant, device))
-            .put(keys::address(self.fabric.tenant(), record.number), &released)
+            .put(address, &released)
+    }
+
+    /// Gives a point another number, since somebody else sends to its groups; once in a while, whatever it says. Says
+    /// whether it did.
+    ///
+    /// # Errors
+    /// `NotFound`, `Limit`, `Unavailable`.
+    pub async fn renumber_point(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        foreign: IpAddr,
+    ) -> Result<bool, FleetError> {
+        let now = seconds(SystemTime::now());
+        {
+            let model = self.model();
+            let point = model.points.get(&(tenant, device));
+            let point = point.ok_or_else(|| FleetError::not_found("the device is no distribution point"))?;
+            if now < point.record.renumbered.saturating_add(RENUMBER_EACH.as_secs()) {
+                return Ok(false);
+            }
+        }
+        self.commit_anew(|| self.renumbered(tenant, device, foreign, now)).await?;
+        Ok(true)
+    }
+
+    fn renumbered(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        foreign: IpAddr,
+        now: u64,
+    ) -> Result<Change, FleetError> {
+        let Point { name, groups, .. } = self.point(tenant, device)?;
+        let model = self.model();
+        let Some(Stored { record, rev }) = model.points.get(&(tenant, device)) else {
+            return Err(FleetError::not_found("the device is no distribution point"));
+        };
+        let (number, lease) = addresses::lease(&model, self.fabric.tenant(), (tenant, device), now)?;
+        let (before, rests) =
+            addresses::released(self.fabric.tenant(), (tenant, device), record.number, now, true);
+        let point = keys::point(tenant, device);
+        let record = PointRecord { number: number.number(), renumbered: now, ..record.clone() };
+        let change = Change::new(tenant, "server", "point.renumber", &name)
+            .detail("device", device)
+            .detail("multicast", groups.v4())
+            .detail("foreign", foreign)
+            .detail("now", number.v4())
+            .guard(Guard::ModRev(point.clone(), *rev))
+            .put(point, &record)
+            .put(before, &rests);
+        Ok(epoch_ends(lease(change), &model, tenant, device))
     }
 }
 
@@ -187,24 +247,6 @@ pub(super) fn next_epoch(before: Option<&EpochRecord>) -> EpochRecord {
     EpochRecord { number, salt: Id::<()>::random().to_vec() }
 }
 
-/// The lowest number that nobody has or had lately, and the revision of its tombstone if there is one.
-fn free_number(model: &Model, now: u64) -> Result<(AgentGroup, Option<Rev>), FleetError> {
-    let taken = model.addresses.iter().filter(|(_, stored)| is_taken(&stored.record, now));
-    let taken: BTreeSet<u32> = taken.map(|((_, number), _)| *number).collect();
-    // Of so many numbers at least one is not among those taken.
-    let free = (0..).zip(&taken).find(|(number, taken)| number != *taken).map(|(number, _)| number);
-    let free = free.unwrap_or_else(|| u32::try_from(taken.len()).unwrap_or(u32::MAX));
-    let number = AgentGroup::new(free)
-        .ok_or_else(|| FleetError::new(Kind::Limit, "every multicast group is in use"))?;
-    let was = model.addresses.iter().find(|((_, number), _)| *number == free).map(|(_, stored)| stored.rev);
-    Ok((number, was))
-}
-
-/// Whether switches and hosts may still think of somebody else at this address.
-const fn is_taken(address: &AddressRecord, now: u64) -> bool {
-    address.released == 0 || now < address.released.saturating_add(TOMBSTONE.as_secs())
-}
-
 fn shown(model: &Model, tenant: TenantId, device: DeviceId, record: &PointRecord) -> Option<Point> {
     let name = model.device(tenant, device)?.name();
     let group = GroupId::try_from(record.group.as_slice()).ok()?;
@@ -215,6 +257,7 @@ fn shown(model: &Model, tenant: TenantId, device: DeviceId, record: &PointRecord
         group,
         groups: AgentGroup::new(record.number)?,
         epoch: epoch.number,
+        rate: record.rate,
         salt: epoch.salt,
         members: members(model, tenant, device),
     })
@@ -231,6 +274,5 @@ fn members(model: &Model, tenant: TenantId, point: DeviceId) -> usize {
     all - usize::from(is_among)
 }
 
-/// A number is given to nobody else for this long: twice the time after which a switch forgets a group that nobody asks
-/// for any more (RFC 3376, 8.4: 260 s).
-const TOMBSTONE: Duration = Duration::from_secs(520);
+/// How often a point is given another number at most: whoever is in its LAN can make it ask for one.
+const RENUMBER_EACH: Duration = Duration::from_secs(600);

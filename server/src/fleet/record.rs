@@ -247,6 +247,12 @@ pub struct PointRecord {
     /// Since when it is one, Unix seconds.
     #[prost(uint64, tag = "3")]
     pub assigned: u64,
+    /// Bits a second that it sends at most; 0 for no limit of its own.
+    #[prost(uint64, tag = "4")]
+    pub rate: u64,
+    /// When it was given another number, Unix seconds; 0 while it has its first.
+    #[prost(uint64, tag = "5")]
+    pub renumbered: u64,
 }
 
 /// Under `t/TENANT/epoch/DEVICE`: the keys of a distribution point's members are of this epoch. What they are made from is
@@ -283,6 +289,9 @@ pub struct AddressRecord {
     /// When it was given back, Unix seconds; 0 while it is in use. Then this is a tombstone.
     #[prost(uint64, tag = "3")]
     pub released: u64,
+    /// It was given back because somebody sends to it who is none of ours.
+    #[prost(bool, tag = "4")]
+    pub foreign: bool,
 }
 
 /// Under `t/TENANT/distribution/ID`: an object on its way to a group. The id is the first 16 bytes of the object's.

@@ -14,6 +14,9 @@ pub struct PointState {
     /// Where it serves files.
     #[prost(uint32, tag = "3")]
     pub port: u32,
+    /// An address that sends to its groups and is not its own: it asks for another number. Empty while there is none.
+    #[prost(string, tag = "4")]
+    pub foreign: String,
 }
 
 /// What became of an object at a device. Told again in each session, until it is distributed no more.

@@ -38,7 +38,12 @@ fn golden() -> Vec<(Message, &'static str)> {
         state: State::Verified.into(),
         reason: String::new(),
     };
-    let point = PointState { announcer: bytes(8, 4), addresses: vec!["10.0.0.1".into()], port: 13_000 };
+    let point = PointState {
+        announcer: bytes(8, 4),
+        addresses: vec!["10.0.0.1".into()],
+        port: 13_000,
+        foreign: "10.0.0.9".into(),
+    };
     let delivery = Delivery {
         object: bytes(4, 16),
         state: DeliveryState::Complete.into(),
@@ -82,7 +87,7 @@ const REVOKE: &str = "00182200000000000a100404040404040404040404040404040412046c
 const TUNNEL_STATE: &str =
     "002a2300000000000a1004040404040404040404040404040404121405050505050505050505050505050505050505051803";
 const RECORDED: &str = "00162500000000000a140505050505050505050505050505050505050505";
-const POINT_STATE: &str = "00134100000000000a0408080808120831302e302e302e3118c865";
+const POINT_STATE: &str = "001d4100000000000a0408080808120831302e302e302e3118c865220831302e302e302e39";
 const DELIVERY: &str = "00224200000000000a1004040404040404040404040404040404100118e807201828ac0230023a026e6f";
 const TUNNELS: &str = "00122601000000000a1004040404040404040404040404040404";
 

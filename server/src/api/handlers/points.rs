@@ -23,7 +23,7 @@ pub(in crate::api) async fn assign(
     (PathId(id), Body(to)): (Id, Body<AssignPoint>),
 ) -> Reply<Point> {
     let group = context.fleet.group(by.tenant, &to.group)?;
-    let point = context.fleet.assign_point(&by, id, group.id).await?;
+    let point = context.fleet.assign_point(&by, id, group.id, bits(to.rate_mbit)).await?;
     Ok(Json(shown(&context, &by, point)))
 }
 
@@ -32,9 +32,13 @@ pub(in crate::api) async fn unassign(Call { by, context }: Call<Caller>, PathId(
     Ok(Json(Done {}))
 }
 
+/// Mbit/s as bits a second; none is no limit.
+fn bits(rate: Option<u32>) -> u64 {
+    u64::from(rate.unwrap_or_default()) * 1_000_000
+}
+
 fn shown(context: &Context, by: &Caller, point: fleet::Point) -> Point {
     let path = paths(&context.fleet, by.tenant).remove(&point.group).unwrap_or_default();
-    let (online, told) =
-        (context.fleet.is_online(point.device), context.distribution.where_is(point.device));
+    let (online, told) = (context.fleet.is_online(point.device), context.distribution.where_is(point.device));
     Point::new(point, path, online, told)
 }

@@ -22,6 +22,8 @@ pub struct Point {
     pub multicast_v6: String,
     /// The epoch of its members' keys; each device that leaves begins another.
     pub epoch: u32,
+    /// Mbit/s that it sends at most.
+    pub rate_mbit: Option<u64>,
     /// Devices that receive from it.
     pub members: u64,
     /// Whether the server has a session with it now.
@@ -38,6 +40,9 @@ pub struct Point {
 pub struct AssignPoint {
     /// The group it is to serve, by path or id.
     pub group: String,
+    /// Mbit/s that it sends at most; as fast as its networks take them unless given.
+    #[serde(default)]
+    pub rate_mbit: Option<u32>,
 }
 
 /// Begins an upload.
@@ -144,6 +149,7 @@ impl Point {
             multicast_v4: point.groups.v4().to_string(),
             multicast_v6: point.groups.v6().to_string(),
             epoch: point.epoch,
+            rate_mbit: Some(point.rate / 1_000_000).filter(|rate| *rate != 0),
             members: point.members as u64,
             online,
             addresses,
