@@ -2,8 +2,20 @@
 
 mod site;
 
-use anyhow::{Result, ensure};
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use hyper::Method;
+use klnet_agent::state::Folder;
 use klnet_tests::fleet::PATIENCE;
+use klnet_tests::lab::wait_until;
+use klnet_wire::id::DeviceId;
+use klnet_wire::identity::tls::{ALPN_HTTP, client_config, device_config};
+use klnet_wire::net::https::Client;
+use rustls::ClientConfig;
+use serde_json::Value;
 use site::Site;
 
 #[test]
@@ -101,6 +113,65 @@ fn two_distribution_points_of_one_lan_send_on_groups_of_their_own() -> Result<()
     }
     let received = site.devices[0].state().join("received/shop");
     ensure!(!received.exists(), "it is for others");
+    Ok(())
+}
+
+#[test]
+fn a_stranger_on_its_group_gives_a_distribution_point_another() -> Result<()> {
+    let Some(site) = Site::or_skip("stranger", &["web-1"])? else { return Ok(()) };
+    let before = site.group()?;
+    let stranger = site.point.neighbour("stranger")?;
+    let socket = stranger.inside(|| UdpSocket::bind((stranger.address(), 0)))??;
+    let after = wait_until(PATIENCE, || {
+        socket.send_to(b"somebody else's radio", (before, 15_001))?;
+        Ok(Some(site.group()?).filter(|after| *after != before))
+    })?;
+    ensure!(after.is_some(), "it has the same group still\n{}", site.point.log()?);
+    let renumbered = |entry: &Value| entry["action"] == "point.renumber";
+    let entry = site.fleet.wait_audited("point.renumber", renumbered)?;
+    ensure!(entry.to_string().contains(&stranger.address().to_string()), "{entry}");
+    let image = site.file("image", 1 << 20)?;
+    site.distribute(&image)?;
+    let results = site.results("image")?;
+    ensure!(site::row(&results, "web-1")?["multicast"].as_u64() >= Some(1 << 20), "{results}");
+    Ok(())
+}
+
+#[test]
+fn who_is_no_member_of_the_epoch_is_served_no_file() -> Result<()> {
+    let Some(site) = Site::or_skip("files", &["web-1"])? else { return Ok(()) };
+    site.distribute(&site.file("image", 1 << 20)?)?;
+    let results = site.results("image")?;
+    let object = results["distribution"]["id"].as_str().context("an id")?;
+    let folder = Folder::new(site.devices[0].state());
+    let device = folder.device()?;
+    let crls = Arc::new(folder.crls(&folder.directory(&device)?.issuers()));
+    let point = Folder::new(site.point.state()).device()?.principal.id();
+    let meet = |who: DeviceId| {
+        let (identity, trust) = (&device.identity, device.trust.clone());
+        device_config(identity, trust, Arc::clone(&crls), who, &[ALPN_HTTP])
+    };
+    let url = format!("https://{}:13000", site.point.host().address());
+    let ask = |tls: Arc<ClientConfig>, path: &str| -> Result<String> {
+        let asked = site.devices[0].host().inside(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let client = Client::with_tls(&url, tls)?;
+            anyhow::Ok(runtime.block_on(client.request(Method::GET, path, Bytes::new())))
+        })??;
+        Ok(asked.map_or_else(|error| error.to_string(), |bytes| format!("{} bytes", bytes.len())))
+    };
+    let forged = format!("/objects/{object}/0/{}", "00".repeat(32));
+    for path in
+        [&forged, "/", "/objects", "/objects/../../etc/passwd/0/00", &forged.replace("/0/", "/4294967296/")]
+    {
+        let said = ask(meet(point)?, path)?;
+        ensure!(said.contains("404"), "{path}: {said}");
+    }
+    let said = ask(meet(DeviceId::random())?, &forged)?;
+    ensure!(said.contains("of another device"), "{said}");
+    let nobody = client_config(None, device.trust.clone(), &[ALPN_HTTP])?;
+    let said = ask(nobody, &forged)?;
+    ensure!(!said.contains("404") && !said.ends_with("bytes"), "{said}");
     Ok(())
 }
 

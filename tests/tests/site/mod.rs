@@ -1,5 +1,6 @@
 //! A LAN with a distribution point, and the devices it serves.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,6 +105,12 @@ impl Site {
     pub(crate) fn epoch(&self) -> Result<u64> {
         let points = self.fleet.admin().ask(&["dp", "list"])?;
         points[0]["epoch"].as_u64().context("an epoch")
+    }
+
+    /// The multicast group of the distribution point.
+    pub(crate) fn group(&self) -> Result<Ipv4Addr> {
+        let points = self.fleet.admin().ask(&["dp", "list"])?;
+        Ok(points[0]["multicast_v4"].as_str().context("a group")?.parse()?)
     }
 
     /// A device has this file's bytes, under its name.
