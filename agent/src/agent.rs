@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::control::{self, Dialled, Unreachable};
 use crate::directory::{Candidate, Directory, Taken};
 use crate::discovery::{self, Discovered, DiscoveryError};
-use crate::distribution::Distribution;
+use crate::distribution::{Distribution, News};
 use crate::random::Random;
 use crate::state::{Device, Folder, Lock, Settled, StateError, Sync};
 use crate::status::{Connection, StatusFile};
@@ -249,7 +249,11 @@ impl Agent {
                     message?;
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
-                _ = self.distribution.message() => {}
+                news = self.distribution.news() => {
+                    if let News::Stands(shown) = news {
+                        self.status.distribution(shown);
+                    }
+                }
                 () = until(self.status.poll_timeout()) => self.status.handle_timeout(Instant::now()),
             }
         }

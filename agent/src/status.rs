@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::distribution::Shown;
 use crate::state::{Folder, write_public};
 use crate::unix::unix_now;
 
@@ -30,6 +31,9 @@ pub struct Status {
     pub clock_skew: Option<i64>,
     /// Tunnel connections carried now.
     pub tunnel_connections: usize,
+    /// What is distributed to it, and by it.
+    #[serde(default)]
+    pub distribution: Shown,
 }
 
 /// How an agent stands with its server.
@@ -115,6 +119,7 @@ impl StatusFile {
             last_error: None,
             clock_skew: None,
             tunnel_connections: 0,
+            distribution: Shown::default(),
         };
         let mut file = Self { path: path(folder), status, due: None };
         file.write();
@@ -171,6 +176,12 @@ impl StatusFile {
             self.status.tunnel_connections = count;
             self.due.get_or_insert(now + WRITE_WAIT);
         }
+    }
+
+    /// Tells how distribution stands.
+    pub fn distribution(&mut self, shown: Shown) {
+        self.status.distribution = shown;
+        self.write();
     }
 
     /// Writes what has waited long enough.

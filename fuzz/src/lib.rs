@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("signed", wire::signed),
     ("keyset", wire::keyset),
     ("servers", wire::servers),
+    ("duties", wire::duties),
     ("certificate", wire::identity::certificate),
     ("request", wire::identity::request),
     ("enrollment", wire::identity::enrollment),

@@ -32,6 +32,11 @@ fn one_transmission_serves_a_lan_and_https_whoever_it_does_not_reach() -> Result
         let row = site::row(&results, name)?;
         ensure!(row[by].as_u64() >= Some(IMAGE as u64) && row[other] == 0, "{row}");
     }
+    let shown = wait_until(PATIENCE, || {
+        let object = site.devices[0].status()?["distribution"]["objects"][0].clone();
+        Ok((object["state"] == "complete").then_some(object))
+    })?;
+    ensure!(shown.is_some(), "{}", site.devices[0].status()?);
     site.devices.iter().chain([&site.point]).try_for_each(|device| site.holds(device, &image))
 }
 

@@ -18,6 +18,7 @@ use super::{Agent, AgentError, NoSession, until};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
 use crate::discovery::{self, DiscoveryError};
+use crate::distribution::News;
 use crate::enroll::{Invitation, Token};
 use crate::state::Sync;
 use crate::status::{BUILD, Connection};
@@ -59,7 +60,10 @@ impl Agent {
                     control.send(message?).await;
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
-                message = self.distribution.message() => control.send(message).await,
+                news = self.distribution.news() => match news {
+                    News::Say(message) => control.send(message).await,
+                    News::Stands(shown) => self.status.distribution(shown),
+                },
                 refreshed = self.refreshing.answer(|| discovery::client(&self.device, &self.crls)) => {
                     self.refreshed(refreshed).await;
                 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::check::{Outcome, Report};
+use crate::distribution::{Group, ObjectShown, Shown};
 use crate::status::{Connection, Status};
 use crate::unix::unix_now;
 
@@ -36,12 +37,26 @@ pub(super) fn status(status: &Status, running: bool) -> String {
         lines.push(("clock", format!("{skew:+} s against the server's")));
     }
     lines.push(("tunnels", format!("{} connections", status.tunnel_connections)));
+    lines.extend(distribution(&status.distribution));
     if let Some(error) = &status.last_error {
         let ago = span(unix_now().saturating_sub(error.at));
         lines.push(("last error", format!("{} ({ago} ago)", error.text)));
     }
     lines.push(("klnagent", format!("{}, process {}", status.build, status.pid)));
     lines.into_iter().map(|(name, text)| format!("{name:<12}{text}\n")).collect()
+}
+
+/// What is distributed to the device, and by it.
+fn distribution(shown: &Shown) -> Vec<(&'static str, String)> {
+    let group = |verb: &str, group: &Group| format!("{verb} {}, epoch {}", group.address, group.epoch);
+    let receives = shown.receives.as_ref().map(|one| ("multicast", group("listens to", one)));
+    let brings = shown.brings.as_ref().map(|one| ("brings", group("sends to", one)));
+    let object = |object: &ObjectShown| {
+        let ObjectShown { name, version, length, state, reason } = object;
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        ("object", format!("{name} {version}, {length} bytes, {state}{why}"))
+    };
+    receives.into_iter().chain(brings).chain(shown.objects.iter().map(object)).collect()
 }
 
 /// The report: a line for each step, and what to do below one that failed.

@@ -17,6 +17,7 @@ mod place;
 mod receiving;
 mod runner;
 mod sending;
+mod shown;
 mod strangers;
 
 use std::path::PathBuf;
@@ -32,14 +33,24 @@ use tokio::task::JoinHandle;
 use crate::state::Device;
 use place::Place;
 use runner::Runner;
+pub use shown::{Group, ObjectShown, Shown};
 
 /// What a device receives and brings. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Distribution {
     place: Arc<Place>,
     told: watch::Sender<Told>,
-    messages: mpsc::Receiver<Message>,
+    news: mpsc::Receiver<News>,
     task: JoinHandle<()>,
+}
+
+/// What comes of it.
+#[derive(Debug)]
+pub enum News {
+    /// The server is to know this.
+    Say(Message),
+    /// It stands otherwise than before.
+    Stands(Shown),
 }
 
 /// What the device was told to do.
@@ -64,9 +75,9 @@ impl Distribution {
         let (device, crls) = (device.clone(), Arc::clone(crls));
         let place = Arc::new(Place::new(device, crls, folder, announcer, files_port));
         let (told, duties) = watch::channel(Told::default());
-        let (say, messages) = mpsc::channel(MESSAGES);
-        let task = tokio::spawn(Runner::new(Arc::clone(&place), say).run(duties));
-        Self { place, told, messages, task }
+        let (tell, news) = mpsc::channel(NEWS);
+        let task = tokio::spawn(Runner::new(Arc::clone(&place), tell).run(duties));
+        Self { place, told, news, task }
     }
 
     /// The device has another certificate, or knows other roots, from now on.
@@ -84,10 +95,10 @@ impl Distribution {
         self.told.send_modify(|told| (told.duties, told.signers) = (duties, signers));
     }
 
-    /// The next message for the server. Without a session it may be dropped: all is told again in the next.
-    pub async fn message(&mut self) -> Message {
-        match self.messages.recv().await {
-            Some(message) => message,
+    /// What is new. A message without a session may be dropped: all is told again in the next.
+    pub async fn news(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
             // Its task has failed, which was logged; the agent goes on without it.
             None => std::future::pending().await,
         }
@@ -101,4 +112,4 @@ impl Drop for Distribution {
 }
 
 /// More than the results of all objects that a device may be told of.
-const MESSAGES: usize = 64;
+const NEWS: usize = 64;

@@ -13,17 +13,19 @@ use klnet_wire::message::{Delivery, DeliveryState, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Told;
 use super::bringing::{self, Bringing};
 use super::fallback::{self, Missed};
 use super::object::{Object, objects};
 use super::place::Place;
 use super::receiving::{Outcome, Receiving, Seen};
+use super::shown::{Group, ObjectShown, Shown};
 use super::strangers::Strangers;
+use super::{News, Told};
 
 pub(super) struct Runner {
     place: Arc<Place>,
-    say: mpsc::Sender<Message>,
+    news: mpsc::Sender<News>,
+    shown: Shown,
     told: Told,
     objects: Vec<Object>,
     receiving: Option<Receiving>,
@@ -37,10 +39,11 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(place: Arc<Place>, say: mpsc::Sender<Message>) -> Self {
+    pub(super) fn new(place: Arc<Place>, news: mpsc::Sender<News>) -> Self {
         Self {
             place,
-            say,
+            news,
+            shown: Shown::default(),
             told: Told::default(),
             objects: Vec::new(),
             receiving: None,
@@ -56,6 +59,7 @@ impl Runner {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.show();
             tokio::select! {
                 changed = duties.changed() => match changed {
                     Ok(()) => {
@@ -68,6 +72,34 @@ impl Runner {
                 foreign = self.strangers.next() => self.tell_of(foreign),
                 _ = ticks.tick() => self.fetch_what_is_due().await,
             }
+        }
+    }
+
+    /// Tells people how it stands, if that is news.
+    fn show(&mut self) {
+        let duties = &self.told.duties;
+        let shown = |object: &Object| {
+            let delivery = self.deliveries.get(&object.id);
+            let state = match delivery.map(Delivery::state) {
+                Some(DeliveryState::Complete) => "complete",
+                Some(DeliveryState::Failed) => "failed",
+                Some(DeliveryState::Unknown) | None => "pending",
+            };
+            ObjectShown {
+                name: object.manifest.name.clone(),
+                version: object.manifest.version,
+                length: object.manifest.length,
+                state: state.to_owned(),
+                reason: delivery.map(|delivery| delivery.reason.clone()).unwrap_or_default(),
+            }
+        };
+        let shown = Shown {
+            receives: duties.source.as_ref().and_then(|source| Group::new(source.group, source.epoch)),
+            brings: duties.point.as_ref().and_then(|point| Group::new(point.group, point.epoch)),
+            objects: self.objects.iter().filter(|object| object.take).map(shown).collect(),
+        };
+        if shown != self.shown && self.news.try_send(News::Stands(shown.clone())).is_ok() {
+            self.shown = shown;
         }
     }
 
@@ -242,7 +274,7 @@ impl Runner {
 
     /// Whoever does not take it now is told again in the next session.
     fn say(&self, message: Message) {
-        if self.say.try_send(message).is_err() {
+        if self.news.try_send(News::Say(message)).is_err() {
             tracing::debug!("a message about distribution waits for the next session");
         }
     }

@@ -4,6 +4,7 @@ pub mod identity;
 pub mod session;
 
 use bytes::{Bytes, BytesMut};
+use klnet_wire::duties::Duties;
 use klnet_wire::frame::{Frame, PAYLOAD_LIMIT};
 use klnet_wire::keyset::{self, KeySet, Purpose};
 use klnet_wire::message::{End, Message};
@@ -62,6 +63,15 @@ pub fn message(data: &[u8]) {
     }
     let again = Frame::decode(&mut wire).expect("our own frame").expect("a whole frame");
     assert_eq!(Message::decode(&again), Ok(Some(message)));
+}
+
+/// Duties are read as they were written, and shown without their secrets.
+pub fn duties(data: &[u8]) {
+    let Ok(duties) = Duties::decode(data) else { return };
+    assert_eq!(Duties::decode(&duties.encode_to_vec()[..]).as_ref(), Ok(&duties));
+    if let Some(point) = duties.point.as_ref().filter(|point| point.secret.len() == 32) {
+        assert!(!format!("{point:?}").contains(&format!("{:?}", point.secret)));
+    }
 }
 
 /// No bytes pass for signed by a key that did not sign them.

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use klnet_fuzz::fixed::{FABRIC, KEY, NOW, SERVER, TENANT, now};
+use klnet_wire::duties::{Duties, Object, Point, Source};
 use klnet_wire::id::{DeviceId, FabricId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root, request};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
@@ -10,7 +11,8 @@ use klnet_wire::identity::{Principal, Role};
 use klnet_wire::keyset::{Key, KeySet, Purpose};
 use klnet_wire::message::tunnel::State;
 use klnet_wire::message::{
-    GoAway, Goodbye, Hello, Message, Open, ProtocolError, Recorded, Revoke, TunnelState, Tunnels, Welcome,
+    Delivery, DeliveryState, GoAway, Goodbye, Hello, Message, Open, PointState, ProtocolError, Recorded,
+    Revoke, TunnelState, Tunnels, Welcome,
 };
 use klnet_wire::servers::{Server, ServerList};
 use klnet_wire::signed::{Context, Signed};
@@ -34,6 +36,7 @@ pub(super) fn seeds() -> Vec<Seed> {
     seeds.push(("signed", "ed25519", signed.encode_to_vec()));
     seeds.push(("keyset", "two-keys", key_set(FABRIC, &KEY).encode_to_vec()));
     seeds.push(("servers", "two", server_list(FABRIC).encode_to_vec()));
+    seeds.push(("duties", "point-and-member", duties().encode_to_vec()));
     seeds.extend(certificates());
     seeds
 }
@@ -57,6 +60,19 @@ fn messages() -> Vec<(&'static str, Message)> {
     let (state, reason) = (State::Verified.into(), "left".to_owned());
     let verified =
         TunnelState { grant: grant.clone(), cookie: cookie.clone(), state, reason: reason.clone() };
+    let point = PointState {
+        announcer: vec![6; 32].into(),
+        addresses: vec!["10.0.0.1".into(), "2001:db8::1".into()],
+        port: 13_000,
+        foreign: "10.0.0.9".into(),
+    };
+    let delivery = Delivery {
+        object: grant.clone(),
+        state: DeliveryState::Failed.into(),
+        multicast: 1 << 20,
+        reason: "no room".into(),
+        ..Delivery::default()
+    };
     vec![
         ("hello", Message::Hello(hello)),
         ("welcome", Message::Welcome(welcome)),
@@ -75,7 +91,10 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("keys", Message::Keys(signed.clone())),
         ("servers", Message::Servers(signed.clone())),
         ("grant", Message::Grant(signed.clone())),
-        ("record", Message::TunnelRecord(signed)),
+        ("record", Message::TunnelRecord(signed.clone())),
+        ("duties", Message::Duties(signed)),
+        ("point", Message::PointState(point)),
+        ("delivery", Message::Delivery(delivery)),
         ("open", Message::Open(Open { grant: grant.clone(), cookie: cookie.clone(), expires_ms: 30_000 })),
         ("revoke", Message::Revoke(Revoke { grants: vec![grant.clone(); 3], reason: reason.clone() })),
         ("state", Message::TunnelState(verified)),
@@ -83,6 +102,30 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("tunnels", Message::Tunnels(Tunnels { grants: vec![grant; 2] })),
         ("error", Message::Error(ProtocolError { reason })),
     ]
+}
+
+/// A device that receives one object, and brings another.
+fn duties() -> Duties {
+    let (id, key) = (Bytes::from(vec![4; 16]), Bytes::from(vec![5; 32]));
+    let signed = KEY.sign(Context::MulticastManifest, Bytes::from_static(b"manifest"));
+    let source = Source {
+        device: id.clone(),
+        group: 7,
+        epoch: 2,
+        secret: key.clone(),
+        key: key.clone(),
+        announcer: key.clone(),
+        addresses: vec!["10.0.0.1".into()],
+        port: 13_000,
+    };
+    let point = Point { group: 8, epoch: 3, secret: key.clone(), feedback: key, rate: 200_000_000 };
+    Duties {
+        device: id.clone(),
+        audiences: vec![id.clone(), id],
+        objects: vec![Object { manifest: Some(signed), send: true }],
+        source: Some(source),
+        point: Some(point),
+    }
 }
 
 /// Scripts: see `session` for what each byte decides.
