@@ -12,6 +12,8 @@ pub(super) enum Key {
     /// Identifiers of two protocols say nothing about each other.
     Machine(Source, [u8; 16]),
     Mac(Mac),
+    /// Unique on a link, and only while it is claimed there (RFC 6762, 8).
+    Local(Text),
     /// Weak: records outlive what they name.
     Name(Text),
 }
@@ -23,6 +25,7 @@ impl Key {
             Claim::Directory(id) => Some(Self::Directory(*id)),
             Claim::Machine(id) => Some(Self::Machine(fact.source, *id)),
             Claim::Mac(mac) => Some(Self::Mac(*mac)),
+            Claim::Name(NameKind::Local, name) => Some(Self::Local(name.clone())),
             Claim::Name(NameKind::Dns, name) if name.as_str().contains('.') => Some(Self::Name(name.clone())),
             _ => None,
         }
@@ -30,12 +33,15 @@ impl Key {
 
     /// Every key that a host is known by.
     pub(super) fn all(host: &Host) -> impl Iterator<Item = Self> {
-        let names =
-            host.names.keys().filter(|(kind, _)| *kind == NameKind::Dns).map(|(_, name)| name.clone());
+        let names = host.names.keys().filter_map(|(kind, name)| match kind {
+            NameKind::Dns => Some(Self::Name(name.clone())),
+            NameKind::Local => Some(Self::Local(name.clone())),
+            NameKind::NetBios | NameKind::Domain => None,
+        });
         let directories = host.directories.iter().copied().map(Self::Directory);
         let machines = host.machines.iter().map(|(source, id)| Self::Machine(*source, *id));
         let macs = host.macs.iter().copied().map(Self::Mac);
-        directories.chain(machines).chain(macs).chain(names.map(Self::Name))
+        directories.chain(machines).chain(macs).chain(names)
     }
 
     /// Whether the host has it.
@@ -44,6 +50,7 @@ impl Key {
             Self::Directory(id) => host.directories.contains(id),
             Self::Machine(source, id) => host.machines.contains(&(*source, *id)),
             Self::Mac(mac) => host.macs.contains(mac),
+            Self::Local(name) => host.names.contains_key(&(NameKind::Local, name.clone())),
             Self::Name(name) => host.names.contains_key(&(NameKind::Dns, name.clone())),
         }
     }
@@ -55,7 +62,7 @@ impl Key {
             Self::Machine(source, _) => host.machines.iter().any(|(other, _)| other == source),
             Self::Mac(_) => !host.macs.is_empty(),
             // A device may have many names.
-            Self::Name(_) => false,
+            Self::Local(_) | Self::Name(_) => false,
         };
         has_others && !self.is_of(host)
     }
@@ -76,7 +83,7 @@ impl Key {
             Self::Directory(_) => false,
             Self::Machine(..) => directories,
             Self::Mac(_) => directories || machines,
-            Self::Name(_) => directories || machines || macs,
+            Self::Local(_) | Self::Name(_) => directories || machines || macs,
         }
     }
 }

@@ -53,9 +53,16 @@ impl Inventory {
             self.lose(before, fact.address);
         }
         self.hosts.get_mut(&id).expect("a host that was just found").learn(fact);
-        if let Some(key) = key {
+        match key {
+            // Whoever claims it now.
+            Some(key @ Key::Local(_)) => {
+                self.owners.insert(key, id);
+            }
             // Something stronger may have left the key with another host: then it stays there.
-            self.owners.entry(key).or_insert(id);
+            Some(key) => {
+                self.owners.entry(key).or_insert(id);
+            }
+            None => {}
         }
         Some(id)
     }
@@ -64,7 +71,7 @@ impl Inventory {
     fn whose(&mut self, fact: &Fact, key: Option<&Key>) -> Option<HostId> {
         let holder = self.holder(fact);
         let Some(key) = key else { return holder.or_else(|| self.add(fact.seen)) };
-        let owner = self.owners.get(key).copied().filter(|owner| !self.is_elsewhere(*owner, key, fact));
+        let owner = self.owners.get(key).copied().filter(|owner| self.counts(key, *owner, fact));
         match (holder, owner) {
             (None, None) => self.add(fact.seen),
             (None, Some(owner)) => Some(owner),
@@ -86,13 +93,17 @@ impl Inventory {
         is_fresh(seen.last, fact.seen, ADDRESS_LIFETIME).then_some(holder)
     }
 
-    /// Whether the owner of a name was just now seen at another address: then the record at this one is stale, or the
-    /// name is shared, and either way it does not make two devices one.
-    fn is_elsewhere(&self, owner: HostId, key: &Key, fact: &Fact) -> bool {
-        let Key::Name(_) = key else { return false };
+    /// Whether a key says anything about its owner now. A DNS name whose owner was just now seen at another address is
+    /// stale or shared; a name of the link means one device only for as long as it is claimed there.
+    fn counts(&self, key: &Key, owner: HostId, fact: &Fact) -> bool {
         let seen = self.hosts[&owner].addresses.iter();
-        let elsewhere = seen.filter(|(address, _)| **address != fact.address);
-        elsewhere.into_iter().any(|(_, seen)| is_fresh(seen.last, fact.seen, PRESENT))
+        let mut elsewhere = seen.filter(|(address, _)| **address != fact.address);
+        let is_present = elsewhere.any(|(_, seen)| is_fresh(seen.last, fact.seen, PRESENT));
+        match key {
+            Key::Name(_) => !is_present,
+            Key::Local(_) => is_present,
+            Key::Directory(_) | Key::Machine(..) | Key::Mac(_) => true,
+        }
     }
 
     /// A new host, while there is room.

@@ -85,6 +85,18 @@ fn identifiers_of_two_protocols_do_not_contradict_each_other() {
 }
 
 #[test]
+fn a_name_of_the_link_joins_what_is_claimed_at_one_time_and_no_other() {
+    let local = || Claim::Name(NameKind::Local, Text::host("printer-7.local").unwrap());
+    let mut world = World::default();
+    world.say(0, 1, local());
+    world.say(1, 2, local());
+    assert_eq!(world.inventory.hosts().count(), 1);
+    world.say(HOUR, 3, local());
+    world.say(HOUR, 4, local());
+    assert_eq!(world.inventory.hosts().count(), 2, "another link may have a printer of that name");
+}
+
+#[test]
 fn one_docking_station_under_two_laptops_makes_no_chimera() {
     let mut world = World::default();
     world.say(0, 1, mac(1));

@@ -13,14 +13,6 @@ pub enum PollError {
     /// The kernel did not tell its routes.
     #[error("cannot read the routes of this machine: {0}")]
     Routes(#[source] rtnetlink::Error),
-    /// A socket could not be opened.
-    #[error("cannot open {what}: {error}")]
-    Open {
-        /// What it was for.
-        what: &'static str,
-        /// What the kernel says.
-        error: io::Error,
-    },
     /// The interface went away in the middle.
     #[error("interface {name} went away: {error}")]
     Interface {

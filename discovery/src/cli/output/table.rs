@@ -34,8 +34,10 @@ fn row(host: &Host) -> [Option<String>; COLUMNS] {
         more => format!("{first} +{}", more - 1),
     });
     let domain = host.names.keys().find(|(kind, _)| *kind == NameKind::Domain);
-    let services: Vec<_> = host.services.iter().map(|service| service.kind.as_str()).collect();
-    let kinds: Vec<_> = services.iter().map(|kind| kind.split('.').next().unwrap_or_default()).collect();
+    let mut kinds: Vec<&str> =
+        host.services.iter().filter_map(|service| service.kind.as_str().split('.').next()).collect();
+    // Services are in the order of their kinds.
+    kinds.dedup();
     [
         address,
         host.name().map(ToString::to_string),
