@@ -9,6 +9,7 @@
 //!
 //! An input that once broke something stays in its corpus for good.
 
+pub mod discovery;
 pub mod fixed;
 pub mod multicast;
 pub mod script;
@@ -54,6 +55,17 @@ pub const TARGETS: &[Target] = &[
     ("feedback", multicast::feedback),
     ("multicast_sender", multicast::sender::multicast_sender),
     ("multicast_receiver", multicast::receiver::multicast_receiver),
+    ("range", discovery::range),
+    ("probe", discovery::probe),
+    ("reverse", discovery::reverse),
+    ("mdns", discovery::mdns),
+    ("nbns", discovery::nbns),
+    ("ntlm", discovery::ntlm),
+    ("smb", discovery::smb),
+    ("wsd", discovery::wsd),
+    ("sweep", discovery::machines::sweep),
+    ("resolver", discovery::machines::resolver),
+    ("inventory", discovery::machines::inventory),
     #[cfg(feature = "server")]
     ("invitation", server::invitation),
     #[cfg(feature = "server")]

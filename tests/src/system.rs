@@ -93,6 +93,22 @@ pub(crate) fn own_cpu_time() -> io::Result<Duration> {
     Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds))
 }
 
+/// CPU time, user and system, of all children that were waited for.
+pub(crate) fn children_cpu_time() -> io::Result<Duration> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage only writes the struct on our stack, which zeros initialise.
+    let usage = unsafe {
+        checked(libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()))?;
+        usage.assume_init()
+    };
+    let times = [usage.ru_utime, usage.ru_stime].map(|time| {
+        let seconds = u64::try_from(time.tv_sec).map_err(io::Error::other)?;
+        let micros = u64::try_from(time.tv_usec).map_err(io::Error::other)?;
+        Ok(Duration::from_secs(seconds) + Duration::from_micros(micros))
+    });
+    times.into_iter().sum()
+}
+
 fn timespec(time: Duration) -> io::Result<libc::timespec> {
     let tv_sec = libc::time_t::try_from(time.as_secs()).map_err(io::Error::other)?;
     Ok(libc::timespec { tv_sec, tv_nsec: time.subsec_nanos().into() })

@@ -4,7 +4,18 @@ use anyhow::Result;
 
 #[test]
 fn every_command_is_built_and_found() -> Result<()> {
-    for name in ["klserver", "klctl", "klnagent", "klnagchk", "klmover", "klsctunnel", "klcast"] {
+    let names = [
+        "klserver",
+        "klctl",
+        "klnagent",
+        "klnagchk",
+        "klmover",
+        "klsctunnel",
+        "klcast",
+        "klpoll",
+        "klpoll-open",
+    ];
+    for name in names {
         assert!(klnet_tests::program(name)?.ends_with(name));
     }
     assert!(klnet_tests::program("klnosuch").is_err());

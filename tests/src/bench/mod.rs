@@ -25,6 +25,7 @@
 //! ```
 
 mod compare;
+mod discovery;
 mod fleet;
 mod machine;
 mod percentile;
@@ -72,6 +73,11 @@ pub struct Options {
 
 /// Every benchmark there is.
 pub const ALL: &[Benchmark] = &[
+    Benchmark {
+        name: "discovery",
+        about: "klpoll against nmap, zmap and arp-scan, with and without loss",
+        run: discovery::run,
+    },
     Benchmark {
         name: "fleet",
         about: "enrolling, idle and revoked devices of a server; idle ones against mosquitto",

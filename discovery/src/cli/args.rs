@@ -1,0 +1,255 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::net;
+use crate::profile;
+use crate::range::Range;
+
+/// Finds the devices of a network.
+#[derive(Debug, Parser)]
+#[command(
+    name = "klpoll",
+    version,
+    about = "Find the devices of a network, fast, gently and without mistakes",
+    after_help = EXAMPLES
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Ask every address of the ranges
+    Range(RangeArgs),
+    /// Listen to what devices of the link announce (mDNS, DNS-SD)
+    Zeroconf(ZeroconfArgs),
+    /// Ask for the names and versions of Windows machines and Samba servers; sends no password
+    Windows(WindowsArgs),
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+/// What goes with `range`.
+#[derive(Debug, clap::Args)]
+pub(super) struct RangeArgs {
+    /// Ranges: 10.1.0.0/16, 10.1.0.0/255.255.0.0, 10.2.0.10-10.2.0.99, or one address
+    #[arg(required = true, value_name = "RANGE")]
+    pub(super) ranges: Vec<Range>,
+
+    /// Never ask these addresses
+    #[arg(long, value_name = "RANGE")]
+    pub(super) exclude: Vec<Range>,
+
+    /// How much to ask of the network
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) profile: Profile,
+
+    /// Also ask hosts behind routers at these TCP ports when they do not answer ping
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) tcp: Vec<u16>,
+
+    /// Whose names to ask the name server for
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) names: Names,
+
+    /// The name server to ask [default: that of this machine]
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub(super) dns: Option<SocketAddr>,
+
+    /// Use nothing that needs privileges
+    #[arg(long)]
+    pub(super) unprivileged: bool,
+
+    /// Poll more than a /16
+    #[arg(long, short)]
+    pub(super) yes: bool,
+
+    #[command(flatten)]
+    pub(super) show: Show,
+}
+
+/// What goes with `zeroconf`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ZeroconfArgs {
+    /// Listen on the interface with this address [default: that of the default route]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) from: Option<Ipv4Addr>,
+
+    /// How long to listen, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(super) wait: u16,
+
+    #[command(flatten)]
+    pub(super) show: Show,
+}
+
+/// What goes with `windows`.
+#[derive(Debug, clap::Args)]
+pub(super) struct WindowsArgs {
+    /// Ranges, as with `klpoll range`
+    #[arg(required = true, value_name = "RANGE")]
+    pub(super) ranges: Vec<Range>,
+
+    /// Never ask these addresses
+    #[arg(long, value_name = "RANGE")]
+    pub(super) exclude: Vec<Range>,
+
+    /// Poll the ranges first, and ask every host that is there for names and build by SMB
+    #[arg(long)]
+    pub(super) full: bool,
+
+    /// How much to ask of the network
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) profile: Profile,
+
+    /// Poll more than a /16
+    #[arg(long, short)]
+    pub(super) yes: bool,
+
+    #[command(flatten)]
+    pub(super) show: Show,
+}
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Show {
+    /// Print one JSON object per line for every host
+    #[arg(long, group = "format")]
+    pub(super) json: bool,
+
+    /// Print comma-separated values, a line for every address
+    #[arg(long, group = "format")]
+    pub(super) csv: bool,
+
+    /// Print XML as nmap does
+    #[arg(long, group = "format")]
+    pub(super) xml: bool,
+
+    /// Print no progress and no advice
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+/// The names of profiles on the command line.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum Profile {
+    /// At most 63 packets in 250 ms: for weak switches
+    Gentle,
+    /// At most 20 packets in 10 ms: for any network
+    #[default]
+    Polite,
+    /// At most 20,000 packets a second
+    Lan,
+    /// As fast as this machine sends
+    Max,
+}
+
+/// Whose names to ask for.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum Names {
+    /// Nobody's
+    None,
+    /// Those of hosts that answered
+    #[default]
+    Alive,
+    /// Those of every address
+    All,
+}
+
+impl ZeroconfArgs {
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(self.wait.into())
+    }
+}
+
+impl From<Profile> for profile::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Gentle => Self::Gentle,
+            Profile::Polite => Self::Polite,
+            Profile::Lan => Self::Lan,
+            Profile::Max => Self::Max,
+        }
+    }
+}
+
+impl From<Names> for net::Names {
+    fn from(names: Names) -> Self {
+        match names {
+            Names::None => Self::None,
+            Names::Alive => Self::Alive,
+            Names::All => Self::All,
+        }
+    }
+}
+
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let with_port = text.parse().ok();
+    let alone = || text.parse::<IpAddr>().ok().map(|address| (address, 53).into());
+    with_port.or_else(alone).ok_or_else(|| "not an address such as 192.0.2.53 or 192.0.2.53:5353".into())
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  klpoll range 192.168.1.0/24
+  klpoll range 10.1.0.0/16 10.2.0.10-10.2.0.99 --exclude 10.1.7.0/24
+  klpoll range 10.1.0.0/16 --profile lan --tcp 443,445 --csv > hosts.csv
+  klpoll range 10.0.0.0/8 --yes --names none --json
+  klpoll zeroconf --wait 10
+  klpoll windows 192.168.1.0/24 --full
+
+Ask only networks that you may ask. Without privileges klpoll uses what every user has; klpoll-open beside it, with the
+capability cap_net_raw, opens packet sockets for it:
+  setcap cap_net_raw+ep klpoll-open
+
+Exit codes: 0 done, 1 failed, 2 usage, 4 nothing leads to the addresses.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn ranges_and_their_options_are_read() {
+        let args =
+            parse(&["range", "10.1.0.0/16", "10.2.0.10-99", "--exclude", "10.1.7.0/24", "--tcp", "443,22"]);
+        let Command::Range(range) = args.unwrap().command else { panic!("not range") };
+        assert_eq!((range.ranges.len(), range.exclude.len(), range.tcp), (2, 1, vec![443, 22]));
+    }
+
+    #[test]
+    fn a_mistake_in_a_range_is_named() {
+        let error = parse(&["range", "10.1.0.7/16"]).unwrap_err().to_string();
+        assert!(error.contains("write 10.1.0.0/16 for the whole of it"), "{error}");
+        assert!(parse(&["range"]).is_err());
+        assert!(parse(&["range", "10.1.0.0/16", "--json", "--csv"]).is_err(), "one format at a time");
+    }
+
+    #[test]
+    fn a_name_server_may_have_a_port() {
+        assert_eq!(name_server("192.0.2.53"), Ok("192.0.2.53:53".parse().unwrap()));
+        assert_eq!(name_server("[fd00::53]:5353"), Ok("[fd00::53]:5353".parse().unwrap()));
+        assert!(name_server("example.org").is_err());
+    }
+
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["klpoll"], args].concat())
+    }
+}

@@ -1,0 +1,81 @@
+//! `klpoll range`: polls the addresses of ranges.
+
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+
+use super::args::RangeArgs;
+use super::failure::Failure;
+use super::{bar, output};
+use crate::fact::Fact;
+use crate::inventory::Inventory;
+use crate::net::{Note, Options, Poll, give_up_privileges};
+use crate::plan::Plan;
+use crate::range::Range;
+
+/// Polls, and shows the hosts; what was found before an interrupt is shown too.
+pub(super) async fn main(args: RangeArgs) -> Result<(), Failure> {
+    let plan = plan(&args.ranges, &args.exclude, args.yes)?;
+    let (asked, begun) = (plan.len(), SystemTime::now());
+    let options = Options {
+        plan,
+        profile: args.profile.into(),
+        tcp: args.tcp,
+        raw: !args.unprivileged,
+        names: args.names.into(),
+        server: args.dns,
+        recall: RECALL,
+    };
+    let (inventory, ended) = poll(options, args.show.quiet).await?;
+    output::show(&inventory, &output::Run { begun, asked }, args.show)?;
+    ended
+}
+
+/// The addresses that may be asked, once somebody has said that so many are meant.
+pub(super) fn plan(ranges: &[Range], excluded: &[Range], yes: bool) -> Result<Plan, Failure> {
+    let plan = Plan::new(ranges, excluded)?;
+    if plan.is_large() && !yes {
+        return Err(Failure::Large(plan.len()));
+    }
+    Ok(plan)
+}
+
+/// Polls; what was found, and whether that is all.
+pub(super) async fn poll(options: Options, quiet: bool) -> Result<(Inventory, Result<(), Failure>), Failure> {
+    let poll = Poll::open(options).await?;
+    // From here on packets are read, and whoever sends them is not trusted.
+    give_up_privileges().map_err(Failure::Privileges)?;
+    let before = poll.notes().len();
+    advise(poll.notes(), quiet);
+    let (tell, facts) = mpsc::channel(FACTS);
+    let (report, showing) = bar::start(quiet);
+    let (inventory, ended) = tokio::join!(gather(facts), async {
+        tokio::select! {
+            ended = poll.run(tell, report) => ended.map_err(Failure::from),
+            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        }
+    });
+    // The bar goes before the table comes.
+    let _ = showing.await;
+    Ok((inventory, ended.map(|notes| advise(&notes[before..], quiet))))
+}
+
+/// Takes in every fact until there are no more.
+pub(super) async fn gather(mut facts: mpsc::Receiver<Fact>) -> Inventory {
+    let mut inventory = Inventory::default();
+    while let Some(fact) = facts.recv().await {
+        inventory.learn(&fact);
+    }
+    inventory
+}
+
+fn advise(notes: &[Note], quiet: bool) {
+    if !quiet {
+        notes.iter().for_each(|note| eprintln!("klpoll: {note}"));
+    }
+}
+
+/// One host in ten thousand may be missed.
+pub(super) const RECALL: f64 = 0.9999;
+/// Facts on their way to the inventory.
+pub(super) const FACTS: usize = 1024;

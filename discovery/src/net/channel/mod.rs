@@ -1,0 +1,124 @@
+//! The ways a probe can leave this machine, from the best to what every user has.
+//!
+//! | channel | needs | finds |
+//! |---|---|---|
+//! | packet socket | CAP_NET_RAW, here or in the opener | ARP, neighbours, echo, SYN |
+//! | ping socket | the group in `net.ipv4.ping_group_range` | echo |
+//! | node status | nothing | Windows and Samba by NetBIOS |
+//! | knocking | nothing | ports, open or closed, by TCP and by the errors UDP earns |
+
+mod knock;
+mod ping;
+mod status;
+
+use std::io;
+use std::net::IpAddr;
+
+pub(super) use knock::Knocking;
+pub(super) use ping::PingSocket;
+pub(super) use status::StatusSocket;
+
+#[cfg(target_os = "linux")]
+use super::linux::PacketSocket;
+use crate::fact::Claim;
+use crate::probe::{Answer, Prober};
+
+/// A way for probes and their answers.
+#[derive(Debug)]
+pub(super) enum Channel {
+    #[cfg(target_os = "linux")]
+    Packet {
+        socket: PacketSocket,
+        prober: Prober,
+    },
+    Ping(PingSocket),
+    Knock(Knocking),
+    Status(StatusSocket),
+}
+
+/// What became of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Went {
+    /// It is on its way, or waits for others to be sent with it.
+    Out,
+    /// It waits, and enough others do: it is time to flush.
+    Batched,
+    /// There is no room now: to be tried again.
+    Full,
+    /// There is no way to that address.
+    Refused,
+}
+
+impl Channel {
+    /// Sends a probe, or queues it.
+    pub(super) fn probe(&mut self, target: IpAddr, attempt: u16) -> io::Result<Went> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Packet { socket, prober } => Ok(match prober.probe(target, attempt) {
+                None => Went::Refused,
+                Some(frame) if socket.queue(frame) => Went::Batched,
+                Some(_) => Went::Out,
+            }),
+            Self::Ping(socket) => socket.probe(target, attempt),
+            Self::Knock(knocking) => Ok(knocking.probe(target)),
+            Self::Status(socket) => socket.probe(target),
+        }
+    }
+
+    /// Sends what is queued; whether all of it went.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Packet { socket, .. } => socket.flush(),
+            Self::Ping(_) | Self::Knock(_) | Self::Status(_) => Ok(true),
+        }
+    }
+
+    /// Reads everything that has come in.
+    pub(super) fn receive(&mut self, mut take: impl FnMut(Answer)) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Packet { socket, prober } => socket.receive(|frame| match prober.answer(frame) {
+                Ok(answer) => take(answer),
+                Err(why) => tracing::trace!(%why, "frame ignored"),
+            }),
+            Self::Ping(socket) => socket.receive(take),
+            Self::Knock(knocking) => {
+                knocking.receive(take);
+                Ok(())
+            }
+            Self::Status(socket) => {
+                socket.receive(take);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until something has come in.
+    pub(super) async fn readable(&mut self) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Packet { socket, .. } => socket.readable().await,
+            Self::Ping(socket) => socket.readable().await,
+            Self::Knock(knocking) => {
+                knocking.readable().await;
+                Ok(())
+            }
+            Self::Status(socket) => socket.readable().await,
+        }
+    }
+
+    /// What hosts said of themselves beyond that they are there.
+    pub(super) fn said(&mut self) -> Vec<(IpAddr, Claim)> {
+        if let Self::Status(socket) = self { socket.said() } else { Vec::new() }
+    }
+
+    /// Whether answers were lost here for lack of room since the last look.
+    pub(super) fn has_dropped(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Packet { socket, .. } => socket.dropped() > 0,
+            Self::Ping(_) | Self::Knock(_) | Self::Status(_) => false,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Ping sockets: echo for every user whose group may (icmp(7), `ping_group_range`).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+
+use super::Went;
+use crate::cookie::CookieKey;
+use crate::packet::echo;
+use crate::probe::{Answer, Kind};
+
+/// A socket whose identifier the kernel chose and keeps apart from everybody else's.
+#[derive(Debug)]
+pub(in crate::net) struct PingSocket {
+    socket: UdpSocket,
+    key: CookieKey,
+    v4: bool,
+}
+
+impl PingSocket {
+    /// Opens a socket for the family of `source`.
+    pub(in crate::net) fn open(source: IpAddr, key: CookieKey) -> io::Result<Self> {
+        let v4 = source.is_ipv4();
+        let (domain, protocol, any) = match v4 {
+            true => (Domain::IPV4, Protocol::ICMPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            false => (Domain::IPV6, Protocol::ICMPV6, Ipv6Addr::UNSPECIFIED.into()),
+        };
+        let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        socket.set_recv_buffer_size(BUFFER)?;
+        socket.bind(&SocketAddr::new(any, 0).into())?;
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, key, v4 })
+    }
+
+    pub(super) fn probe(&self, target: IpAddr, attempt: u16) -> io::Result<Went> {
+        let (kind, mut message) = (if self.v4 { REQUEST_V4 } else { REQUEST_V6 }, [0; echo::LENGTH]);
+        echo::message(&mut message, kind, 0, attempt, self.key.cookie(target, attempt));
+        match self.socket.try_send_to(&message, SocketAddr::new(target, 0)) {
+            Ok(_) => Ok(Went::Out),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Went::Full),
+            Err(error) => match Errno::from_io_error(&error) {
+                // The neighbour table has no room: it empties itself within seconds.
+                Some(Errno::NOBUFS) => Ok(Went::Full),
+                Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::PERM | Errno::INVAL) => {
+                    Ok(Went::Refused)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    pub(super) fn receive(&self, mut take: impl FnMut(Answer)) -> io::Result<()> {
+        let mut message = [0; LENGTH];
+        loop {
+            match self.socket.try_recv_from(&mut message) {
+                Ok((len, from)) => self
+                    .read(message.get(..len).unwrap_or_default(), from.ip())
+                    .into_iter()
+                    .for_each(&mut take),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // Errors of hosts, such as "unreachable", are no answers.
+                Err(error) => tracing::trace!(%error, "ping socket"),
+            }
+        }
+    }
+
+    fn read(&self, message: &[u8], from: IpAddr) -> Option<Answer> {
+        let kind = if self.v4 { REPLY_V4 } else { REPLY_V6 };
+        let (_, attempt) =
+            echo::answered(&self.key, from, message).ok().filter(|_| message.first() == Some(&kind))?;
+        Some(Answer { from, attempt: Some(attempt), kind: Kind::Echo, mac: None, hops: None })
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+}
+
+/// RFC 792 and RFC 4443.
+const REQUEST_V4: u8 = 8;
+const REPLY_V4: u8 = 0;
+const REQUEST_V6: u8 = 128;
+const REPLY_V6: u8 = 129;
+/// Longer than any answer to these probes.
+const LENGTH: usize = 256;
+/// As much as is asked for; the kernel gives at most rmem_max.
+const BUFFER: usize = 4 << 20;

@@ -1,0 +1,148 @@
+//! The sweeps of one poll, one after another, with one pacer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{Note, Options, Part, Progress, Way};
+use crate::cookie::CookieKey;
+use crate::fact::{Claim, Fact, Source, Suspicion};
+use crate::guard::Guard;
+use crate::mac::Mac;
+use crate::net::channel::Channel;
+use crate::net::error::PollError;
+use crate::net::segment::Segment;
+use crate::net::sweep::Driver;
+use crate::pacer::Pacer;
+use crate::plan::Plan;
+use crate::probe::{Answer, Link, Method, Prober};
+use crate::profile::Pace;
+use crate::range::Range;
+use crate::sweep::{self, Input, Sweep};
+
+/// What the sweeps of one poll share.
+pub(super) struct Poller<'a> {
+    pub(super) options: &'a Options,
+    pub(super) key: CookieKey,
+    pub(super) facts: &'a mpsc::Sender<Fact>,
+    pub(super) progress: &'a watch::Sender<Progress>,
+    /// Addresses found in earlier parts.
+    pub(super) before: usize,
+}
+
+impl Poller<'_> {
+    /// Sweeps one part by every method that it has.
+    pub(super) async fn part(
+        &self,
+        part: Part,
+        pacer: Pacer,
+        answers: &mut Vec<Answer>,
+        notes: &mut Vec<Note>,
+    ) -> Result<Pacer, PollError> {
+        let Part { segment, way } = part;
+        let plan = Arc::new(segment.plan.clone());
+        match way {
+            Way::Plain(mut channel) => {
+                let own = self.options.profile.pace();
+                if segment.gateway.is_some() {
+                    return self.sweep(&segment, &plan, &mut channel, pacer, answers).await;
+                }
+                // One pacer rests while the other works; what either sent is over before the next begins.
+                let slow = Pacer::new(Instant::now(), slower(NEIGHBOUR_TABLE, own));
+                self.sweep(&segment, &plan, &mut channel, slow, answers).await?;
+                Ok(Pacer::new(Instant::now(), own))
+            }
+            Way::Raw { mac, neighbor, beyond } => {
+                let prober = |method, gateway| {
+                    Prober::new(method, Link { mac, source: segment.source, gateway }, self.key)
+                };
+                let mut channel =
+                    Channel::Packet { socket: neighbor, prober: prober(Method::Neighbor, Mac::BROADCAST) };
+                let Some(gateway) = segment.gateway else {
+                    return self.sweep(&segment, &plan, &mut channel, pacer, answers).await;
+                };
+                let (mut pacer, gateway_mac) = self.gateway(gateway, &segment, &mut channel, pacer).await?;
+                let Some(gateway_mac) = gateway_mac else {
+                    notes.push(Note::NoGateway(gateway));
+                    return Ok(pacer);
+                };
+                for (method, socket) in beyond {
+                    let mut channel = Channel::Packet { socket, prober: prober(method, gateway_mac) };
+                    pacer = self.sweep(&segment, &plan, &mut channel, pacer, answers).await?;
+                }
+                Ok(pacer)
+            }
+        }
+    }
+
+    /// Finds the card of a router, as any neighbour is found.
+    async fn gateway(
+        &self,
+        gateway: IpAddr,
+        segment: &Segment,
+        channel: &mut Channel,
+        pacer: Pacer,
+    ) -> Result<(Pacer, Option<Mac>), PollError> {
+        let alone = Range::subnet(gateway, 128);
+        let plan = Plan::new(&[alone], &[]).expect("one address is a plan");
+        let core = Sweep::new(Instant::now(), Arc::new(plan), self.config(), pacer);
+        // Its answer is nobody's fact: it may be outside of what was asked for.
+        let (nobody, _listening) = mpsc::channel(4);
+        let mut driver = Driver { core, channel, facts: &nobody, guard: Guard::default(), stuck: None };
+        let mut answers = Vec::new();
+        driver.run(&mut answers, |_| {}).await.map_err(|error| gone(segment, error))?;
+        Ok((driver.core.into_pacer(), answers.first().and_then(|answer| answer.mac)))
+    }
+
+    /// Sweeps everything that has not answered yet.
+    async fn sweep(
+        &self,
+        segment: &Segment,
+        plan: &Arc<Plan>,
+        channel: &mut Channel,
+        pacer: Pacer,
+        answers: &mut Vec<Answer>,
+    ) -> Result<Pacer, PollError> {
+        let mut core = Sweep::new(Instant::now(), Arc::clone(plan), self.config(), pacer);
+        for answer in answers.iter() {
+            core.handle_input(Instant::now(), Input::Refused(answer.from));
+        }
+        let before = self.before + answers.len();
+        let mut driver = Driver { core, channel, facts: self.facts, guard: Guard::default(), stuck: None };
+        let run = driver.run(answers, |at| {
+            let (at, before) = (Progress::from(at), u64::try_from(before).unwrap_or(u64::MAX));
+            self.progress.send_replace(Progress { found: at.found + before, ..at });
+        });
+        run.await.map_err(|error| gone(segment, error))?;
+        for (address, suspicion) in driver.guard.suspects(plan) {
+            let claim = Claim::Suspect(suspicion);
+            let source = match suspicion {
+                Suspicion::ProxyArp => Source::Arp,
+                Suspicion::SynProxy => Source::Tcp,
+            };
+            let fact = Fact { address, claim, source, seen: SystemTime::now() };
+            let _ = self.facts.send(fact).await;
+        }
+        Ok(driver.core.into_pacer())
+    }
+
+    fn config(&self) -> sweep::Config {
+        let Options { profile, recall, .. } = *self.options;
+        sweep::Config { recall, patience: profile.patience(), key: self.key.number("walk") }
+    }
+}
+
+fn gone(segment: &Segment, error: std::io::Error) -> PollError {
+    PollError::Interface { name: segment.interface.name.clone(), error }
+}
+
+/// The slower of two.
+fn slower(a: Pace, b: Pace) -> Pace {
+    let interval = |pace: Pace| pace.per / pace.burst;
+    if interval(a) > interval(b) { a } else { b }
+}
+
+/// The kernel keeps each neighbour it asks for three seconds, and has room for 1024 (arp(7), gc_thresh3).
+const NEIGHBOUR_TABLE: Pace = Pace { burst: 5, per: Duration::from_millis(20) };

@@ -1,0 +1,80 @@
+//! The tools, and how each is told to do the same.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::field::Field;
+use crate::program;
+
+/// A tool and its command line.
+pub(super) struct Tool {
+    pub(super) name: &'static str,
+    pub(super) command: fn(&Field) -> Result<Command>,
+}
+
+pub(super) const KLPOLL: Tool = Tool {
+    name: "klpoll",
+    command: |field| {
+        let mut command = Command::new(program("klpoll")?);
+        command.args(["range", &field.range, "--names", "none", "--csv"]);
+        Ok(command)
+    },
+};
+
+/// As fast as it goes without being told to lose hosts.
+pub(super) const NMAP: Tool =
+    Tool { name: "nmap -T5", command: |field| Ok(nmap(field, &["-T5", "--min-rate", "20000"])) };
+
+pub(super) const NMAP_CAREFUL: Tool = Tool { name: "nmap -T4", command: |field| Ok(nmap(field, &["-T4"])) };
+
+pub(super) const ZMAP: Tool = Tool { name: "zmap", command: |field| Ok(zmap(field, "1")) };
+
+pub(super) const ZMAP_THRICE: Tool = Tool { name: "zmap -P 3", command: |field| Ok(zmap(field, "3")) };
+
+pub(super) const ARP_SCAN: Tool =
+    Tool { name: "arp-scan -B 10M", command: |field| Ok(arp_scan(field, &["-B", "10M"])) };
+
+pub(super) const ARP_SCAN_DEFAULT: Tool =
+    Tool { name: "arp-scan", command: |field| Ok(arp_scan(field, &[])) };
+
+fn nmap(field: &Field, speed: &[&str]) -> Command {
+    let mut command = Command::new("nmap");
+    command.args(["-sn", "-n", "-PE", "-oG", "-"]).args(speed).arg(&field.range);
+    command
+}
+
+fn zmap(field: &Field, probes: &str) -> Command {
+    let mut command = system("zmap");
+    command.args([
+        "-M",
+        "icmp_echoscan",
+        "-i",
+        "eth0",
+        "-r",
+        "100000",
+        "-c",
+        "2",
+        "-P",
+        probes,
+        "-q",
+        "-o",
+        "-",
+    ]);
+    command.args(["-b", "/dev/null", &field.range]);
+    command
+}
+
+fn arp_scan(field: &Field, speed: &[&str]) -> Command {
+    let mut command = system("arp-scan");
+    command.args(["-I", "eth0", "-q", "-x"]).args(speed).arg(&field.range);
+    command
+}
+
+/// A program found also where a user's PATH does not reach.
+fn system(program: &str) -> Command {
+    let mut command = Command::new(program);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+}

@@ -1,0 +1,122 @@
+//! `klpoll` beside real programs that announce themselves: avahi-daemon, and Samba's nmbd and smbd.
+
+mod field;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use field::Field;
+use klnet_tests::lab::{Process, wait_until};
+use klnet_tests::need_programs;
+use serde_json::Value;
+
+#[test]
+fn every_service_of_an_avahi_daemon_is_resolved() -> Result<()> {
+    if !need_programs(&["avahi-daemon", "unshare"]) {
+        return Ok(());
+    }
+    let Some(field) = Field::or_skip("avahi")? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let _avahi = avahi(&field, folder.path())?;
+    let from = field.poller.address().to_string();
+    let polled = field.klpoll(&["zeroconf", "--from", &from, "--wait", "4", "--json"])?;
+    ensure!(polled.code == Some(0), "{}", polled.err);
+    let host = the_one(&polled.out, &field.router.to_string())?;
+    let services = host["services"].as_array().context("a list")?;
+    let ports: BTreeSet<_> = services.iter().filter_map(|service| service["port"].as_u64()).collect();
+    ensure!((8000..8000 + SERVICES).all(|port| ports.contains(&port)), "{} services", services.len());
+    ensure!(host["name"] == "printer-7.local", "{host}");
+    ensure!(polled.took < Duration::from_secs(6), "it ends at its deadline: {:?}", polled.took);
+    Ok(())
+}
+
+#[test]
+fn samba_is_known_by_its_names_without_a_password() -> Result<()> {
+    if !need_programs(&["nmbd", "smbd"]) {
+        return Ok(());
+    }
+    let Some(field) = Field::or_skip("samba")? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let _samba = samba(&field, folder.path())?;
+    let range = format!("{}/32", field.router);
+    let quick = || -> Result<Option<Value>> {
+        let polled = field.klpoll(&["windows", &range, "--profile", "lan", "--json"])?;
+        Ok(the_one(&polled.out, &field.router.to_string()).ok())
+    };
+    // nmbd answers once it has registered its names.
+    let host = wait_until(Duration::from_secs(20), quick)?.context("nmbd does not answer")?;
+    ensure!(says(&host, "netbios", "FILES-7") && says(&host, "domain", "OFFICE"), "{host}");
+    let polled = field.klpoll(&["windows", &range, "--full", "--profile", "lan", "--json"])?;
+    let host = the_one(&polled.out, &field.router.to_string())?;
+    ensure!(says(&host, "netbios", "FILES-7"), "{host}");
+    ensure!(host["sources"].to_string().contains("smb"), "{host}");
+    Ok(())
+}
+
+/// The line of the host with this address.
+fn the_one(lines: &str, address: &str) -> Result<Value> {
+    let hosts = lines.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
+    let is_it =
+        |host: &Value| host["addresses"].as_array().is_some_and(|all| all.iter().any(|a| a == address));
+    hosts.into_iter().find(is_it).with_context(|| format!("{address} is not in: {lines}"))
+}
+
+fn says(host: &Value, kind: &str, name: &str) -> bool {
+    let names = host["names"].as_array().into_iter().flatten();
+    names.into_iter().any(|said| said["kind"] == kind && said["name"] == name)
+}
+
+/// An avahi-daemon on the crowd with its own folders, and many services.
+fn avahi(field: &Field, folder: &Path) -> Result<Process> {
+    let services = folder.join("services");
+    std::fs::create_dir(&services)?;
+    for number in 0..SERVICES {
+        let text = format!(
+            "<?xml version=\"1.0\"?><!DOCTYPE service-group SYSTEM \"avahi-service.dtd\"><service-group>\
+             <name>Site {number}</name><service><type>_http._tcp</type><port>{}</port></service></service-group>",
+            8000 + number
+        );
+        std::fs::write(services.join(format!("{number}.service")), text)?;
+    }
+    let settings = "[server]\nhost-name=printer-7\nallow-interfaces=eth0\nuse-ipv6=no\nenable-dbus=no\n\
+                    ratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n";
+    std::fs::write(folder.join("avahi-daemon.conf"), settings)?;
+    let script = format!(
+        "mount --bind {} /etc/avahi && mount -t tmpfs none /run && mkdir /run/avahi-daemon && \
+         exec avahi-daemon --no-drop-root --no-chroot --no-rlimits",
+        folder.display()
+    );
+    let mut command = field.crowd.command("unshare");
+    command.args(["--mount", "sh", "-c", &script]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let mut avahi = Process::spawn("avahi-daemon", &mut command)?;
+    // Whoever announces waits until nobody has objected to the names.
+    avahi.wait_for_line(&format!("Service \"Site {}\"", SERVICES - 1), Duration::from_secs(20))?;
+    avahi.wait_for_line("successfully established", Duration::from_secs(20))?;
+    Ok(avahi)
+}
+
+/// nmbd and smbd on the crowd, in a folder of their own.
+fn samba(field: &Field, folder: &Path) -> Result<[Process; 2]> {
+    let at = folder.display();
+    let settings = format!(
+        "[global]\nnetbios name = FILES-7\nworkgroup = OFFICE\nserver role = standalone server\n\
+         private dir = {at}\nlock directory = {at}\nstate directory = {at}\ncache directory = {at}\n\
+         pid directory = {at}\nncalrpc dir = {at}/rpc\nload printers = no\ndisable spoolss = yes\n\
+         smb ports = 445\n"
+    );
+    let file = folder.join("smb.conf");
+    std::fs::write(&file, settings)?;
+    let start = |name: &str| {
+        let mut command = field.crowd.command(name);
+        command.args(["--foreground", "--no-process-group", "--debug-stdout", "--configfile"]).arg(&file);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        Process::spawn(name, &mut command)
+    };
+    let processes = [start("nmbd")?, start("smbd")?];
+    field.crowd.wait_for_listener(445, Duration::from_secs(20))?;
+    Ok(processes)
+}
+
+const SERVICES: u64 = 100;
