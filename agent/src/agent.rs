@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use klnet_discovery::mac::Mac;
+use klnet_discovery::net::own_cards;
 use klnet_tunnel::net::target::Stopped;
 use klnet_wire::id::{DeviceId, Id};
 use klnet_wire::identity::crl::Crls;
 use klnet_wire::identity::enroll::{Enrolled, unix};
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::{ChainError, Trust};
+use klnet_wire::message::sighting::ADDRESSES_LIMIT;
 use klnet_wire::net::dial::DialError;
 use klnet_wire::net::https::ApiError;
 use klnet_wire::net::renew::{RenewError, is_of_unknown_root, newer_roots};
@@ -65,6 +68,8 @@ pub struct Agent {
     outage: Outage,
     /// Tells a restart from a reconnect.
     boot_id: Bytes,
+    /// The device's network cards, as they were when it was first connected.
+    cards: Vec<Mac>,
     /// Names the session before: whoever says it is no clone.
     last_epoch: u64,
     /// The ids that this process has not exchanged with the server yet.
@@ -171,6 +176,7 @@ impl Agent {
             renewing: Renewing::new(&device, Random::new(random.bits())),
             refreshing: Refreshing::new(Random::new(random.bits())),
             boot_id: Bytes::from(Id::<()>::random().to_vec()),
+            cards: Vec::new(),
             last_epoch: 0,
             sync: folder.sync().inspect_err(|error| tracing::warn!(%error, "not to be synchronised")).ok(),
             clock: ServerClock::default(),
@@ -270,6 +276,7 @@ impl Agent {
         self.astray = dialled.is_err();
         let ended = match dialled {
             Ok(dialled) => {
+                self.look_at_cards().await;
                 let ended = self.session(dialled, shutdown).await?;
                 self.reached = Some(Instant::now());
                 ended
@@ -291,6 +298,15 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Looks which network cards there are, for the HELLO that says so.
+    async fn look_at_cards(&mut self) {
+        self.cards = match self.sync.is_some() {
+            true => own_cards().await.unwrap_or_default(),
+            false => Vec::new(),
+        };
+        self.cards.truncate(ADDRESSES_LIMIT);
     }
 
     /// Dials; a fabric that has other roots than the device knows is followed first.

@@ -89,6 +89,8 @@ pub struct Metrics {
     deliveries: Counter,
     /// Objects that devices could not take.
     pub deliveries_failed: Counter,
+    /// Hosts that devices have found, as far as that was news.
+    pub sightings: Counter,
     /// Times that somebody else sent to a distribution point's multicast groups.
     pub group_conflicts: Counter,
 }
@@ -136,6 +138,8 @@ impl Metrics {
         registry.register("deliveries_failed", about, self.deliveries_failed.clone());
         let about = "Times that somebody else sent to a distribution point's multicast group";
         registry.register("group_conflicts", about, self.group_conflicts.clone());
+        let about = "Hosts that devices have found, as far as that was news";
+        registry.register("sightings", about, self.sightings.clone());
         let about = "Bytes of objects that devices have got, as they say";
         registry.register("delivered_bytes", about, self.delivered_bytes.clone());
     }
@@ -200,6 +204,7 @@ impl Metrics {
             deliveries: Counter::default(),
             deliveries_failed: Counter::default(),
             group_conflicts: Counter::default(),
+            sightings: Counter::default(),
         }
     }
     /// The metrics as text (OpenMetrics 1.0).

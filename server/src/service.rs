@@ -210,6 +210,7 @@ impl Serving {
         let following = Arc::clone(agents).follow_denials(fleet.denials());
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
         tasks.spawn(Arc::clone(fleet).keep_presence(shutdown.clone()));
+        tasks.spawn(Arc::clone(fleet).keep_sightings(shutdown.clone()));
         tasks.spawn(Arc::clone(distribution).keep(shutdown.clone()));
         let (fabric, hosts) = (Arc::clone(&ground.fabric), ground.config.hosts.clone());
         tasks.spawn(keep_shown(fabric, hosts, Arc::clone(&ground.tls.shown), shutdown.clone()));

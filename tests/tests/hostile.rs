@@ -241,7 +241,7 @@ async fn hostile_frames_of_an_enrolled_device_cost_the_server_nothing_lasting() 
 async fn flood(stage: &Stage, identity: &Identity, rng: &mut Rng, most: usize) -> Result<usize> {
     let mut stream = tls(stage.ports.agents.at(), Some(identity), stage, ALPN_AGENT).await?;
     let mut bytes = BytesMut::new();
-    Message::Hello(Hello { epoch: rng.bits(), ..Hello::default() }).encode(0, &mut bytes)?;
+    Message::Hello(Box::new(Hello { epoch: rng.bits(), ..Hello::default() })).encode(0, &mut bytes)?;
     stream.write_all(&bytes.split()).await?;
     // Before WELCOME the first frame would be the last.
     ensure!(timeout(PATIENCE, stream.read(&mut [0; 512])).await?? > 0, "no WELCOME");
@@ -310,7 +310,7 @@ fn fatal_frame(rng: &mut Rng, bytes: &mut BytesMut) -> Result<()> {
     match rng.below(4) {
         0 => bytes.extend_from_slice(&oversized),
         1 => bytes.extend_from_slice(&unknown),
-        2 => Message::Hello(Hello::default()).encode(0, bytes)?,
+        2 => Message::Hello(Box::default()).encode(0, bytes)?,
         _ => Message::Grant(Signed::default()).encode(0, bytes)?,
     }
     Ok(())
@@ -325,7 +325,7 @@ async fn speaks(port: u16, identity: Option<&Identity>, stage: &Stage, alpn: &[&
             TlsConnector::from(config).connect(ServerName::from(port.at().ip()), stream).await.ok()?;
         let mut bytes = BytesMut::new();
         if port == stage.ports.agents {
-            Message::Hello(Hello::default()).encode(0, &mut bytes).ok()?;
+            Message::Hello(Box::default()).encode(0, &mut bytes).ok()?;
         } else {
             bytes.extend_from_slice(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n");
         }

@@ -150,7 +150,7 @@ async fn an_agent_that_does_not_read_is_given_up_on_and_holds_little() -> Result
     let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
     let mut stream = TlsConnector::from(config).connect(name, stream).await?;
     let mut hello = BytesMut::new();
-    Message::Hello(Hello { epoch: 7, ..Hello::default() }).encode(0, &mut hello)?;
+    Message::Hello(Box::new(Hello { epoch: 7, ..Hello::default() })).encode(0, &mut hello)?;
     stream.write_all(&hello).await?;
     eventually(PATIENCE, async || stage.is_online("stalled").await).await?;
     let before = memory(stage.server_id())?;

@@ -1,4 +1,4 @@
-//! What a server has a device do with what is distributed: receive from a distribution point, or be one.
+//! What a server has a device do: receive what is distributed, be a distribution point, find hosts.
 //!
 //! A device is told everything at once and anew whenever any of it changes, in one signed blob: there is nothing to merge
 //! and nothing to miss. Its keys are for this device alone, so it travels in the device's own session and is never stored.
@@ -30,6 +30,9 @@ pub struct Duties {
     /// It is a distribution point.
     #[prost(message, optional, tag = "5")]
     pub point: Option<Point>,
+    /// It finds hosts in its networks.
+    #[prost(message, optional, tag = "6")]
+    pub polling: Option<Polling>,
 }
 
 /// An object that is distributed.
@@ -94,6 +97,23 @@ pub struct Point {
     pub rate: u64,
 }
 
+/// What a device is to find, and how often, in seconds; 0 is never.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Polling {
+    /// Ranges of addresses: prefixes, start-end or subnet/mask, at most [`RANGES_LIMIT`].
+    #[prost(string, repeated, tag = "1")]
+    pub ranges: Vec<String>,
+    /// Every address of the ranges.
+    #[prost(uint32, tag = "2")]
+    pub ranges_every: u32,
+    /// What announces itself by mDNS.
+    #[prost(uint32, tag = "3")]
+    pub zeroconf_every: u32,
+    /// Windows names of what answers.
+    #[prost(uint32, tag = "4")]
+    pub windows_every: u32,
+}
+
 impl Duties {
     /// Reads what a server has signed for `device`; the session it comes in is as fresh as it is.
     ///
@@ -110,7 +130,8 @@ impl Duties {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.source.is_none() && self.point.is_none()
+        let Self { device: _, audiences: _, objects, source, point, polling } = self;
+        objects.is_empty() && source.is_none() && point.is_none() && polling.is_none()
     }
 }
 
@@ -147,6 +168,10 @@ impl fmt::Debug for Point {
 
 /// Most objects in one device's duties: with the longest names they fit in a frame.
 pub const OBJECTS_LIMIT: usize = 32;
+/// Most ranges that a device polls.
+pub const RANGES_LIMIT: usize = 16;
+/// Longest of them, in bytes: two IPv6 addresses.
+pub const RANGE_LIMIT: usize = 79;
 /// Most addresses of a distribution point.
 pub const ADDRESSES_LIMIT: usize = 8;
 
@@ -195,12 +220,19 @@ mod tests {
             feedback: bytes(32),
             rate: u64::MAX,
         };
+        let polling = Polling {
+            ranges: vec!["f".repeat(RANGE_LIMIT); RANGES_LIMIT],
+            ranges_every: u32::MAX,
+            zeroconf_every: u32::MAX,
+            windows_every: u32::MAX,
+        };
         let duties = Duties {
             device: bytes(16),
             audiences: vec![bytes(16); 33],
             objects: vec![Object { manifest: Some(signed), send: true }; OBJECTS_LIMIT],
             source: Some(source),
             point: Some(point),
+            polling: Some(polling),
         };
         let signed = Signed { bytes: duties.encode_to_vec().into(), key_id: bytes(8), signature: bytes(64) };
         let message = crate::message::Message::Duties(signed);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use klnet_tunnel::net::target::Session;
 use klnet_wire::duties::Duties;
 use klnet_wire::id::{GrantId, ServerId};
@@ -249,6 +250,7 @@ impl Agent {
             last_epoch: self.last_epoch,
             sync: next,
             last_sync: last,
+            macs: self.cards.iter().map(|mac| Bytes::copy_from_slice(&mac.0)).collect(),
         }
     }
 }

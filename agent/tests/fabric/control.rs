@@ -29,7 +29,7 @@ pub struct Control {
 
 /// An agent that has said HELLO.
 pub struct Peer {
-    pub hello: Hello,
+    pub hello: Box<Hello>,
     commands: mpsc::Sender<Box<Command>>,
     events: mpsc::Receiver<Box<Event>>,
     task: JoinHandle<CloseReason>,

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod cards;
 mod channel;
 mod error;
 #[cfg(target_os = "linux")]
@@ -43,6 +44,7 @@ mod sweep;
 mod windows;
 mod zeroconf;
 
+pub use cards::own_cards;
 pub use error::PollError;
 #[cfg(target_os = "linux")]
 pub use linux::{give_up_privileges, opener};

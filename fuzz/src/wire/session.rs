@@ -211,7 +211,9 @@ fn any_message(script: &mut Script<'_>) -> Message {
     let blob = Bytes::from(vec![choice; usize::from(script.short() % 17_000)]);
     let reason = script.text();
     match choice % 10 {
-        0 => Message::Hello(Hello { minor_max: script.number(), build: reason, ..Hello::default() }),
+        0 => {
+            Message::Hello(Box::new(Hello { minor_max: script.number(), build: reason, ..Hello::default() }))
+        }
         1 => Message::Welcome(Welcome { heartbeat_ms: script.number(), ..Welcome::default() }),
         2 => Message::Ping,
         3 => Message::Pong,

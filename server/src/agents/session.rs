@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Principal;
-use klnet_wire::message::{GoAway, Message, Tunnels as TunnelsAlive};
+use klnet_wire::message::{GoAway, Message, Sightings, Tunnels as TunnelsAlive};
 use klnet_wire::net::link::{Command, drive};
 use klnet_wire::session::{self, CloseReason, Event, Session};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Agents;
 use super::admission::{Known, Newcomer};
+use crate::fleet::Kind;
 use crate::tunnels::Tunnels;
 use crate::unix::millis;
 
@@ -81,6 +82,7 @@ impl Agents {
             Event::Message(Message::PointState(state)) => {
                 self.distribution.point(tenant, device, state).await
             }
+            Event::Message(Message::Sightings(told)) => self.sighted(known, told).await,
             Event::Message(Message::Delivery(told)) => self.distribution.delivery(tenant, device, told).await,
             Event::Message(Message::Goodbye(goodbye)) => {
                 debug!(%device, reason = crate::fleet::told(&goodbye.reason), "device says goodbye");
@@ -89,6 +91,19 @@ impl Agents {
                 known.pongs.send_replace(());
             }
             Event::Message(_) | Event::Heartbeat | Event::Hello(_) | Event::Welcome(_) => {}
+        }
+    }
+
+    async fn sighted(&self, known: &Known, told: Sightings) {
+        match self.fleet.sighted(known.tenant, known.device, told).await {
+            Ok(news) => {
+                self.metrics.sightings.inc_by(news as u64);
+            }
+            // It has not heard yet that it is to poll nothing more.
+            Err(error) if error.kind() == Kind::NotFound => {
+                debug!(device = %known.device, %error, "hosts are not stored");
+            }
+            Err(error) => warn!(device = %known.device, %error, "hosts are not stored; they are told again"),
         }
     }
 

@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::auth::Right::{Administer, Tunnel, View};
 use super::handlers::{
-    audit, contents, devices, distributions, groups, operators, points, public, tokens, tunnels,
+    audit, contents, devices, distributions, groups, operators, points, polling, public, tokens, tunnels,
 };
 use super::route::Route;
 
@@ -63,6 +63,10 @@ fn for_operators() -> Vec<Route> {
         Route::operator(View, Method::GET, "/api/v1/points", "listPoints", "Every distribution point.", points::list),
         Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/point", "assignPoint", "Makes a device the distribution point of a group.", points::assign),
         Route::operator(Administer, Method::DELETE, "/api/v1/devices/{id}/point", "unassignPoint", "Takes the role from a distribution point.", points::unassign),
+        Route::operator(View, Method::GET, "/api/v1/pollers", "listPollers", "Every device that finds hosts in its networks.", polling::list),
+        Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/polling", "setPolling", "Has a device find hosts in its networks.", polling::set),
+        Route::operator(Administer, Method::DELETE, "/api/v1/devices/{id}/polling", "unsetPolling", "Has a device find hosts no more.", polling::unset),
+        Route::operator(View, Method::GET, "/api/v1/unassigned", "listUnassigned", "Every host that was found and is no managed device.", polling::unassigned),
         Route::operator(Administer, Method::POST, "/api/v1/contents", "beginContent", "Begins an upload, or says how far it came.", contents::begin),
         Route::operator(Administer, Method::PUT, "/api/v1/contents/{id}/block", "putBlock", "Takes the next block of an upload.", contents::put),
         Route::operator(View, Method::GET, "/api/v1/distributions", "listDistributions", "Every object on its way to devices.", distributions::list),

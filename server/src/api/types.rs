@@ -2,6 +2,7 @@
 //! hexadecimal digits.
 
 mod distribution;
+mod polling;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::unix::seconds;
 pub use distribution::{
     AssignPoint, BeginContent, BlockNumber, Delivered, Distribute, Distribution, NextBlock, Point, Results,
 };
+pub use polling::{Poller, SetPolling, Unassigned};
 pub use remote::{AskGrant, Enroll, Enrolled, Granted, Renew};
 
 /// Whether the server serves.

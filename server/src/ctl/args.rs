@@ -41,8 +41,11 @@ pub(super) enum Command {
     /// Show who you are to the server, and what you may do
     Whoami,
     /// List, show, move and remove devices
-    #[command(visible_alias = "devices")]
+    #[command(visible_alias = "devices", args_conflicts_with_subcommands = true)]
     Device {
+        /// Those that were found in networks and are not managed, instead of those that are
+        #[arg(long)]
+        unassigned: bool,
         #[command(subcommand)]
         action: Option<Device>,
     },
@@ -77,6 +80,12 @@ pub(super) enum Command {
     Dp {
         #[command(subcommand)]
         action: Option<PointAction>,
+    },
+    /// List and say which devices find hosts in their networks; what they find: klctl devices --unassigned
+    #[command(visible_alias = "polls")]
+    Poll {
+        #[command(subcommand)]
+        action: Option<PollAction>,
     },
     /// Upload files and folders, sign them, and bring them to every device of a group
     Distribute(Distribute),
@@ -226,6 +235,37 @@ pub(super) enum PointAction {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum PollAction {
+    /// List devices that poll (also without `list`)
+    List,
+    /// Have a device poll this from now on, and nothing of what it polled before
+    Set(SetPoll),
+    /// Have a device poll nothing
+    Remove {
+        /// Its name, its id, or the start of its id
+        device: String,
+    },
+}
+
+#[derive(Debug, Group)]
+pub(super) struct SetPoll {
+    /// Its name, its id, or the start of its id
+    pub(super) device: String,
+    /// A range of addresses: prefix, start-end or subnet/mask; may be given several times
+    #[arg(long = "range", value_name = "RANGE")]
+    pub(super) ranges: Vec<String>,
+    /// How often the ranges are polled
+    #[arg(long, default_value = "7h", value_parser = duration, requires = "ranges")]
+    pub(super) every: Duration,
+    /// Look for what announces itself (mDNS), so often
+    #[arg(long, value_name = "EVERY", value_parser = duration, num_args = 0..=1, default_missing_value = "15m")]
+    pub(super) zeroconf: Option<Duration>,
+    /// Ask for Windows names, so often
+    #[arg(long, value_name = "EVERY", value_parser = duration, num_args = 0..=1, default_missing_value = "1h")]
+    pub(super) windows: Option<Duration>,
+}
+
 #[derive(Debug, Group)]
 pub(super) struct Distribute {
     /// Files and folders, which become one object
@@ -333,6 +373,8 @@ Examples:
   klctl dp assign nas-1 --group /office            nas-1 brings files to the office's devices
   klctl distribute update.bin --group /office      one transmission in the LAN, verified by each device
   klctl distribution show update.bin               who has it, and how it came
+  klctl poll set nas-1 --range 192.168.1.0/24 --zeroconf
+  klctl devices --unassigned                       what nas-1 has found, and is not managed
   klctl revoke device web-7 --reason stolen        cuts its sessions at once
   klctl audit --follow
 

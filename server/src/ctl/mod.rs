@@ -10,6 +10,7 @@ mod groups;
 mod login;
 mod operators;
 mod points;
+mod polling;
 mod profile;
 mod renew;
 pub mod text;
@@ -22,8 +23,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use args::{
-    Args, Command, Device, DistributionAction, GroupAction, ListTunnels, Operator, PointAction, Revoke,
-    Token, Tunnel,
+    Args, Command, Device, DistributionAction, GroupAction, ListTunnels, Operator, PointAction, PollAction,
+    Revoke, Token, Tunnel,
 };
 use console::{Console, print};
 use failure::Failure;
@@ -79,7 +80,8 @@ async fn administer(command: Command, console: &Console) -> Result<(), Failure> 
     match command {
         Command::Login(_) | Command::Renew | Command::Completions { .. } | Command::Man => Ok(()),
         Command::Whoami => operators::whoami(console).await,
-        Command::Device { action } => match action.unwrap_or(Device::List) {
+        Command::Device { unassigned: true, .. } => polling::unassigned(console).await,
+        Command::Device { action, .. } => match action.unwrap_or(Device::List) {
             Device::List => devices::list(console).await,
             Device::Show { device } => devices::show(console, &device).await,
             Device::Move { device, group } => devices::relocate(console, &device, group).await,
@@ -123,6 +125,11 @@ async fn administer(command: Command, console: &Console) -> Result<(), Failure> 
                 points::assign(console, &device, AssignPoint { group, rate_mbit: rate }).await
             }
             PointAction::Unassign { device } => points::unassign(console, &device).await,
+        },
+        Command::Poll { action } => match action.unwrap_or(PollAction::List) {
+            PollAction::List => polling::list(console).await,
+            PollAction::Set(set) => polling::set(console, set).await,
+            PollAction::Remove { device } => polling::remove(console, &device).await,
         },
         Command::Distribute(distribute) => distributions::distribute(console, distribute).await,
         Command::Distribution { action } => match action.unwrap_or(DistributionAction::List) {

@@ -2,15 +2,17 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use klnet_multicast::manifest::Manifest;
+use klnet_wire::duties::Polling;
 use klnet_wire::id::GroupId;
+use klnet_wire::message::{Sighting, Sightings};
 use klnet_wire::multicast::AgentGroup;
 use tempfile::TempDir;
 
 use super::*;
 use crate::directory::{Announced, Directory};
 use crate::fabric::Fabric;
-use crate::fleet::record::{AddressRecord, DeviceRecord};
-use crate::fleet::{Caller, NewDistribution, Roles};
+use crate::fleet::record::{AddressRecord, CardsRecord, DeviceRecord};
+use crate::fleet::{Caller, NewDistribution, Roles, Unassigned};
 use crate::store::{Key, Op, OpId, Read, SqliteStore};
 
 #[tokio::test]
@@ -163,6 +165,25 @@ async fn an_object_is_told_to_its_group_and_to_whoever_brings_it() {
 }
 
 #[tokio::test]
+async fn a_server_that_starts_anew_knows_all_of_it() {
+    let site = Site::new().await;
+    let group = site.group("office", None).await;
+    let [point, member] = [site.device(group).await, site.device(group).await];
+    site.fleet.assign_point(&site.by, point, group, 200_000_000).await.unwrap();
+    site.fleet.distribute(&site.by, &site.image("image", Some(7), group)).await.unwrap();
+    let polling = Polling { zeroconf_every: 900, ..Polling::default() };
+    site.fleet.poll(&site.by, point, polling).await.unwrap();
+    let told = [point, member].map(|device| site.duties(device));
+    let again = site.again().await;
+    assert_eq!([point, member].map(|device| again.duties(device)), told);
+    let older = again.image("image", Some(7), group);
+    assert_eq!(again.fleet.distribute(&again.by, &older).await.unwrap_err().kind(), Kind::Conflict);
+    again.fleet.unassign_point(&again.by, point).await.unwrap();
+    let next = again.fleet.assign_point(&again.by, member, group, 0).await.unwrap();
+    assert_eq!(next.groups.number(), 1, "0 is a tombstone");
+}
+
+#[tokio::test]
 async fn versions_of_a_name_only_rise_and_the_newest_takes_the_place_of_the_others() {
     let site = Site::new().await;
     let group = site.group("office", None).await;
@@ -212,30 +233,56 @@ async fn results_are_stored_once_and_forgotten_with_their_object() {
     assert_eq!(site.fleet.deliveries(tenant, made.id).await.unwrap(), []);
 }
 
+#[tokio::test]
+async fn hosts_are_stored_when_they_are_news_and_shown_unless_they_are_managed() {
+    let site = Site::new().await;
+    let group = site.group("office", None).await;
+    let [poller, other] = [site.device(group).await, site.device(group).await];
+    let tenant = site.by.tenant;
+    let host = |n: u8, name: &str| Sighting {
+        key: vec![n; 16].into(),
+        addresses: vec![format!("10.0.0.{n}")],
+        macs: vec![vec![n; 6].into()],
+        name: name.into(),
+        last_seen: u64::MAX,
+        ..Sighting::default()
+    };
+    let told = |hosts: Vec<Sighting>| Sightings { hosts };
+    let refused = site.fleet.sighted(tenant, poller, told(vec![host(1, "a")])).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::NotFound, "it is to poll nothing");
+    let polling = Polling { zeroconf_every: 900, ..Polling::default() };
+    site.fleet.poll(&site.by, poller, polling).await.unwrap();
+    let tell = |hosts| site.fleet.sighted(tenant, poller, told(hosts));
+    assert_eq!(tell(vec![host(1, "a"), host(2, "b")]).await.unwrap(), 2);
+    assert_eq!(tell(vec![host(1, "a"), host(2, "c")]).await.unwrap(), 1, "one has another name");
+    site.cards(other, 2).await;
+    let names = |hosts: Vec<Unassigned>| hosts.into_iter().map(|host| host.told.name).collect::<Vec<_>>();
+    assert_eq!(names(site.fleet.unassigned(tenant).await.unwrap()), ["a"], "the other is a device's");
+    site.fleet.poll_no_more(&site.by, poller).await.unwrap();
+    site.fleet.forget_sightings().await.unwrap();
+    assert_eq!(site.fleet.unassigned(tenant).await.unwrap(), []);
+}
+
 struct Site {
     fleet: Arc<Fleet>,
     by: Caller,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Site {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
-        let store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
-        let announced = Announced {
-            hosts: vec!["localhost".into()],
-            https_port: 8443,
-            agent_ports: vec![23_100],
-            tunnel_ports: vec![29_200],
-            reconnect_window: Duration::from_secs(2),
-        };
-        let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
-        let tenant = fabric.tenant();
-        let fleet = Fleet::load(store, fabric, directory).await.unwrap();
         let operator = klnet_wire::id::OperatorId::random();
-        let by = Caller { operator, tenant, name: "admin".into(), roles: Roles::default() };
-        Self { fleet, by, _folder: folder }
+        let by = Caller { operator, tenant: fabric.tenant(), name: "admin".into(), roles: Roles::default() };
+        Self { fleet: load(folder.path(), fabric).await, by, folder }
+    }
+
+    /// The server's next process.
+    async fn again(self) -> Self {
+        self.fleet.close().await;
+        let fabric = Arc::new(Fabric::load(self.folder.path()).unwrap());
+        Self { fleet: load(self.folder.path(), fabric).await, ..self }
     }
 
     async fn group(&self, name: &str, parent: Option<GroupId>) -> GroupId {
@@ -256,6 +303,12 @@ impl Site {
             tokio::task::yield_now().await;
         }
         id
+    }
+
+    /// The device has one network card.
+    async fn cards(&self, device: DeviceId, mac: u8) {
+        let record = CardsRecord { macs: vec![vec![mac; 6].into()] };
+        self.put("cards", &device.to_string(), record.encode_to_vec()).await;
     }
 
     /// Makes every tombstone so many seconds old.
@@ -296,4 +349,17 @@ impl Site {
     fn image(&self, name: &str, version: Option<u64>, group: GroupId) -> NewDistribution {
         NewDistribution { group, name: name.into(), version, length: 0, catalogue: vec![0; 4] }
     }
+}
+
+async fn load(folder: &std::path::Path, fabric: Arc<Fabric>) -> Arc<Fleet> {
+    let store = Arc::new(SqliteStore::open(&folder.join("state.db")).unwrap());
+    let announced = Announced {
+        hosts: vec!["localhost".into()],
+        https_port: 8443,
+        agent_ports: vec![23_100],
+        tunnel_ports: vec![29_200],
+        reconnect_window: Duration::from_secs(2),
+    };
+    let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), announced));
+    Fleet::load(store, fabric, directory).await.unwrap()
 }

@@ -16,7 +16,7 @@ use tracing::warn;
 use super::lookup::Lookup;
 use super::record::AuditRecord;
 use super::sight::{LOOK_EACH, Sight};
-use super::{Denied, Fleet, FleetError, Model, keys, presence};
+use super::{Denied, Fleet, FleetError, Model, keys, presence, sightings};
 use crate::directory::Directory;
 use crate::fabric::Fabric;
 use crate::store::{Entry, Event, Key, Rev, Store, WatchEnd};
@@ -38,6 +38,7 @@ impl Fleet {
             presence: presence::Table::default(),
             reached: watch::Sender::new(at),
             sight: Sight::now(),
+            sightings: sightings::Stored::default(),
             distributing: watch::Sender::default(),
             denied: broadcast::Sender::new(DENIED_CAPACITY),
             next_audit: AtomicU64::new(next_audit),
@@ -98,7 +99,7 @@ impl Fleet {
         self.follow_events(events);
         let matters = |event: &Event| {
             let table = keys::parse(&event.key).map(|(_, table, _)| table);
-            matches!(table, Some("device" | "group" | "point" | "epoch" | "distribution"))
+            matches!(table, Some("device" | "group" | "point" | "epoch" | "distribution" | "polling"))
         };
         if events.iter().any(matters) {
             self.distributing.send_modify(|count| *count += 1);

@@ -148,12 +148,57 @@ pub(super) fn deliveries_of(tenant: TenantId, id: DistributionId) -> Prefix {
         .expect("identifiers make sound prefixes")
 }
 
+/// What a device is to poll.
+pub(super) fn polling(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "polling", &id.to_string())
+}
+
+/// A device's network cards.
+pub(super) fn cards(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "cards", &id.to_string())
+}
+
+/// Every device's network cards.
+pub(super) fn all_cards(tenant: TenantId) -> Prefix {
+    Prefix::below(&["t", &tenant.to_string(), "cards"]).expect("identifiers make sound prefixes")
+}
+
+/// A host that a device has found, by the device's own key for it.
+pub(super) fn sighting(tenant: TenantId, device: DeviceId, key: &[u8; 16]) -> Key {
+    Key::join(&["t", &tenant.to_string(), "sighting", &device.to_string(), &Id::<()>::new(*key).to_string()])
+        .expect("identifiers make sound keys")
+}
+
+/// Every host that was found.
+pub(super) fn sightings(tenant: TenantId) -> Prefix {
+    Prefix::below(&["t", &tenant.to_string(), "sighting"]).expect("identifiers make sound prefixes")
+}
+
+/// Every host that a device has found.
+pub(super) fn sightings_of(tenant: TenantId, device: DeviceId) -> Prefix {
+    Prefix::below(&["t", &tenant.to_string(), "sighting", &device.to_string()])
+        .expect("identifiers make sound prefixes")
+}
+
 fn of(tenant: TenantId, table: &str, id: &str) -> Key {
     Key::join(&["t", &tenant.to_string(), table, id]).expect("identifiers and checked names make sound keys")
 }
 
 /// The tables that the model holds, but [`SEEN`].
-pub(super) const MODEL: [&str; 6] = ["device", "clone", "set-back", "group", "operator", "token"];
+pub(super) const MODEL: [&str; 12] = [
+    "device",
+    "clone",
+    "set-back",
+    "group",
+    "operator",
+    "token",
+    "point",
+    "epoch",
+    "address",
+    "distribution",
+    "object-version",
+    "polling",
+];
 
 /// The table of when devices were last seen; the model holds that with the device, so it takes devices in first.
 pub(super) const SEEN: &str = "seen";

@@ -20,6 +20,7 @@ mod model;
 mod names;
 mod operators;
 mod points;
+mod polling;
 mod presence;
 pub mod record;
 mod registry;
@@ -30,6 +31,7 @@ mod revoked;
 mod roles;
 mod secret;
 mod sight;
+mod sightings;
 mod succession;
 pub mod sync;
 mod tokens;
@@ -55,9 +57,11 @@ pub use model::{Denied, Model, Stored};
 pub(crate) use names::told;
 pub use operators::{Caller, Operator};
 pub use points::Point;
+pub use polling::Poller;
 pub use presence::Presence;
 pub use registry::{Registered, Registry};
 pub use roles::{NotARole, OperatorRole, Roles};
+pub use sightings::Unassigned;
 pub use tokens::Token;
 
 /// Everything about devices, groups, operators and tokens.
@@ -70,6 +74,7 @@ pub struct Fleet {
     /// The revision up to which the model has followed the store.
     reached: watch::Sender<Rev>,
     sight: sight::Sight,
+    sightings: sightings::Stored,
     /// Counts changes of what devices may have to be told about distribution.
     distributing: watch::Sender<u64>,
     denied: broadcast::Sender<Denied>,

@@ -10,7 +10,7 @@ use prost::Message;
 use super::keys;
 use super::record::{
     AddressRecord, CloneRecord, DeviceRecord, DistributionRecord, EpochRecord, GroupRecord, OperatorRecord,
-    PointRecord, SetBackRecord, TokenRecord, VersionRecord,
+    PointRecord, PollingRecord, SetBackRecord, TokenRecord, VersionRecord,
 };
 use super::registry::{Registered, Registry};
 use crate::store::{Entry, Key, Rev};
@@ -48,6 +48,8 @@ pub struct Model {
     pub epochs: Table<DeviceId, EpochRecord>,
     /// Multicast groups that are or were a distribution point's, by their number; all under the server's own tenant.
     pub addresses: Table<u32, AddressRecord>,
+    /// Devices that find hosts in their networks.
+    pub pollings: Table<DeviceId, PollingRecord>,
     /// Objects on their way.
     pub distributions: Table<DistributionId, DistributionRecord>,
     /// The newest version of each object's name.
@@ -127,6 +129,7 @@ impl Model {
         match table {
             "point" => put(&mut self.points, (tenant, keys::id(id)?), entry),
             "epoch" => put(&mut self.epochs, (tenant, keys::id(id)?), entry),
+            "polling" => put(&mut self.pollings, (tenant, keys::id(id)?), entry),
             "address" => put(&mut self.addresses, (tenant, id.parse().ok()?), entry),
             "distribution" => put(&mut self.distributions, (tenant, keys::id(id)?), entry),
             "object-version" => put(&mut self.versions, (tenant, id.to_owned()), entry),

@@ -154,7 +154,10 @@ impl Fleet {
         from: GroupId,
         to: Option<GroupId>,
     ) -> Change {
-        let change = if to.is_none() { self.without_point(change, tenant, device) } else { change };
+        let change = match to {
+            Some(_) => change,
+            None => self.without_point(change, tenant, device).delete(keys::polling(tenant, device)),
+        };
         let model = self.model();
         let point = |group| model.nearest_point(tenant, group).map(|(point, _)| point);
         match point(from).filter(|left| *left != device && to.and_then(point) != Some(*left)) {

@@ -330,3 +330,30 @@ pub struct DeliveryRecord {
     #[prost(uint64, tag = "2")]
     pub at: u64,
 }
+
+/// Under `t/TENANT/polling/DEVICE`: the device finds hosts in its networks.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PollingRecord {
+    /// Which, and how often.
+    #[prost(message, optional, tag = "1")]
+    pub polling: Option<klnet_wire::duties::Polling>,
+}
+
+/// Under `t/TENANT/cards/DEVICE`: whoever finds one of these has found the device. A record of its own: it is the device's word.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CardsRecord {
+    /// Addresses of its network cards, 6 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub macs: Vec<Bytes>,
+}
+
+/// Under `t/TENANT/sighting/DEVICE/KEY`: a host that the device has found.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SightingRecord {
+    /// What it told, bounded.
+    #[prost(message, optional, tag = "1")]
+    pub told: Option<klnet_wire::message::Sighting>,
+    /// When, Unix seconds.
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+}

@@ -25,7 +25,7 @@ impl Fleet {
                 .detail("device", device)
                 .guard(Guard::ModRev(key.clone(), rev))
                 .put(key, &tombstone(record, seconds(SystemTime::now())));
-            let also = [keys::seen, keys::sync, keys::clone, keys::set_back];
+            let also = [keys::seen, keys::sync, keys::clone, keys::set_back, keys::cards];
             let change = also.iter().fold(change, |change, key| change.delete(key(by.tenant, device)));
             Ok(self.leaving(change, by.tenant, device, from, None))
         };

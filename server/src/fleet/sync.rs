@@ -12,9 +12,10 @@ use std::time::SystemTime;
 
 use klnet_wire::id::{DeviceId, TenantId};
 use klnet_wire::message::Hello;
+use klnet_wire::message::sighting::ADDRESSES_LIMIT;
 use prost::Message;
 
-use super::record::{SetBackRecord, SyncRecord};
+use super::record::{CardsRecord, SetBackRecord, SyncRecord};
 use super::{Change, Device, Fleet, FleetError, keys};
 use crate::store::{Op, OpId, Read};
 use crate::unix::seconds;
@@ -54,7 +55,9 @@ impl Fleet {
             self.set_back(device.tenant, device.id, "id", from).await?;
         }
         let put = Op::put(key, next.encode_to_vec());
-        self.store.commit(OpId::random(), Vec::new(), vec![put]).await?;
+        let cards =
+            cards(hello).map(|cards| Op::put(keys::cards(device.tenant, device.id), cards.encode_to_vec()));
+        self.store.commit(OpId::random(), Vec::new(), [put].into_iter().chain(cards).collect()).await?;
         Ok(synced)
     }
 
@@ -86,6 +89,13 @@ impl Fleet {
     fn incarnation(&self) -> Vec<u8> {
         self.store.incarnation().0.to_vec()
     }
+}
+
+/// What HELLO says of the device's network cards, bounded.
+fn cards(hello: &Hello) -> Option<CardsRecord> {
+    let macs = hello.macs.iter().filter(|mac| mac.len() == 6).take(ADDRESSES_LIMIT).cloned();
+    let macs: Vec<_> = macs.collect();
+    (!macs.is_empty()).then_some(CardsRecord { macs })
 }
 
 /// The id in HELLO, if there is one: only an agent's first session has it.

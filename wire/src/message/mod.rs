@@ -4,6 +4,7 @@
 
 pub mod distribution;
 pub mod session;
+pub mod sighting;
 pub mod tunnel;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,6 +14,7 @@ use crate::frame::{Frame, FrameError, IGNORABLE, SIGNED};
 use crate::signed::Signed;
 pub use distribution::{Delivery, DeliveryState, PointState};
 pub use session::{GoAway, Goodbye, Hello, ProtocolError, Welcome};
+pub use sighting::{Sighting, Sightings};
 pub use tunnel::{Open, Recorded, Revoke, TunnelState, Tunnels};
 
 /// One end of an agent connection.
@@ -66,6 +68,8 @@ pub enum Kind {
     PointState = 0x41,
     /// What became of an object.
     Delivery = 0x42,
+    /// Hosts that a device has found.
+    Sightings = 0x43,
 }
 
 /// In which queue a message waits for a slow peer.
@@ -79,7 +83,7 @@ pub enum Queueing {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Hello,
         Self::Welcome,
         Self::Ping,
@@ -99,6 +103,7 @@ impl Kind {
         Self::Duties,
         Self::PointState,
         Self::Delivery,
+        Self::Sightings,
     ];
 
     /// The kind with this number.
@@ -124,6 +129,7 @@ impl Kind {
             0x40 => Self::Duties,
             0x41 => Self::PointState,
             0x42 => Self::Delivery,
+            0x43 => Self::Sightings,
             _ => return None,
         })
     }
@@ -138,7 +144,8 @@ impl Kind {
             | Self::TunnelRecord
             | Self::Tunnels
             | Self::PointState
-            | Self::Delivery => matches!(end, End::Agent),
+            | Self::Delivery
+            | Self::Sightings => matches!(end, End::Agent),
             Self::Welcome
             | Self::GoAway
             | Self::Keys
@@ -172,7 +179,8 @@ impl Kind {
             | Self::TunnelState
             | Self::TunnelRecord
             | Self::Recorded
-            | Self::Delivery => Queueing::Queued,
+            | Self::Delivery
+            | Self::Sightings => Queueing::Queued,
         }
     }
 
@@ -181,7 +189,7 @@ impl Kind {
         match self {
             Self::Keys | Self::Servers | Self::Grant | Self::TunnelRecord => SIGNED,
             // Advice: a peer that does not know it loses nothing.
-            Self::Goodbye | Self::Tunnels => IGNORABLE,
+            Self::Goodbye | Self::Tunnels | Self::Sightings => IGNORABLE,
             // An agent that does not know of distribution takes no part in it.
             Self::Duties => SIGNED | IGNORABLE,
             _ => 0,
@@ -193,7 +201,7 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // each variant is documented at its `Kind`
 pub enum Message {
-    Hello(Hello),
+    Hello(Box<Hello>),
     Welcome(Welcome),
     Ping,
     Pong,
@@ -212,6 +220,7 @@ pub enum Message {
     Duties(Signed),
     PointState(PointState),
     Delivery(Delivery),
+    Sightings(Sightings),
 }
 
 impl Message {
@@ -241,7 +250,7 @@ impl Message {
     #[inline(always)]
     fn decode_payload(kind: Kind, payload: impl Buf) -> Result<Self, prost::DecodeError> {
         Ok(match kind {
-            Kind::Hello => Self::Hello(Hello::decode(payload)?),
+            Kind::Hello => Self::Hello(Box::new(Hello::decode(payload)?)),
             Kind::Welcome => Self::Welcome(Welcome::decode(payload)?),
             Kind::Ping => Self::Ping,
             Kind::Pong => Self::Pong,
@@ -260,6 +269,7 @@ impl Message {
             Kind::Duties => Self::Duties(Signed::decode(payload)?),
             Kind::PointState => Self::PointState(PointState::decode(payload)?),
             Kind::Delivery => Self::Delivery(Delivery::decode(payload)?),
+            Kind::Sightings => Self::Sightings(Sightings::decode(payload)?),
         })
     }
 
@@ -271,7 +281,7 @@ impl Message {
         let (kind, flags) = (self.kind() as u8, self.kind().flags());
         match self {
             Self::Ping | Self::Pong => Frame { kind, flags, stream, payload: Bytes::new() }.encode(output),
-            Self::Hello(message) => Frame::encode_message(kind, flags, stream, message, output),
+            Self::Hello(message) => Frame::encode_message(kind, flags, stream, &**message, output),
             Self::Welcome(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Goodbye(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::GoAway(message) => Frame::encode_message(kind, flags, stream, message, output),
@@ -288,6 +298,7 @@ impl Message {
             Self::Tunnels(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::PointState(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Delivery(message) => Frame::encode_message(kind, flags, stream, message, output),
+            Self::Sightings(message) => Frame::encode_message(kind, flags, stream, message, output),
         }
     }
 
@@ -313,6 +324,7 @@ impl Message {
             Self::Duties(_) => Kind::Duties,
             Self::PointState(_) => Kind::PointState,
             Self::Delivery(_) => Kind::Delivery,
+            Self::Sightings(_) => Kind::Sightings,
         }
     }
 }

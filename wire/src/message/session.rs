@@ -47,6 +47,10 @@ pub struct Hello {
     /// The one before, which both ends have stored: another one than the server's tells of a disk that was set back.
     #[prost(bytes = "bytes", tag = "13")]
     pub last_sync: Bytes,
+    /// With [`Hello::sync`]: addresses of the device's network cards, 6 bytes each, at most
+    /// [`ADDRESSES_LIMIT`](super::sighting::ADDRESSES_LIMIT). Whoever finds one of them has found this device.
+    #[prost(bytes = "bytes", repeated, tag = "14")]
+    pub macs: Vec<Bytes>,
 }
 
 /// What the server answers to [`Hello`].

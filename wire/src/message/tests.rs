@@ -21,6 +21,7 @@ fn golden() -> Vec<(Message, &'static str)> {
         last_epoch: 76,
         sync: bytes(6, 16),
         last_sync: bytes(7, 16),
+        macs: vec![bytes(8, 6)],
     };
     let welcome = Welcome {
         minor: 1,
@@ -53,8 +54,20 @@ fn golden() -> Vec<(Message, &'static str)> {
         repaired: 2,
         reason: "no".into(),
     };
+    let sighting = Sighting {
+        key: bytes(4, 16),
+        addresses: vec!["10.0.0.1".into()],
+        macs: vec![bytes(2, 6)],
+        name: "pc".into(),
+        domain: "d".into(),
+        system: "s".into(),
+        sources: vec!["arp".into()],
+        suspicion: "p".into(),
+        first_seen: 1,
+        last_seen: 2,
+    };
     vec![
-        (Message::Hello(hello), HELLO),
+        (Message::Hello(Box::new(hello)), HELLO),
         (Message::Welcome(welcome), WELCOME),
         (Message::Ping, "0000030000000000"),
         (Message::Pong, "0000040000000000"),
@@ -73,12 +86,13 @@ fn golden() -> Vec<(Message, &'static str)> {
         (Message::Duties(signed), "0014400900000000"),
         (Message::PointState(point), POINT_STATE),
         (Message::Delivery(delivery), DELIVERY),
+        (Message::Sightings(Sightings { hosts: vec![sighting] }), SIGHTINGS),
     ]
 }
 
 /// What follows the header of every signed frame above.
 const SIGNED_PAYLOAD: &str = "0a020101120802020202020202021a0403030303";
-const HELLO: &str = "006c010000000000100118012205302e312e302a1009090909090909090909090909090909320470632d373a0944656269616e20313240034880e2cfaa06514d00000000000000594c000000000000006210060606060606060606060606060606066a1007070707070707070707070707070707";
+const HELLO: &str = "0074010000000000100118012205302e312e302a1009090909090909090909090909090909320470632d373a0944656269616e20313240034880e2cfaa06514d00000000000000594c000000000000006210060606060606060606060606060606066a10070707070707070707070707070707077206080808080808";
 const WELCOME: &str = "002c0200000000000801100118b0ea0120d00f294d000000000000003080e2cfaa063a1006060606060606060606060606060606";
 const GOODBYE: &str = "000a0501000000000a0873687574646f776e";
 const GO_AWAY: &str = "000f0600000000000a077265737461727410f403220154";
@@ -87,6 +101,7 @@ const REVOKE: &str = "00182200000000000a100404040404040404040404040404040412046c
 const TUNNEL_STATE: &str =
     "002a2300000000000a1004040404040404040404040404040404121405050505050505050505050505050505050505051803";
 const RECORDED: &str = "00162500000000000a140505050505050505050505050505050505050505";
+const SIGHTINGS: &str = "003c4301000000000a3a0a1004040404040404040404040404040404120831302e302e302e311a06020202020202220270632a01643201733a0361727042017048015002";
 const POINT_STATE: &str = "001d4100000000000a0408080808120831302e302e302e3118c865220831302e302e302e39";
 const DELIVERY: &str = "00224200000000000a1004040404040404040404040404040404100118e807201828ac0230023a026e6f";
 const TUNNELS: &str = "00122601000000000a1004040404040404040404040404040404";
@@ -130,7 +145,7 @@ proptest! {
     ) {
         let blob = Bytes::from(blob);
         let messages = [
-            Message::Hello(Hello { minor_min: number, features: big, build: text.clone(), boot_id: blob.clone(), ..Hello::default() }),
+            Message::Hello(Box::new(Hello { minor_min: number, features: big, build: text.clone(), boot_id: blob.clone(), ..Hello::default() })),
             Message::Welcome(Welcome { minor: number, epoch: big, ..Welcome::default() }),
             Message::GoAway(GoAway { reason: text.clone(), reconnect_ms: number, forever: flag, token: text.clone() }),
             Message::Goodbye(Goodbye { reason: text.clone() }),

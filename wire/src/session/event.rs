@@ -34,7 +34,7 @@ pub enum Output {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// Server: an agent introduced itself; answer with [`Session::welcome`](super::Session::welcome) or [`Session::refuse`](super::Session::refuse).
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// Agent: the session is established.
     Welcome(Welcome),
     /// A message for the application.

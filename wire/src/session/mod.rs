@@ -50,7 +50,7 @@ enum State {
     },
     /// Server only: HELLO is in, the application decides.
     Deciding {
-        hello: Hello,
+        hello: Box<Hello>,
         deadline: Instant,
     },
     Established(Heart),
@@ -68,7 +68,7 @@ impl Session {
     /// [`Full::TooLong`] when `hello` does not fit in a frame.
     pub fn agent(now: Instant, config: Config, hello: Hello) -> Result<Self, Full> {
         let mut session = Self::new(now, End::Agent, config, hello.epoch);
-        session.outbox.push(&Message::Hello(hello), 0)?;
+        session.outbox.push(&Message::Hello(Box::new(hello)), 0)?;
         Ok(session)
     }
 
@@ -251,7 +251,7 @@ impl Session {
         }
     }
 
-    fn hello(&mut self, now: Instant, hello: Hello) {
+    fn hello(&mut self, now: Instant, hello: Box<Hello>) {
         if negotiate(hello.minor_min, hello.minor_max).is_none() {
             let reason = CloseReason::Version(hello.minor_min, hello.minor_max);
             let last = ProtocolError { reason: reason.to_string() };

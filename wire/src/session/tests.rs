@@ -9,7 +9,7 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 #[test]
 fn hello_and_welcome_establish_both_ends() {
     let mut pair = Pair::new();
-    assert_eq!(pair.run(), [(End::Server, Event::Hello(hello()))]);
+    assert_eq!(pair.run(), [(End::Server, Event::Hello(Box::new(hello())))]);
     pair.server.welcome(pair.now, welcome()).unwrap();
     let negotiated = Welcome { features: FEATURES, ..welcome() };
     assert_eq!(pair.run(), [(End::Agent, Event::Welcome(negotiated))]);

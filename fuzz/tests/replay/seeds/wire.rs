@@ -74,7 +74,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ..Delivery::default()
     };
     vec![
-        ("hello", Message::Hello(hello)),
+        ("hello", Message::Hello(Box::new(hello))),
         ("welcome", Message::Welcome(welcome)),
         ("ping", Message::Ping),
         ("pong", Message::Pong),

@@ -7,6 +7,7 @@ pub(super) mod distributions;
 pub(super) mod groups;
 pub(super) mod operators;
 pub(super) mod points;
+pub(super) mod polling;
 pub(super) mod public;
 pub(super) mod tokens;
 pub(super) mod tunnels;

@@ -29,8 +29,8 @@ async fn every_route_refuses_everyone_who_may_not_call_it() {
     }
     assert_eq!(
         refused,
-        2 * 5 + 29 * 6 + 17,
-        "five of a route for devices, six of one for operators, and one more of seventeen"
+        2 * 5 + 33 * 6 + 19,
+        "five of a route for devices, six of one for operators, and one more of nineteen"
     );
     same_as_committed("access.txt", include_str!("access.txt"), &list);
 }
@@ -55,7 +55,7 @@ async fn an_administrator_of_another_tenant_finds_nothing() {
         assert_eq!(shown, None, "{} shows another tenant's: {}", route.id, answer.body);
         called += 1;
     }
-    assert_eq!(called, 29);
+    assert_eq!(called, 33);
     let devices = site.json(Some(&cast.administrator), "/api/v1/devices").await;
     let device = devices.as_array().unwrap().iter().find(|device| device["id"] == cast.device_id).unwrap();
     assert!(device["revoked"].is_null(), "nothing happened to it");
@@ -185,6 +185,7 @@ async fn call(site: &Site, route: &Route, whom: Option<&Identity>, cast: &Cast) 
         "addOperator" => r#"{"name":"new","roles":["tunnel"],"ttl":60}"#.to_owned(),
         "addToken" => r#"{"uses":1,"ttl":60}"#.to_owned(),
         "assignPoint" => r#"{"group":"/"}"#.to_owned(),
+        "setPolling" => r#"{"zeroconf_every":900}"#.to_owned(),
         "beginContent" => format!(r#"{{"id":"{}","catalogue_length":9,"length":0}}"#, "ab".repeat(32)),
         "distribute" => format!(r#"{{"content":"{}","name":"x","group":"/"}}"#, "cd".repeat(32)),
         "grant" => format!(r#"{{"device":"{}","port":22}}"#, cast.device_id),

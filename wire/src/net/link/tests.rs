@@ -26,7 +26,7 @@ async fn two_drivers_establish_a_session_and_close_it() {
         let mut session = Session::server(now, Config::default());
         drive(far, &mut session, &mut commanded, &events).await
     });
-    assert_eq!(happened.recv().await, Some(Box::new(Event::Hello(Hello::default()))));
+    assert_eq!(happened.recv().await, Some(Box::new(Event::Hello(Box::default()))));
     commands
         .send(Box::new(Command::Welcome(Welcome { heartbeat_ms: 1000, ..Welcome::default() })))
         .await
@@ -111,11 +111,11 @@ impl Stage {
         let mut session = Session::server(now(), Config::default());
         let driven = Box::pin(async move { drive(near, &mut session, &mut commanded, &told).await });
         let mut hello = BytesMut::new();
-        Message::Hello(Hello::default()).encode(0, &mut hello).unwrap();
+        Message::Hello(Box::default()).encode(0, &mut hello).unwrap();
         far.write_all(&hello).await.unwrap();
         let mut stage = Self { far, commands, events, driven, polls: 0 };
         stage.until(|stage| stage.events.capacity() == 0).await;
-        assert_eq!(heard.recv().await, Some(Box::new(Event::Hello(Hello::default()))));
+        assert_eq!(heard.recv().await, Some(Box::new(Event::Hello(Box::default()))));
         stage.commands.send(Box::new(Command::Welcome(Welcome::default()))).await.unwrap();
         stage.until(|stage| stage.commands.capacity() == 64).await;
         (stage, heard)
