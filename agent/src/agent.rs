@@ -40,6 +40,7 @@ use crate::control::{self, Dialled, Unreachable};
 use crate::directory::{Candidate, Directory, Taken};
 use crate::discovery::{self, Discovered, DiscoveryError};
 use crate::distribution::{Distribution, News};
+use crate::polling::Polling;
 use crate::random::Random;
 use crate::state::{Device, Folder, Lock, Settled, StateError, Sync};
 use crate::status::{Connection, StatusFile};
@@ -59,6 +60,7 @@ pub struct Agent {
     tls: Arc<ClientConfig>,
     tunnels: Tunnels,
     distribution: Distribution,
+    polling: Polling,
     backoff: Backoff,
     renewing: Renewing,
     refreshing: Refreshing,
@@ -172,6 +174,7 @@ impl Agent {
                 folder.announcer()?,
                 config.files_port,
             ),
+            polling: Polling::start(),
             backoff: Backoff::new(Random::new(random.bits())),
             renewing: Renewing::new(&device, Random::new(random.bits())),
             refreshing: Refreshing::new(Random::new(random.bits())),
@@ -255,6 +258,7 @@ impl Agent {
                     message?;
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
+                _ = self.polling.message() => {}
                 news = self.distribution.news() => {
                     if let News::Stands(shown) = news {
                         self.status.distribution(shown);

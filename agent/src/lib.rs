@@ -75,6 +75,8 @@ pub mod enroll;
 pub mod mover;
 #[cfg(feature = "net")]
 pub mod platform;
+#[cfg(feature = "net")]
+pub mod polling;
 pub mod random;
 pub mod renewal;
 #[cfg(feature = "net")]

@@ -51,7 +51,7 @@ async fn an_agent_comes_back_within_the_window_after_its_server_vanishes() {
     let place = fabric.device(1, &[control.port()]);
     let _agent = Running::start(&place);
     let mut first = control.welcome(WINDOW_MS).await;
-    let Hello { boot_id, epoch, .. } = first.hello.clone();
+    let Hello { boot_id, epoch, .. } = *first.hello.clone();
     first.heartbeat().await;
     first.vanish().await;
     let vanished = Instant::now();

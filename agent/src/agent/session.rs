@@ -61,6 +61,7 @@ impl Agent {
                     control.send(message?).await;
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
+                message = self.polling.message() => control.send(message).await,
                 news = self.distribution.news() => match news {
                     News::Say(message) => control.send(message).await,
                     News::Stands(shown) => self.status.distribution(shown),
@@ -160,7 +161,10 @@ impl Agent {
     fn take_duties(&self, signed: &Signed) {
         let Some(keys) = self.directory.keys() else { return };
         match Duties::verify(signed, self.device(), keys) {
-            Ok(duties) => self.distribution.told(duties, keys.of(Purpose::Distribute).collect()),
+            Ok(mut duties) => {
+                self.polling.told(duties.polling.take());
+                self.distribution.told(duties, keys.of(Purpose::Distribute).collect());
+            }
             Err(error) => tracing::warn!(%error, "the server sent duties that are refused"),
         }
     }
@@ -171,6 +175,7 @@ impl Agent {
         self.last_epoch = welcome.epoch;
         self.synchronised(&welcome.sync);
         self.distribution.connected();
+        self.polling.connected();
         if self.trial.take().is_some() {
             tracing::info!("the new server welcomes this device, the identity before goes");
             if let Err(error) = self.folder.keep() {

@@ -66,7 +66,7 @@ impl HostileServer {
         let stream = self.tls.accept(stream).await?;
         let mut session = HostileSession { stream, input: BytesMut::new(), hello: Hello::default() };
         let Message::Hello(hello) = session.receive().await? else { bail!("an agent says HELLO first") };
-        session.hello = hello;
+        session.hello = *hello;
         let welcome = Welcome {
             features: session.hello.features,
             heartbeat_ms: 60_000,

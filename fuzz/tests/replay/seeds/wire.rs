@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use klnet_fuzz::fixed::{FABRIC, KEY, NOW, SERVER, TENANT, now};
-use klnet_wire::duties::{Duties, Object, Point, Source};
+use klnet_wire::duties::{Duties, Object, Point, Polling, Source};
 use klnet_wire::id::{DeviceId, FabricId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root, request};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
@@ -12,7 +12,7 @@ use klnet_wire::keyset::{Key, KeySet, Purpose};
 use klnet_wire::message::tunnel::State;
 use klnet_wire::message::{
     Delivery, DeliveryState, GoAway, Goodbye, Hello, Message, Open, PointState, ProtocolError, Recorded,
-    Revoke, TunnelState, Tunnels, Welcome,
+    Revoke, Sighting, Sightings, TunnelState, Tunnels, Welcome,
 };
 use klnet_wire::servers::{Server, ServerList};
 use klnet_wire::signed::{Context, Signed};
@@ -66,6 +66,15 @@ fn messages() -> Vec<(&'static str, Message)> {
         port: 13_000,
         foreign: "10.0.0.9".into(),
     };
+    let sighting = Sighting {
+        key: grant.clone(),
+        addresses: vec!["10.0.0.1".into()],
+        macs: vec![vec![2; 6].into()],
+        name: "printer".into(),
+        sources: vec!["arp".into()],
+        last_seen: NOW,
+        ..Sighting::default()
+    };
     let delivery = Delivery {
         object: grant.clone(),
         state: DeliveryState::Failed.into(),
@@ -95,6 +104,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("duties", Message::Duties(signed)),
         ("point", Message::PointState(point)),
         ("delivery", Message::Delivery(delivery)),
+        ("sightings", Message::Sightings(Sightings { hosts: vec![sighting; 2] })),
         ("open", Message::Open(Open { grant: grant.clone(), cookie: cookie.clone(), expires_ms: 30_000 })),
         ("revoke", Message::Revoke(Revoke { grants: vec![grant.clone(); 3], reason: reason.clone() })),
         ("state", Message::TunnelState(verified)),
@@ -125,6 +135,11 @@ fn duties() -> Duties {
         objects: vec![Object { manifest: Some(signed), send: true }],
         source: Some(source),
         point: Some(point),
+        polling: Some(Polling {
+            ranges: vec!["10.1.0.0/16".into()],
+            ranges_every: 25_200,
+            ..Polling::default()
+        }),
     }
 }
 
