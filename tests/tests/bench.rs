@@ -6,6 +6,26 @@ use klnet_tests::lab::Lab;
 use klnet_tests::{need_programs, skip};
 
 #[test]
+fn klcast_is_measured_beside_a_bad_receiver() -> Result<()> {
+    if let Err(reason) = Lab::available() {
+        skip(&reason);
+        return Ok(());
+    }
+    if !need_programs(&["ethtool"]) {
+        return Ok(());
+    }
+    let multicast = ALL.iter().find(|benchmark| benchmark.name == "multicast").context("there is one")?;
+    let only = Some("straggler".to_owned());
+    let report = (multicast.run)(&Options { rounds: 1, smoke: true, only, ..Options::default() })?;
+    ensure!(
+        report.rows.len() == 2 && report.rows.iter().all(|row| row.ours.figures.min > 0.0),
+        "{}",
+        report.table()
+    );
+    Ok(())
+}
+
+#[test]
 fn relay_is_measured_beside_haproxy() -> Result<()> {
     if let Err(reason) = Lab::available() {
         skip(&reason);

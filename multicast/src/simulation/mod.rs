@@ -470,4 +470,6 @@ const DELAY: Duration = Duration::from_millis(1);
 const BYTES_LIMIT: usize = 32;
 
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;

@@ -28,6 +28,7 @@ mod compare;
 mod discovery;
 mod fleet;
 mod machine;
+mod multicast;
 mod percentile;
 mod place;
 mod report;
@@ -65,6 +66,8 @@ pub struct Options {
     pub full: bool,
     /// Rounds of each row; in each both sides run once.
     pub rounds: usize,
+    /// Smaller sizes, for benchmarks whose usual ones take long.
+    pub quick: bool,
     /// Tiny sizes, for a test of the benchmark itself; its figures say nothing.
     pub smoke: bool,
     /// Only this part of a benchmark that has several.
@@ -82,6 +85,11 @@ pub const ALL: &[Benchmark] = &[
         name: "fleet",
         about: "enrolling, idle and revoked devices of a server; idle ones against mosquitto",
         run: fleet::run,
+    },
+    Benchmark {
+        name: "multicast",
+        about: "klcast, against uftp, udpcast, NORM and FLUTE",
+        run: multicast::run,
     },
     Benchmark {
         name: "simulator",

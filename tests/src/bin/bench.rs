@@ -16,6 +16,9 @@ struct Arguments {
     /// The whole matrix, not only the headline rows.
     #[arg(long)]
     full: bool,
+    /// Smaller sizes where a benchmark has them.
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
     /// How often each row is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
@@ -45,11 +48,15 @@ fn main() -> Result<ExitCode> {
 }
 
 fn measure(benchmark: &Benchmark, arguments: &Arguments) -> Result<String> {
-    let Arguments { full, rounds, smoke, ref only, .. } = *arguments;
-    let options = Options { full, rounds: rounds.into(), smoke, only: only.clone() };
+    let Arguments { full, quick, rounds, smoke, ref only, .. } = *arguments;
+    let options = Options { full, quick, rounds: rounds.into(), smoke, only: only.clone() };
     let report = (benchmark.run)(&options)?;
-    let full = if arguments.full { " --full" } else { "" };
-    let command = format!("tests/bench {}{full} --rounds {}", benchmark.name, arguments.rounds);
+    let size = match (full, quick) {
+        (true, _) => " --full",
+        (_, true) => " --quick",
+        _ => "",
+    };
+    let command = format!("tests/bench {}{size} --rounds {}", benchmark.name, arguments.rounds);
     Ok(format!(
         "{}: {}.\n\n{}\n\nMeasured with `{command}` on {}.",
         benchmark.name,

@@ -25,9 +25,10 @@
 //! # }
 //! ```
 //!
-//! Every fault acts on what *arrives* at a host: a packet dropped on its way out would be reported to the sending
+//! Every fault acts on what *arrives* at a host, or leaves a switch: a packet dropped on its way out would be reported to the sending
 //! socket, which a real network never does. Addresses are IPv4, taken from 10.77.0.0/16, and known only inside.
 
+mod cables;
 mod fault;
 mod host;
 mod line;
@@ -44,6 +45,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 
+pub use cables::Cables;
 pub use fault::Loss;
 pub use host::Host;
 pub use line::Line;

@@ -57,6 +57,10 @@ impl Switch {
         Ok(address)
     }
 
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// Hosts attached from now on send to `gateway` what is for elsewhere.
     pub(super) fn with_gateway(self, gateway: Ipv4Addr) -> Self {
         Self { gateway: Some(gateway), ..self }

@@ -1,6 +1,7 @@
 //! A LAN of hosts on which `klcast` runs.
 
 pub(crate) mod hostile;
+mod networks;
 mod receiver;
 
 use std::fs;
@@ -37,19 +38,27 @@ pub(crate) struct Sent {
 impl Lan {
     /// `None` where there can be no hosts.
     pub(crate) fn or_skip(name: &str) -> Result<Option<Self>> {
+        Self::of_group(name, GROUP)
+    }
+
+    /// The same for another group.
+    pub(crate) fn of_group(name: &str, group: &str) -> Result<Option<Self>> {
         let Some(lab) = Lab::or_skip(name) else { return Ok(None) };
         let switch = lab.switch("lan")?;
         let sender = switch.host("sender")?;
         let folder = tempfile::Builder::new().prefix(&format!("klcast-{name}-")).tempdir()?;
         let lan = Self { _lab: lab, switch, sender, folder };
-        let mut key = Process::spawn(
-            "key",
-            std::process::Command::new(program("klcast")?)
-                .args(["key", "new", "--group", GROUP])
-                .arg(lan.path("lan")),
-        )?;
-        ensure!(key.wait(PATIENCE)?.success(), "{}", key.output()?);
+        lan.key("lan", group)?;
         Ok(Some(lan))
+    }
+
+    /// Makes the key files of a group.
+    pub(crate) fn key(&self, name: &str, group: &str) -> Result<()> {
+        let mut command = std::process::Command::new(program("klcast")?);
+        command.args(["key", "new", "--group", group]).arg(self.path(name));
+        let mut key = Process::spawn("key", &mut command)?;
+        ensure!(key.wait(PATIENCE)?.success(), "{}", key.output()?);
+        Ok(())
     }
 
     /// A path beside the key files.
@@ -72,8 +81,19 @@ impl Lan {
 
     /// Begins to send.
     pub(crate) fn send(&self, options: &[&str], paths: &[&Path]) -> Result<Sending> {
-        let mut command = self.sender.command(program("klcast")?);
-        command.args(["send", "--json", "--key"]).arg(self.path("lan.sender")).args(options).args(paths);
+        self.send_from(&self.sender, "lan.sender", options, paths)
+    }
+
+    /// Begins to send from any host, with any key.
+    pub(crate) fn send_from(
+        &self,
+        host: &Host,
+        key: &str,
+        options: &[&str],
+        paths: &[&Path],
+    ) -> Result<Sending> {
+        let mut command = host.command(program("klcast")?);
+        command.args(["send", "--json", "--key"]).arg(self.path(key)).args(options).args(paths);
         Ok(Sending(Process::spawn("send", &mut command)?))
     }
 }

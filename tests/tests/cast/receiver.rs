@@ -22,9 +22,13 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// Starts it, and waits until it listens.
     pub(crate) fn start(lan: &Lan, host: Host, name: &str, folder: &Path) -> Result<Self> {
-        let key = lan.path("lan.receiver");
-        let process = receive(&host, name, folder, &key)?;
-        Ok(Self { host, name: name.to_owned(), folder: folder.to_owned(), key, process })
+        Self::with_key(&lan.path("lan.receiver"), host, name, folder)
+    }
+
+    /// The same with any key.
+    pub(crate) fn with_key(key: &Path, host: Host, name: &str, folder: &Path) -> Result<Self> {
+        let process = receive(&host, name, folder, key)?;
+        Ok(Self { host, name: name.to_owned(), folder: folder.to_owned(), key: key.to_owned(), process })
     }
 
     /// Starts it again, as after a crash.
@@ -74,6 +78,13 @@ impl Receiver {
     /// Whether a file of this name is there.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.folder.join(name).exists()
+    }
+
+    /// Where the first file of the object is while not all of it is there.
+    pub(crate) fn part(&self) -> Result<PathBuf> {
+        let objects = fs::read_dir(self.folder.join(".klcast"))?;
+        let parts = objects.map(|object| Ok(object?.path().join("0"))).collect::<Result<Vec<_>>>()?;
+        parts.into_iter().find(|part| part.exists()).context("nothing is on its way")
     }
 
     /// Bytes of memory that it has in use; `None` once it has ended.
