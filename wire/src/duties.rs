@@ -33,6 +33,9 @@ pub struct Duties {
     /// It finds hosts in its networks.
     #[prost(message, optional, tag = "6")]
     pub polling: Option<Polling>,
+    /// It is a KSN proxy.
+    #[prost(message, optional, tag = "7")]
+    pub ksn: Option<KsnProxy>,
 }
 
 /// An object that is distributed.
@@ -114,6 +117,23 @@ pub struct Polling {
     pub windows_every: u32,
 }
 
+/// A KSN proxy: it answers what its network asks about files, addresses and certificates.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct KsnProxy {
+    /// Reputation servers, the best first: name or address, and port. At most [`UPSTREAMS_LIMIT`].
+    #[prost(string, repeated, tag = "1")]
+    pub upstreams: Vec<String>,
+    /// Whether it serves HTTPS, too.
+    #[prost(bool, tag = "2")]
+    pub https: bool,
+    /// Whether it answers who shows no certificate.
+    #[prost(bool, tag = "3")]
+    pub allow_plain: bool,
+    /// MiB of its cache; 0 for as many as it takes by itself.
+    #[prost(uint32, tag = "4")]
+    pub cache_mib: u32,
+}
+
 impl Duties {
     /// Reads what a server has signed for `device`; the session it comes in is as fresh as it is.
     ///
@@ -130,8 +150,9 @@ impl Duties {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self { device: _, audiences: _, objects, source, point, polling } = self;
-        objects.is_empty() && source.is_none() && point.is_none() && polling.is_none()
+        let Self { device: _, audiences: _, objects, source, point, polling, ksn } = self;
+        let roles = point.is_some() || polling.is_some() || ksn.is_some();
+        objects.is_empty() && source.is_none() && !roles
     }
 }
 
@@ -168,6 +189,10 @@ impl fmt::Debug for Point {
 
 /// Most objects in one device's duties: with the longest names they fit in a frame.
 pub const OBJECTS_LIMIT: usize = 32;
+/// Most reputation servers of a KSN proxy.
+pub const UPSTREAMS_LIMIT: usize = 4;
+/// Longest of them, in bytes: a DNS name and a port.
+pub const UPSTREAM_LIMIT: usize = 259;
 /// Most ranges that a device polls.
 pub const RANGES_LIMIT: usize = 16;
 /// Longest of them, in bytes: two IPv6 addresses.
@@ -226,6 +251,12 @@ mod tests {
             zeroconf_every: u32::MAX,
             windows_every: u32::MAX,
         };
+        let ksn = KsnProxy {
+            upstreams: vec!["f".repeat(UPSTREAM_LIMIT); UPSTREAMS_LIMIT],
+            https: true,
+            allow_plain: true,
+            cache_mib: u32::MAX,
+        };
         let duties = Duties {
             device: bytes(16),
             audiences: vec![bytes(16); 33],
@@ -233,6 +264,7 @@ mod tests {
             source: Some(source),
             point: Some(point),
             polling: Some(polling),
+            ksn: Some(ksn),
         };
         let signed = Signed { bytes: duties.encode_to_vec().into(), key_id: bytes(8), signature: bytes(64) };
         let message = crate::message::Message::Duties(signed);

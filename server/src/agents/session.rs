@@ -82,6 +82,7 @@ impl Agents {
             Event::Message(Message::PointState(state)) => {
                 self.distribution.point(tenant, device, state).await
             }
+            Event::Message(Message::KsnState(state)) => self.distribution.ksn(tenant, device, state),
             Event::Message(Message::Sightings(told)) => self.sighted(known, told).await,
             Event::Message(Message::Delivery(told)) => self.distribution.delivery(tenant, device, told).await,
             Event::Message(Message::Goodbye(goodbye)) => {

@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::auth::Right::{Administer, Tunnel, View};
 use super::handlers::{
-    audit, contents, devices, distributions, groups, operators, points, polling, public, tokens, tunnels,
+    audit, contents, devices, distributions, groups, ksn, operators, points, polling, public, tokens, tunnels,
 };
 use super::route::Route;
 
@@ -66,6 +66,9 @@ fn for_operators() -> Vec<Route> {
         Route::operator(View, Method::GET, "/api/v1/pollers", "listPollers", "Every device that finds hosts in its networks.", polling::list),
         Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/polling", "setPolling", "Has a device find hosts in its networks.", polling::set),
         Route::operator(Administer, Method::DELETE, "/api/v1/devices/{id}/polling", "unsetPolling", "Has a device find hosts no more.", polling::unset),
+        Route::operator(View, Method::GET, "/api/v1/ksn-proxies", "listKsnProxies", "Every KSN proxy, and how it stands.", ksn::list),
+        Route::operator(Administer, Method::POST, "/api/v1/devices/{id}/ksn-proxy", "setKsnProxy", "Makes a device a KSN proxy.", ksn::set),
+        Route::operator(Administer, Method::DELETE, "/api/v1/devices/{id}/ksn-proxy", "unsetKsnProxy", "Has a device be no KSN proxy any more.", ksn::unset),
         Route::operator(View, Method::GET, "/api/v1/unassigned", "listUnassigned", "Every host that was found and is no managed device.", polling::unassigned),
         Route::operator(Administer, Method::POST, "/api/v1/contents", "beginContent", "Begins an upload, or says how far it came.", contents::begin),
         Route::operator(Administer, Method::PUT, "/api/v1/contents/{id}/block", "putBlock", "Takes the next block of an upload.", contents::put),

@@ -2,6 +2,7 @@
 //! hexadecimal digits.
 
 mod distribution;
+mod ksn;
 mod polling;
 mod remote;
 
@@ -19,6 +20,7 @@ use crate::unix::seconds;
 pub use distribution::{
     AssignPoint, BeginContent, BlockNumber, Delivered, Distribute, Distribution, NextBlock, Point, Results,
 };
+pub use ksn::{Ksn, KsnStanding, SetKsn};
 pub use polling::{Poller, SetPolling, Unassigned};
 pub use remote::{AskGrant, Enroll, Enrolled, Granted, Renew};
 

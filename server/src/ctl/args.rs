@@ -87,6 +87,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         action: Option<PollAction>,
     },
+    /// List and say which devices are KSN proxies, and show their counters
+    Ksn {
+        #[command(subcommand)]
+        action: Option<KsnAction>,
+    },
     /// Upload files and folders, sign them, and bring them to every device of a group
     Distribute(Distribute),
     /// List what is distributed, show the result of each device, and end it
@@ -266,6 +271,37 @@ pub(super) struct SetPoll {
     pub(super) windows: Option<Duration>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum KsnAction {
+    /// List KSN proxies, and what they have counted (also without `list`)
+    List,
+    /// Make a device a KSN proxy, or run it with something else
+    Set(SetKsnArgs),
+    /// Have a device be no KSN proxy any more
+    Remove {
+        /// Its name, its id, or the start of its id
+        device: String,
+    },
+}
+
+#[derive(Debug, Group)]
+pub(super) struct SetKsnArgs {
+    /// Its name, its id, or the start of its id
+    pub(super) device: String,
+    /// A reputation server, the best first; may be given several times
+    #[arg(long = "upstream", value_name = "HOST:PORT")]
+    pub(super) upstreams: Vec<String>,
+    /// Serve HTTPS, too
+    #[arg(long)]
+    pub(super) https: bool,
+    /// Answer also who shows no certificate
+    #[arg(long)]
+    pub(super) allow_plain: bool,
+    /// MiB of its cache
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) cache: Option<u32>,
+}
+
 #[derive(Debug, Group)]
 pub(super) struct Distribute {
     /// Files and folders, which become one object
@@ -375,6 +411,7 @@ Examples:
   klctl distribution show update.bin               who has it, and how it came
   klctl poll set nas-1 --range 192.168.1.0/24 --zeroconf
   klctl devices --unassigned                       what nas-1 has found, and is not managed
+  klctl ksn set nas-1 --upstream ksn.example.org:1443
   klctl revoke device web-7 --reason stolen        cuts its sessions at once
   klctl audit --follow
 

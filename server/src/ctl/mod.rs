@@ -7,6 +7,7 @@ mod devices;
 mod distributions;
 mod failure;
 mod groups;
+mod ksn;
 mod login;
 mod operators;
 mod points;
@@ -23,8 +24,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use args::{
-    Args, Command, Device, DistributionAction, GroupAction, ListTunnels, Operator, PointAction, PollAction,
-    Revoke, Token, Tunnel,
+    Args, Command, Device, DistributionAction, GroupAction, KsnAction, ListTunnels, Operator, PointAction,
+    PollAction, Revoke, Token, Tunnel,
 };
 use console::{Console, print};
 use failure::Failure;
@@ -130,6 +131,11 @@ async fn administer(command: Command, console: &Console) -> Result<(), Failure> 
             PollAction::List => polling::list(console).await,
             PollAction::Set(set) => polling::set(console, set).await,
             PollAction::Remove { device } => polling::remove(console, &device).await,
+        },
+        Command::Ksn { action } => match action.unwrap_or(KsnAction::List) {
+            KsnAction::List => ksn::list(console).await,
+            KsnAction::Set(set) => ksn::set(console, set).await,
+            KsnAction::Remove { device } => ksn::remove(console, &device).await,
         },
         Command::Distribute(distribute) => distributions::distribute(console, distribute).await,
         Command::Distribution { action } => match action.unwrap_or(DistributionAction::List) {

@@ -16,11 +16,11 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use klnet_wire::duties::{ADDRESSES_LIMIT, Duties};
 use klnet_wire::id::{DeviceId, TenantId};
-use klnet_wire::message::{Delivery, DeliveryState, Message, PointState};
+use klnet_wire::message::{Delivery, DeliveryState, KsnState, Message, PointState};
 use prost::Message as _;
 use ring::digest::{SHA256, digest};
 use tokio::sync::watch;
@@ -51,6 +51,8 @@ pub struct Distribution {
 struct Told {
     /// Where distribution points are.
     points: HashMap<DeviceId, PointState>,
+    /// How KSN proxies stand, and when they told so.
+    ksn: HashMap<DeviceId, (SystemTime, KsnState)>,
     /// The session that was told last, and the hash of what.
     devices: HashMap<DeviceId, (u64, [u8; 32])>,
 }
@@ -120,6 +122,20 @@ impl Distribution {
     /// Where a distribution point has said it is.
     pub fn where_is(&self, point: DeviceId) -> Option<PointState> {
         self.told.lock().expect("no holder panics").points.get(&point).cloned()
+    }
+
+    /// Takes in how a KSN proxy stands.
+    pub fn ksn(&self, tenant: TenantId, device: DeviceId, mut state: KsnState) {
+        if !self.fleet.is_ksn_proxy(tenant, device) {
+            return debug!(%device, "a device tells of itself what no KSN proxy does");
+        }
+        state.error = crate::fleet::told(&state.error);
+        self.told.lock().expect("no holder panics").ksn.insert(device, (SystemTime::now(), state));
+    }
+
+    /// How a KSN proxy stands, and when it told so.
+    pub fn ksn_state(&self, device: DeviceId) -> Option<(SystemTime, KsnState)> {
+        self.told.lock().expect("no holder panics").ksn.get(&device).cloned()
     }
 
     async fn conflict(&self, tenant: TenantId, device: DeviceId, foreign: IpAddr) {

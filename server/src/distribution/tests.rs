@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use klnet_multicast::manifest::Manifest;
-use klnet_wire::duties::Polling;
+use klnet_wire::duties::{KsnProxy, Polling};
 use klnet_wire::id::GroupId;
 use klnet_wire::message::{Sighting, Sightings};
 use klnet_wire::multicast::AgentGroup;
@@ -173,6 +173,8 @@ async fn a_server_that_starts_anew_knows_all_of_it() {
     site.fleet.distribute(&site.by, &site.image("image", Some(7), group)).await.unwrap();
     let polling = Polling { zeroconf_every: 900, ..Polling::default() };
     site.fleet.poll(&site.by, point, polling).await.unwrap();
+    let proxy = KsnProxy { allow_plain: true, ..KsnProxy::default() };
+    site.fleet.set_ksn(&site.by, point, proxy).await.unwrap();
     let told = [point, member].map(|device| site.duties(device));
     let again = site.again().await;
     assert_eq!([point, member].map(|device| again.duties(device)), told);

@@ -39,6 +39,7 @@ impl Fleet {
             objects: objects.filter_map(|object| model.object(tenant, object, &chain, own)).collect(),
             source,
             point: own.and_then(|record| model.own_point(key, (tenant, device), record)),
+            ksn: model.ksn.get(&(tenant, device)).and_then(|stored| stored.record.proxy.clone()),
             polling: model.pollings.get(&(tenant, device)).and_then(|stored| stored.record.polling.clone()),
         })
     }

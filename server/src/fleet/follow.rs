@@ -99,7 +99,7 @@ impl Fleet {
         self.follow_events(events);
         let matters = |event: &Event| {
             let table = keys::parse(&event.key).map(|(_, table, _)| table);
-            matches!(table, Some("device" | "group" | "point" | "epoch" | "distribution" | "polling"))
+            matches!(table, Some("device" | "group" | "point" | "epoch" | "distribution" | "polling" | "ksn"))
         };
         if events.iter().any(matters) {
             self.distributing.send_modify(|count| *count += 1);

@@ -153,6 +153,11 @@ pub(super) fn polling(tenant: TenantId, id: DeviceId) -> Key {
     of(tenant, "polling", &id.to_string())
 }
 
+/// A device is a KSN proxy.
+pub(super) fn ksn(tenant: TenantId, id: DeviceId) -> Key {
+    of(tenant, "ksn", &id.to_string())
+}
+
 /// A device's network cards.
 pub(super) fn cards(tenant: TenantId, id: DeviceId) -> Key {
     of(tenant, "cards", &id.to_string())
@@ -185,7 +190,7 @@ fn of(tenant: TenantId, table: &str, id: &str) -> Key {
 }
 
 /// The tables that the model holds, but [`SEEN`].
-pub(super) const MODEL: [&str; 12] = [
+pub(super) const MODEL: [&str; 13] = [
     "device",
     "clone",
     "set-back",
@@ -198,6 +203,7 @@ pub(super) const MODEL: [&str; 12] = [
     "distribution",
     "object-version",
     "polling",
+    "ksn",
 ];
 
 /// The table of when devices were last seen; the model holds that with the device, so it takes devices in first.

@@ -9,8 +9,8 @@ use prost::Message;
 
 use super::keys;
 use super::record::{
-    AddressRecord, CloneRecord, DeviceRecord, DistributionRecord, EpochRecord, GroupRecord, OperatorRecord,
-    PointRecord, PollingRecord, SetBackRecord, TokenRecord, VersionRecord,
+    AddressRecord, CloneRecord, DeviceRecord, DistributionRecord, EpochRecord, GroupRecord, KsnRecord,
+    OperatorRecord, PointRecord, PollingRecord, SetBackRecord, TokenRecord, VersionRecord,
 };
 use super::registry::{Registered, Registry};
 use crate::store::{Entry, Key, Rev};
@@ -50,6 +50,8 @@ pub struct Model {
     pub addresses: Table<u32, AddressRecord>,
     /// Devices that find hosts in their networks.
     pub pollings: Table<DeviceId, PollingRecord>,
+    /// KSN proxies.
+    pub ksn: Table<DeviceId, KsnRecord>,
     /// Objects on their way.
     pub distributions: Table<DistributionId, DistributionRecord>,
     /// The newest version of each object's name.
@@ -130,6 +132,7 @@ impl Model {
             "point" => put(&mut self.points, (tenant, keys::id(id)?), entry),
             "epoch" => put(&mut self.epochs, (tenant, keys::id(id)?), entry),
             "polling" => put(&mut self.pollings, (tenant, keys::id(id)?), entry),
+            "ksn" => put(&mut self.ksn, (tenant, keys::id(id)?), entry),
             "address" => put(&mut self.addresses, (tenant, id.parse().ok()?), entry),
             "distribution" => put(&mut self.distributions, (tenant, keys::id(id)?), entry),
             "object-version" => put(&mut self.versions, (tenant, id.to_owned()), entry),

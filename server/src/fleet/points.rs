@@ -156,7 +156,10 @@ impl Fleet {
     ) -> Change {
         let change = match to {
             Some(_) => change,
-            None => self.without_point(change, tenant, device).delete(keys::polling(tenant, device)),
+            None => self
+                .without_point(change, tenant, device)
+                .delete(keys::polling(tenant, device))
+                .delete(keys::ksn(tenant, device)),
         };
         let model = self.model();
         let point = |group| model.nearest_point(tenant, group).map(|(point, _)| point);

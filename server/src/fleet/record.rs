@@ -339,6 +339,14 @@ pub struct PollingRecord {
     pub polling: Option<klnet_wire::duties::Polling>,
 }
 
+/// Under `t/TENANT/ksn/DEVICE`: the device is a KSN proxy.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct KsnRecord {
+    /// What it is run with.
+    #[prost(message, optional, tag = "1")]
+    pub proxy: Option<klnet_wire::duties::KsnProxy>,
+}
+
 /// Under `t/TENANT/cards/DEVICE`: whoever finds one of these has found the device. A record of its own: it is the device's word.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct CardsRecord {

@@ -3,6 +3,7 @@
 //! The table is [`Kind`]: its `match`es are exhaustive, so no message can be added without saying who may send it.
 
 pub mod distribution;
+pub mod ksn;
 pub mod session;
 pub mod sighting;
 pub mod tunnel;
@@ -13,6 +14,7 @@ use prost::Message as _;
 use crate::frame::{Frame, FrameError, IGNORABLE, SIGNED};
 use crate::signed::Signed;
 pub use distribution::{Delivery, DeliveryState, PointState};
+pub use ksn::{KsnCounts, KsnState};
 pub use session::{GoAway, Goodbye, Hello, ProtocolError, Welcome};
 pub use sighting::{Sighting, Sightings};
 pub use tunnel::{Open, Recorded, Revoke, TunnelState, Tunnels};
@@ -70,6 +72,8 @@ pub enum Kind {
     Delivery = 0x42,
     /// Hosts that a device has found.
     Sightings = 0x43,
+    /// How a device's KSN proxy stands.
+    KsnState = 0x44,
 }
 
 /// In which queue a message waits for a slow peer.
@@ -83,7 +87,7 @@ pub enum Queueing {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Hello,
         Self::Welcome,
         Self::Ping,
@@ -104,6 +108,7 @@ impl Kind {
         Self::PointState,
         Self::Delivery,
         Self::Sightings,
+        Self::KsnState,
     ];
 
     /// The kind with this number.
@@ -130,6 +135,7 @@ impl Kind {
             0x41 => Self::PointState,
             0x42 => Self::Delivery,
             0x43 => Self::Sightings,
+            0x44 => Self::KsnState,
             _ => return None,
         })
     }
@@ -145,7 +151,8 @@ impl Kind {
             | Self::Tunnels
             | Self::PointState
             | Self::Delivery
-            | Self::Sightings => matches!(end, End::Agent),
+            | Self::Sightings
+            | Self::KsnState => matches!(end, End::Agent),
             Self::Welcome
             | Self::GoAway
             | Self::Keys
@@ -172,7 +179,8 @@ impl Kind {
             | Self::Servers
             | Self::Tunnels
             | Self::Duties
-            | Self::PointState => Queueing::Latest,
+            | Self::PointState
+            | Self::KsnState => Queueing::Latest,
             Self::Grant
             | Self::Open
             | Self::Revoke
@@ -189,7 +197,7 @@ impl Kind {
         match self {
             Self::Keys | Self::Servers | Self::Grant | Self::TunnelRecord => SIGNED,
             // Advice: a peer that does not know it loses nothing.
-            Self::Goodbye | Self::Tunnels | Self::Sightings => IGNORABLE,
+            Self::Goodbye | Self::Tunnels | Self::Sightings | Self::KsnState => IGNORABLE,
             // An agent that does not know of distribution takes no part in it.
             Self::Duties => SIGNED | IGNORABLE,
             _ => 0,
@@ -221,6 +229,7 @@ pub enum Message {
     PointState(PointState),
     Delivery(Delivery),
     Sightings(Sightings),
+    KsnState(KsnState),
 }
 
 impl Message {
@@ -270,6 +279,7 @@ impl Message {
             Kind::PointState => Self::PointState(PointState::decode(payload)?),
             Kind::Delivery => Self::Delivery(Delivery::decode(payload)?),
             Kind::Sightings => Self::Sightings(Sightings::decode(payload)?),
+            Kind::KsnState => Self::KsnState(KsnState::decode(payload)?),
         })
     }
 
@@ -299,6 +309,7 @@ impl Message {
             Self::PointState(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Delivery(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Sightings(message) => Frame::encode_message(kind, flags, stream, message, output),
+            Self::KsnState(message) => Frame::encode_message(kind, flags, stream, message, output),
         }
     }
 
@@ -325,6 +336,7 @@ impl Message {
             Self::PointState(_) => Kind::PointState,
             Self::Delivery(_) => Kind::Delivery,
             Self::Sightings(_) => Kind::Sightings,
+            Self::KsnState(_) => Kind::KsnState,
         }
     }
 }

@@ -54,6 +54,14 @@ fn golden() -> Vec<(Message, &'static str)> {
         repaired: 2,
         reason: "no".into(),
     };
+    let counts = KsnCounts { received: 7, served: 5, ..KsnCounts::default() };
+    let ksn = KsnState {
+        error: String::new(),
+        tcp_port: 13_111,
+        udp_port: 15_111,
+        https_port: 0,
+        counts: Some(counts),
+    };
     let sighting = Sighting {
         key: bytes(4, 16),
         addresses: vec!["10.0.0.1".into()],
@@ -87,6 +95,7 @@ fn golden() -> Vec<(Message, &'static str)> {
         (Message::PointState(point), POINT_STATE),
         (Message::Delivery(delivery), DELIVERY),
         (Message::Sightings(Sightings { hosts: vec![sighting] }), SIGHTINGS),
+        (Message::KsnState(ksn), KSN_STATE),
     ]
 }
 
@@ -101,6 +110,7 @@ const REVOKE: &str = "00182200000000000a100404040404040404040404040404040412046c
 const TUNNEL_STATE: &str =
     "002a2300000000000a1004040404040404040404040404040404121405050505050505050505050505050505050505051803";
 const RECORDED: &str = "00162500000000000a140505050505050505050505050505050505050505";
+const KSN_STATE: &str = "000c44010000000010b7661887762a0410071805";
 const SIGHTINGS: &str = "003c4301000000000a3a0a1004040404040404040404040404040404120831302e302e302e311a06020202020202220270632a01643201733a0361727042017048015002";
 const POINT_STATE: &str = "001d4100000000000a0408080808120831302e302e302e3118c865220831302e302e302e39";
 const DELIVERY: &str = "00224200000000000a1004040404040404040404040404040404100118e807201828ac0230023a026e6f";

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use klnet_fuzz::fixed::{FABRIC, KEY, NOW, SERVER, TENANT, now};
-use klnet_wire::duties::{Duties, Object, Point, Polling, Source};
+use klnet_wire::duties::{Duties, KsnProxy, Object, Point, Polling, Source};
 use klnet_wire::id::{DeviceId, FabricId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root, request};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
@@ -140,6 +140,7 @@ fn duties() -> Duties {
             ranges_every: 25_200,
             ..Polling::default()
         }),
+        ksn: Some(KsnProxy { upstreams: vec!["ksn.example.org:1443".into()], ..KsnProxy::default() }),
     }
 }
 

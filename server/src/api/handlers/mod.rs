@@ -5,6 +5,7 @@ pub(super) mod contents;
 pub(super) mod devices;
 pub(super) mod distributions;
 pub(super) mod groups;
+pub(super) mod ksn;
 pub(super) mod operators;
 pub(super) mod points;
 pub(super) mod polling;
