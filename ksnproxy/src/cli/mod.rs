@@ -1,0 +1,3 @@
+//! The commands: `ksnproxy` and `ksnserver`.
+
+pub mod server;
