@@ -5,10 +5,20 @@
 //! made of them ([`snapshot`]), and how a URL becomes what is asked ([`url`]). `net` holds sockets, files and threads,
 //! `cli` the commands.
 
+pub mod cache;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod clock;
+pub mod cookie;
+pub mod counters;
 pub mod feed;
+pub mod frame;
+pub mod limiter;
+pub mod policy;
+pub mod proxy;
+pub mod responder;
 pub mod snapshot;
 pub mod subject;
+pub mod ticket;
 pub mod url;
 pub mod verdict;
