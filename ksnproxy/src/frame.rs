@@ -1,6 +1,7 @@
 //! Frames: the header that begins each, and the bodies behind it.
 
 use crate::subject::{Key, Kind};
+use crate::ticket::Ticket;
 use crate::verdict::Verdict;
 
 /// What begins every frame.
@@ -123,7 +124,7 @@ impl Header {
     pub(crate) fn with_body(self, items: usize, size: usize) -> Self {
         let tag = if self.sealed { TAG } else { 0 };
         let length =
-            u16::try_from(Self::LENGTH + items * size + tag).expect("255 items are less than 64 KiB");
+            u16::try_from(Self::LENGTH + items * size + tag).expect("the number of items is limited");
         Self { length, ..self }
     }
 
@@ -226,6 +227,51 @@ pub fn encode_query(token: u64, serial: u64, keys: &[Key], frame: &mut Vec<u8>) 
     let header = Header { op: Op::Query, sealed: false, count, length: 0, token, serial };
     frame.extend(header.with_body(keys.len(), Key::LENGTH).encode());
     keys.iter().for_each(|key| frame.extend(key.encode()));
+}
+
+/// Writes the question which keys begin like this.
+pub fn encode_prefix(serial: u64, prefix: Prefix, frame: &mut Vec<u8>) {
+    let header = Header { op: Op::Prefix, sealed: false, count: 1, length: 0, token: 0, serial };
+    frame.extend(header.with_body(1, Prefix::LENGTH).encode());
+    frame.extend(prefix.encode());
+}
+
+/// Writes the plain answer to `query`: as many verdicts as it has keys.
+///
+/// # Panics
+/// When there are more than 255 verdicts.
+pub fn encode_answer(query: Header, verdicts: &[Verdict], frame: &mut Vec<u8>) {
+    let count = u8::try_from(verdicts.len()).expect("as many verdicts as keys");
+    let header = Header { op: Op::Answer, sealed: false, count, ..query };
+    frame.extend(header.with_body(verdicts.len(), VERDICT).encode());
+    verdicts.iter().for_each(|verdict| frame.extend(verdict.pack()));
+}
+
+/// Writes the answer to a PREFIX: at most [`MATCHES_LIMIT`] keys.
+///
+/// # Panics
+/// When there are more.
+pub fn encode_matches(query: Header, matches: &[(Key, Verdict)], frame: &mut Vec<u8>) {
+    assert!(matches.len() <= MATCHES_LIMIT, "a prefix matches too many keys");
+    let header = Header { op: Op::Matches, sealed: false, count: 0, ..query };
+    frame.extend(header.with_body(matches.len(), MATCH).encode());
+    for (key, verdict) in matches {
+        frame.extend(key.encode());
+        frame.extend(verdict.pack());
+    }
+}
+
+/// Writes the wish for a ticket.
+pub fn encode_ticket(serial: u64, frame: &mut Vec<u8>) {
+    let header = Header { op: Op::Ticket, sealed: false, count: 0, length: 0, token: 0, serial };
+    frame.extend(header.with_body(0, 0).encode());
+}
+
+/// Writes a ticket that was wished for.
+pub fn encode_issued(wish: Header, ticket: &Ticket, frame: &mut Vec<u8>) {
+    let header = Header { op: Op::Issued, sealed: false, count: 0, ..wish };
+    frame.extend(header.with_body(1, Ticket::LENGTH).encode());
+    frame.extend(ticket.encode().as_slice());
 }
 
 /// The keys of a query's body, which has to have as many as the header says.

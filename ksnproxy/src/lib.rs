@@ -5,6 +5,7 @@
 //! made of them ([`snapshot`]), and how a URL becomes what is asked ([`url`]). `net` holds sockets, files and threads,
 //! `cli` the commands.
 
+pub mod asked;
 pub mod cache;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -14,6 +15,8 @@ pub mod counters;
 pub mod feed;
 pub mod frame;
 pub mod limiter;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod policy;
 pub mod proxy;
 pub mod responder;

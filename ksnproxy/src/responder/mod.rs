@@ -200,6 +200,7 @@ impl Responder {
             }
         }
         self.counters.add(Counter::Received, header.count.into());
+        session.iter().for_each(|session| session.count(header.count));
         let missing = waiting.as_ref().map_or(0, Vec::len) as u64;
         self.counters.add(Counter::Served, u64::from(header.count) - missing);
         match waiting {
@@ -305,7 +306,7 @@ fn verdict(cached: &Cached, stale: bool, policy: &Policy, unix: u32) -> Verdict 
     }
 }
 
-fn address_bytes(address: IpAddr) -> [u8; 16] {
+pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

@@ -2,8 +2,9 @@
 
 mod replay;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -45,6 +46,7 @@ pub struct Session {
     pub device: [u8; 16],
     expires: u32,
     window: Window,
+    asked: AtomicU64,
 }
 
 /// Every ticket that is good, at most `capacity` of them.
@@ -153,6 +155,11 @@ impl Session {
         if self.window.take(serial) { Ok(body) } else { Err(NotAuthentic) }
     }
 
+    /// Counts what the device asked about.
+    pub fn count(&self, keys: u8) {
+        self.asked.fetch_add(keys.into(), Ordering::Relaxed);
+    }
+
     /// Whether its time is not over.
     pub const fn is_good(&self, unix: u32) -> bool {
         unix < self.expires
@@ -181,9 +188,25 @@ impl Tickets {
             return Err(Full(self.capacity));
         }
         let expires = unix.saturating_add(self.lifetime);
-        let session = Session { sealer: Sealer::new(&key), device, expires, window: Window::default() };
+        let session = Session {
+            sealer: Sealer::new(&key),
+            device,
+            expires,
+            window: Window::default(),
+            asked: AtomicU64::new(0),
+        };
         sessions.insert(number, Arc::new(session));
         Ok(Ticket { number, lifetime: self.lifetime, key: Zeroizing::new(key) })
+    }
+
+    /// The devices that have a ticket, and how many keys they asked about with those they have.
+    pub fn devices(&self, unix: u32) -> Vec<([u8; 16], u64)> {
+        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        let mut devices = BTreeMap::new();
+        for session in sessions.values().filter(|session| session.is_good(unix)) {
+            *devices.entry(session.device).or_default() += session.asked.load(Ordering::Relaxed);
+        }
+        devices.into_iter().collect()
     }
 
     /// How many there can be.
