@@ -1,0 +1,1 @@
+//! The `ksnserver` command: makes snapshots of published lists, and answers from them.

@@ -1,0 +1,1 @@
+//! Lists that others publish, in the formats they publish them in.

@@ -1,0 +1,1 @@
+//! Everything that is known at one moment, signed and never changed.

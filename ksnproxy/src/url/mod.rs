@@ -1,0 +1,1 @@
+//! How a URL becomes the expressions that are asked about.
