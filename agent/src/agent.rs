@@ -40,6 +40,7 @@ use crate::control::{self, Dialled, Unreachable};
 use crate::directory::{Candidate, Directory, Taken};
 use crate::discovery::{self, Discovered, DiscoveryError};
 use crate::distribution::{Distribution, News};
+use crate::ksn::Ksn;
 use crate::polling::Polling;
 use crate::random::Random;
 use crate::state::{Device, Folder, Lock, Settled, StateError, Sync};
@@ -61,6 +62,7 @@ pub struct Agent {
     tunnels: Tunnels,
     distribution: Distribution,
     polling: Polling,
+    ksn: Ksn,
     backoff: Backoff,
     renewing: Renewing,
     refreshing: Refreshing,
@@ -172,9 +174,10 @@ impl Agent {
                 &crls,
                 folder.path().to_owned(),
                 folder.announcer()?,
-                config.files_port,
+                config.ports.files,
             ),
             polling: Polling::start(),
+            ksn: Ksn::start(&device, config.ports),
             backoff: Backoff::new(Random::new(random.bits())),
             renewing: Renewing::new(&device, Random::new(random.bits())),
             refreshing: Refreshing::new(Random::new(random.bits())),
@@ -259,6 +262,7 @@ impl Agent {
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
                 _ = self.polling.message() => {}
+                _ = self.ksn.message() => {}
                 news = self.distribution.news() => {
                     if let News::Stands(shown) = news {
                         self.status.distribution(shown);
@@ -430,6 +434,7 @@ impl Agent {
         self.tls =
             control::tls(&self.device, &self.directory, &self.crls).map_err(|error| error.to_string())?;
         self.distribution.identify(&self.device);
+        self.ksn.identify(&self.device);
         Ok(())
     }
 

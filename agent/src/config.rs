@@ -5,7 +5,11 @@
 //! device_key = "file"                 # or where the next enrolment makes its private key, which never leaves there:
 //! # device_key = "pkcs11:token=klnet;object=device?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/klnet/pin"
 //!
-//! files_port = 13000                  # where a distribution point serves files (TCP)
+//! [ports]                             # of the device's roles, should it have them
+//! files = 13000                       # distribution point, TCP
+//! ksn_tcp = 13111                     # KSN proxy
+//! ksn_udp = 15111
+//! ksn_https = 17111
 //!
 //! [tunnel]                            # may forbid what the server would allow, never the other way round
 //! deny_ports = [23, "8000-8100"]      # wins over allow_ports
@@ -16,17 +20,19 @@
 //! A TPM is reached through its PKCS #11 module, libtpm2_pkcs11.so. The PIN's file is read by its owner alone, the account
 //! that the agent runs under.
 
+mod ports;
+
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use klnet_tunnel::policy::TargetPolicy;
-use klnet_wire::multicast::FILES_PORT;
 #[cfg(feature = "pkcs11")]
 use klnet_wire::pkcs11::{KeyUri, Token};
 use serde::Deserialize;
 
 use crate::state::{Folder, Keys};
+pub use ports::Ports;
 
 /// What the agent is run with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +41,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where enrolment makes the device's private key.
     pub device_key: DeviceKey,
-    /// Where it serves files, should it be a distribution point.
-    pub files_port: u16,
+    /// Where it listens in its roles.
+    pub ports: Ports,
     /// The device's own rules for tunnels.
     pub tunnel: TargetPolicy,
 }
@@ -116,8 +122,8 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let (device_key, tunnel) = Default::default();
-        Self { state: PathBuf::from(DEFAULT_STATE), device_key, files_port: FILES_PORT, tunnel }
+        let (device_key, ports, tunnel) = Default::default();
+        Self { state: PathBuf::from(DEFAULT_STATE), device_key, ports, tunnel }
     }
 }
 
@@ -138,7 +144,7 @@ impl DeviceKey {
 struct Raw {
     state: PathBuf,
     device_key: String,
-    files_port: u16,
+    ports: Ports,
     tunnel: RawTunnel,
 }
 
@@ -162,7 +168,7 @@ enum RawPorts {
 impl Default for Raw {
     fn default() -> Self {
         let (state, device_key) = (PathBuf::from(DEFAULT_STATE), "file".to_owned());
-        Self { state, device_key, files_port: FILES_PORT, tunnel: RawTunnel::default() }
+        Self { state, device_key, ports: Ports::default(), tunnel: RawTunnel::default() }
     }
 }
 
@@ -179,9 +185,7 @@ impl Raw {
         if !self.state.is_absolute() {
             mistakes.push(format!("state: {} is not an absolute path", self.state.display()));
         }
-        if self.files_port == 0 {
-            mistakes.push("files_port: 0 is no port".to_owned());
-        }
+        mistakes.extend(self.ports.mistakes());
         let device_key = DeviceKey::parse(&self.device_key).unwrap_or_else(|reason| {
             mistakes.push(format!("device_key: {reason}"));
             DeviceKey::File
@@ -193,7 +197,7 @@ impl Raw {
             allow_hosts: hosts(self.tunnel.allow_hosts, &mut mistakes),
         };
         match mistakes.is_empty() {
-            true => Ok(Config { state: self.state, device_key, files_port: self.files_port, tunnel }),
+            true => Ok(Config { state: self.state, device_key, ports: self.ports, tunnel }),
             false => Err(mistakes),
         }
     }
@@ -267,7 +271,8 @@ mod tests {
         let text = r#"
             state = "/srv/agent"
             device_key = "file"
-            files_port = 13001
+            [ports]
+            files = 13001
             [tunnel]
             deny_ports = [23, "8000-8100", "25"]
             hosts_allowed = false
@@ -275,7 +280,8 @@ mod tests {
         "#;
         let config = parse(text).unwrap();
         assert_eq!(config.state, Path::new("/srv/agent"));
-        assert_eq!((config.device_key, config.files_port), (DeviceKey::File, 13_001));
+        assert_eq!((config.device_key, config.ports.files), (DeviceKey::File, 13_001));
+        assert_eq!(config.ports.ksn_tcp, 13_111);
         assert_eq!(config.tunnel.deny_ports, [23..=23, 8000..=8100, 25..=25]);
         assert_eq!((config.tunnel.hosts_allowed, config.tunnel.allow_ports), (false, vec![]));
         assert_eq!(config.tunnel.allow_hosts, ["db.lan"]);
@@ -286,7 +292,8 @@ mod tests {
         let text = r#"
             state = "here"
             device_key = "tpm"
-            files_port = 0
+            [ports]
+            files = 0
             [tunnel]
             deny_ports = [0, "9-3", 70000]
             allow_ports = ["ssh"]
@@ -296,7 +303,7 @@ mod tests {
         for key in [
             "state",
             "device_key",
-            "files_port",
+            "ports.files",
             "deny_ports[0]",
             "deny_ports[1]",
             "deny_ports[2]",

@@ -72,6 +72,8 @@ pub mod distribution;
 #[cfg(feature = "net")]
 pub mod enroll;
 #[cfg(feature = "net")]
+pub mod ksn;
+#[cfg(feature = "net")]
 pub mod mover;
 #[cfg(feature = "net")]
 pub mod platform;

@@ -62,6 +62,7 @@ impl Agent {
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
                 message = self.polling.message() => control.send(message).await,
+                message = self.ksn.message() => control.send(message).await,
                 news = self.distribution.news() => match news {
                     News::Say(message) => control.send(message).await,
                     News::Stands(shown) => self.status.distribution(shown),
@@ -163,6 +164,7 @@ impl Agent {
         match Duties::verify(signed, self.device(), keys) {
             Ok(mut duties) => {
                 self.polling.told(duties.polling.take());
+                self.ksn.told(duties.ksn.take());
                 self.distribution.told(duties, keys.of(Purpose::Distribute).collect());
             }
             Err(error) => tracing::warn!(%error, "the server sent duties that are refused"),
@@ -176,6 +178,7 @@ impl Agent {
         self.synchronised(&welcome.sync);
         self.distribution.connected();
         self.polling.connected();
+        self.ksn.connected();
         if self.trial.take().is_some() {
             tracing::info!("the new server welcomes this device, the identity before goes");
             if let Err(error) = self.folder.keep() {

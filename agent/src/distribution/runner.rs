@@ -140,7 +140,7 @@ impl Runner {
             }
             Err(error) => {
                 let port = self.place.files_port;
-                tracing::error!(port, %error, "this distribution point cannot listen on its port: files_port");
+                tracing::error!(port, %error, "this distribution point cannot listen on its port: ports.files");
             }
         }
     }
