@@ -174,7 +174,7 @@ impl Agent {
                 &crls,
                 folder.path().to_owned(),
                 folder.announcer()?,
-                config.ports.files,
+                config.ports,
             ),
             polling: Polling::start(),
             ksn: Ksn::start(&device, config.ports),

@@ -6,6 +6,7 @@
 //! # device_key = "pkcs11:token=klnet;object=device?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/klnet/pin"
 //!
 //! [ports]                             # of the device's roles, should it have them
+//! listen = "::"                       # every address
 //! files = 13000                       # distribution point, TCP
 //! ksn_tcp = 13111                     # KSN proxy
 //! ksn_udp = 15111

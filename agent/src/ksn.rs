@@ -2,11 +2,10 @@
 //!
 //! ```text
 //! DUTIES ─▶ Ksn ─▶ task ── starts, stops ─▶ klnet_ksnproxy::Service   TCP 13111, UDP 15111, HTTPS 17111
-//!                   └── at its start, each minute, in each session ─▶ KSN_STATE
+//!                   └── at its start, each 15 s, in each session ─▶ KSN_STATE
 //! ```
 //! The proxy has threads of its own: whatever is asked of it, the agent's session goes on.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,7 +166,7 @@ impl Runner {
     }
 
     fn tell(&self) {
-        // Whoever does not take it now is told in a minute.
+        // Whoever does not take it now is told soon.
         let _ = self.say.try_send(Message::KsnState(self.state()));
     }
 
@@ -205,7 +204,7 @@ fn config(proxy: &KsnProxy, device: &Device, ports: Ports) -> Config {
     };
     let cache = if proxy.cache_mib == 0 { CACHE_MIB } else { proxy.cache_mib };
     Config {
-        listen: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        listen: ports.listen,
         udp_port: ports.ksn_udp,
         tcp_port: ports.ksn_tcp,
         https_port: proxy.https.then_some(ports.ksn_https),
@@ -224,8 +223,8 @@ fn config(proxy: &KsnProxy, device: &Device, ports: Ports) -> Config {
     }
 }
 
-/// How often it is told how the proxy stands: fifteen times before it counts as not available.
-const TELL_EACH: Duration = Duration::from_secs(60);
+/// How often it is told how the proxy stands: it counts as not available after fifteen minutes of silence.
+const TELL_EACH: Duration = Duration::from_secs(15);
 /// Half a million records.
 const CACHE_MIB: u32 = 64;
 /// A branch office asks less than one thread answers.

@@ -1,5 +1,7 @@
 //! Where a device listens in its roles, should it have them.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use klnet_wire::multicast::FILES_PORT;
 use serde::Deserialize;
 
@@ -7,6 +9,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ports {
+    /// The address of all of them.
+    pub listen: IpAddr,
     /// Files of a distribution point, TCP.
     pub files: u16,
     /// A KSN proxy, TCP.
@@ -20,7 +24,7 @@ pub struct Ports {
 impl Ports {
     /// What cannot be meant, each with its key.
     pub(super) fn mistakes(&self) -> Vec<String> {
-        let Self { files, ksn_tcp, ksn_udp, ksn_https } = *self;
+        let Self { listen: _, files, ksn_tcp, ksn_udp, ksn_https } = *self;
         let named = [("files", files), ("ksn_tcp", ksn_tcp), ("ksn_udp", ksn_udp), ("ksn_https", ksn_https)];
         let none = named.into_iter().filter(|(_, port)| *port == 0);
         none.map(|(name, _)| format!("ports.{name}: 0 is no port")).collect()
@@ -30,6 +34,7 @@ impl Ports {
 impl Default for Ports {
     /// Those of Kaspersky Security Center.
     fn default() -> Self {
-        Self { files: FILES_PORT, ksn_tcp: 13_111, ksn_udp: 15_111, ksn_https: 17_111 }
+        let listen = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        Self { listen, files: FILES_PORT, ksn_tcp: 13_111, ksn_udp: 15_111, ksn_https: 17_111 }
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn state(place: &Place, foreign: Option<IpAddr>) -> PointState {
     PointState {
         announcer: bytes::Bytes::copy_from_slice(place.announcer.public().as_bytes()),
         addresses: addresses.take(ADDRESSES_LIMIT).map(|address| address.to_string()).collect(),
-        port: place.files_port.into(),
+        port: place.ports.files.into(),
         foreign: foreign.map(|foreign| foreign.to_string()).unwrap_or_default(),
     }
 }

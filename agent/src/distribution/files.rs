@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,11 +55,13 @@ impl Files {
     /// # Errors
     /// What the system says.
     pub(super) async fn listen(place: &Arc<Place>) -> std::io::Result<Self> {
-        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, place.files_port));
+        let address = SocketAddr::new(place.ports.listen, place.ports.files);
         let listener = match TcpListener::bind(address).await {
             // A host without IPv6.
-            Err(_) => TcpListener::bind(("0.0.0.0", place.files_port)).await?,
-            Ok(listener) => listener,
+            Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?
+            }
+            listener => listener?,
         };
         let served = Arc::default();
         let door = Door { place: Arc::clone(place), served: Arc::clone(&served) };

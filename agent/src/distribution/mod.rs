@@ -30,6 +30,7 @@ use klnet_wire::signed::PublicKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::config::Ports;
 use crate::state::Device;
 use place::Place;
 use runner::Runner;
@@ -70,10 +71,10 @@ impl Distribution {
         crls: &Arc<Crls>,
         folder: PathBuf,
         announcer: klnet_wire::signing::SigningKey,
-        files_port: u16,
+        ports: Ports,
     ) -> Self {
         let (device, crls) = (device.clone(), Arc::clone(crls));
-        let place = Arc::new(Place::new(device, crls, folder, announcer, files_port));
+        let place = Arc::new(Place::new(device, crls, folder, announcer, ports));
         let (told, duties) = watch::channel(Told::default());
         let (tell, news) = mpsc::channel(NEWS);
         let task = tokio::spawn(Runner::new(Arc::clone(&place), tell).run(duties));

@@ -11,6 +11,7 @@ use klnet_wire::identity::tls::{ALPN_HTTP, Clients, Shown, server_config};
 use klnet_wire::signing::SigningKey;
 use rustls::ServerConfig;
 
+use crate::config::Ports;
 use crate::state::Device;
 
 /// What the parts of distribution share.
@@ -23,7 +24,7 @@ pub(super) struct Place {
     pub(super) folder: PathBuf,
     /// Announces sessions, should this be a distribution point.
     pub(super) announcer: SigningKey,
-    pub(super) files_port: u16,
+    pub(super) ports: Ports,
 }
 
 impl Place {
@@ -32,9 +33,9 @@ impl Place {
         crls: Arc<Crls>,
         folder: PathBuf,
         announcer: SigningKey,
-        files_port: u16,
+        ports: Ports,
     ) -> Self {
-        Self { device: Mutex::new(device), crls, folder, announcer, files_port }
+        Self { device: Mutex::new(device), crls, folder, announcer, ports }
     }
 
     /// The device has another certificate, or knows other roots, from now on.

@@ -139,7 +139,7 @@ impl Runner {
                 self.say(Message::PointState(bringing::state(&self.place, None)));
             }
             Err(error) => {
-                let port = self.place.files_port;
+                let port = self.place.ports.files;
                 tracing::error!(port, %error, "this distribution point cannot listen on its port: ports.files");
             }
         }

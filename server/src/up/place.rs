@@ -13,6 +13,17 @@ pub(super) struct Place {
     pub(super) agent_port: u16,
     /// Port for tunnels.
     pub(super) tunnel_port: u16,
+    /// Ports of the device's roles.
+    pub(super) roles: RolePorts,
+}
+
+/// Ports of what the device is for others.
+#[derive(Clone, Copy)]
+pub(super) struct RolePorts {
+    /// A distribution point's files.
+    pub(super) files: u16,
+    /// The KSN proxy's TCP, UDP and HTTPS.
+    pub(super) ksn: [u16; 3],
 }
 
 impl Place {
@@ -21,29 +32,33 @@ impl Place {
         match fs::read_to_string(root.join(CONFIG)) {
             Ok(config) => {
                 let config = crate::config::Config::parse(&config)?;
+                let roles = RolePorts::kept(root)?;
                 let first = |ports: &[u16]| ports.first().copied().unwrap_or_default();
                 let (agent_port, tunnel_port) = (first(&config.agent_ports), first(&config.tunnel_ports));
-                Ok(Self { root: root.to_owned(), https_port: config.https_port, agent_port, tunnel_port })
+                let (root, https_port) = (root.to_owned(), config.https_port);
+                Ok(Self { root, https_port, agent_port, tunnel_port, roles })
             }
-            Err(_) => Self::new(root, [8443, 23_100, 29_200]),
+            Err(_) => Self::new(root, [8443, 23_100, 29_200, 13_000, 13_111, 15_111, 17_111]),
         }
     }
 
     /// A new folder at `root` on free ports.
     pub(super) fn fresh(root: &Path) -> anyhow::Result<Self> {
-        Self::new(root, [0; 3])
+        Self::new(root, [0; 7])
     }
 
-    fn new(root: &Path, wanted: [u16; 3]) -> anyhow::Result<Self> {
+    fn new(root: &Path, wanted: [u16; 7]) -> anyhow::Result<Self> {
         // Held together, so that no two are the same.
         let held: Vec<_> = wanted.into_iter().map(free).collect::<Result<_, _>>()?;
         let ports: Vec<_> =
             held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<anyhow::Result<_>>()?;
-        let [https_port, agent_port, tunnel_port] = ports[..] else {
-            anyhow::bail!("three ports are needed")
+        let [https_port, agent_port, tunnel_port, files, tcp, udp, https] = ports[..] else {
+            anyhow::bail!("seven ports are needed")
         };
-        let place = Self { root: root.to_owned(), https_port, agent_port, tunnel_port };
+        let roles = RolePorts { files, ksn: [tcp, udp, https] };
+        let place = Self { root: root.to_owned(), https_port, agent_port, tunnel_port, roles };
         fs::create_dir_all(root)?;
+        fs::write(place.agent_config(), place.roles.text())?;
         fs::write(place.config(), place.config_text())?;
         Ok(place)
     }
@@ -78,6 +93,11 @@ impl Place {
         self.root.join(CONFIG)
     }
 
+    /// The agent's configuration.
+    pub(super) fn agent_config(&self) -> PathBuf {
+        self.root.join(AGENT_CONFIG)
+    }
+
     pub(super) fn server(&self) -> PathBuf {
         self.root.join("server")
     }
@@ -99,9 +119,28 @@ impl Place {
     }
 }
 
+impl RolePorts {
+    /// Those of the first run.
+    fn kept(root: &Path) -> anyhow::Result<Self> {
+        let config = klnet_agent::config::Config::load(Some(&root.join(AGENT_CONFIG)))?;
+        let ports = config.ports;
+        Ok(Self { files: ports.files, ksn: [ports.ksn_tcp, ports.ksn_udp, ports.ksn_https] })
+    }
+
+    /// As the agent's configuration has them: of the loopback alone.
+    fn text(self) -> String {
+        let Self { files, ksn: [tcp, udp, https] } = self;
+        format!(
+            "[ports]\nlisten = \"127.0.0.1\"\nfiles = {files}\nksn_tcp = {tcp}\nksn_udp = {udp}\n\
+             ksn_https = {https}\n"
+        )
+    }
+}
+
 /// A port of the loopback: the wanted one if it is free.
 fn free(wanted: u16) -> std::io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
 }
 
 const CONFIG: &str = "server.toml";
+const AGENT_CONFIG: &str = "agent.toml";

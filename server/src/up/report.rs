@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::api::types::Tunnel;
+use crate::api::types::{Ksn, Tunnel};
 use crate::ctl::text::table;
 
 use super::device::{quoted, ssh_config};
@@ -38,8 +38,18 @@ fn what_listens(stage: &Stage) -> String {
             format!("this one {}", std::process::id()),
         ],
         [format!("sshd of {device}"), sshd, process("sshd")],
+        [
+            format!("{device} as distribution point"),
+            format!("127.0.0.1:{}", place.roles.files),
+            process("klnagent"),
+        ],
+        [format!("{device} as KSN proxy"), ksn_ports(place.roles.ksn), process("klnagent")],
     ];
     table(["WHAT", "WHERE", "PROCESS"], rows)
+}
+
+fn ksn_ports([tcp, udp, _]: [u16; 3]) -> String {
+    format!("127.0.0.1: TCP {tcp}, UDP {udp}")
 }
 
 /// Lines that work whenever they are pasted, from any folder.
@@ -60,6 +70,11 @@ fn lines(stage: &Stage) -> Vec<(String, String)> {
     lines.push((
         "a tunnel as a blob, for an operator to paste".into(),
         format!("{ctl} tunnel grant {device} {echo}"),
+    ));
+    lines.push(("what the KSN proxy has counted".into(), format!("{ctl} ksn")));
+    lines.push((
+        "a file for every device: each has it in its folder received/".into(),
+        format!("{ctl} distribute {} --group /", quoted(&place.config())),
     ));
     lines.push(("who did what".into(), format!("{ctl} audit")));
     lines.push((
@@ -89,7 +104,11 @@ impl LiveStatus {
         let Ok(tunnels) = stage.client.get::<Vec<Tunnel>>("/api/v1/tunnels").await else { return };
         let online = devices.iter().filter(|device| device.online).count();
         let (known, open) = (devices.len(), tunnels.len());
-        self.0.set_message(format!("{online} of {known} devices online, {open} tunnels open"));
+        let Ok(ksn) = stage.client.get::<Vec<Ksn>>("/api/v1/ksn-proxies").await else { return };
+        let asked: u64 = ksn.iter().filter_map(|ksn| Some(ksn.state.as_ref()?.received)).sum();
+        self.0.set_message(format!(
+            "{online} of {known} devices online, {open} tunnels open, the KSN proxy was asked {asked} times"
+        ));
     }
 
     pub(super) fn clear(&self) {

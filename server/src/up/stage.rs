@@ -9,7 +9,7 @@ use klnet_wire::net::https::{ApiError, Client};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::api::types::{Device, Health};
+use crate::api::types::{AssignPoint, Device, Health, Ksn, Point, SetKsn};
 
 use super::device::{Echo, Sshd};
 use super::place::Place;
@@ -42,6 +42,7 @@ impl Stage {
         let agent = &mut processes[1];
         until("the device is online", agent, || online(&client)).await?;
         processes.extend(sshd.map(|sshd| sshd.process));
+        give_roles(&client).await?;
         let device = name_of_device(&client).await.unwrap_or_else(|| device.to_owned());
         Ok(Self { place, device, echo, sshd_port, client, processes })
     }
@@ -89,7 +90,26 @@ fn start_server(place: &Place) -> anyhow::Result<Process> {
 
 fn start_agent(place: &Place) -> anyhow::Result<Process> {
     let mut run = Command::new(place.command("klnagent"));
-    Process::start("klnagent", &place.logs(), run.arg("run").arg("--state").arg(place.device()))
+    Process::start(
+        "klnagent",
+        &place.logs(),
+        run.arg("run").arg("--config").arg(place.agent_config()).arg("--state").arg(place.device()),
+    )
+}
+
+/// Makes the device a distribution point and a KSN proxy, unless there are some.
+async fn give_roles(client: &Client) -> anyhow::Result<()> {
+    let devices = devices(client).await?;
+    let Some(device) = devices.iter().find(|device| device.online) else { return Ok(()) };
+    if client.get::<Vec<Point>>("/api/v1/points").await?.is_empty() {
+        let to = AssignPoint { group: "/".to_owned(), rate_mbit: None };
+        let _: Point = client.post(&format!("/api/v1/devices/{}/point", device.id), &to).await?;
+    }
+    if client.get::<Vec<Ksn>>("/api/v1/ksn-proxies").await?.is_empty() {
+        let path = format!("/api/v1/devices/{}/ksn-proxy", device.id);
+        let _: Ksn = client.post(&path, &SetKsn::default()).await?;
+    }
+    Ok(())
 }
 
 /// What an administrator does for a new device: a token here, one line there.

@@ -1,6 +1,6 @@
 //! Messages of a device about its KSN proxy.
 
-/// How a device's KSN proxy stands; told when it starts, each minute, and in each session.
+/// How a device's KSN proxy stands; told when it starts, now and then, and in each session.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct KsnState {
     /// Why it does not run; empty while it does.
