@@ -7,6 +7,7 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "import")]
 pub mod feed;
 pub mod snapshot;
 pub mod subject;
