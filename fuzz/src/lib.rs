@@ -10,6 +10,7 @@
 //! An input that once broke something stays in its corpus for good.
 
 pub mod fixed;
+pub mod ksnproxy;
 pub mod multicast;
 pub mod script;
 #[cfg(feature = "server")]
@@ -53,6 +54,10 @@ pub const TARGETS: &[Target] = &[
     ("feedback", multicast::feedback),
     ("multicast_sender", multicast::sender::multicast_sender),
     ("multicast_receiver", multicast::receiver::multicast_receiver),
+    ("reputation_frame", ksnproxy::reputation_frame),
+    ("reputation_ticket", ksnproxy::reputation_ticket),
+    ("responder", ksnproxy::responder::responder),
+    ("reputation_proxy", ksnproxy::proxy::reputation_proxy),
     #[cfg(feature = "server")]
     ("invitation", server::invitation),
     #[cfg(feature = "server")]

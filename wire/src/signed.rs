@@ -26,6 +26,8 @@ pub enum Context {
     MulticastManifest,
     /// A multicast session, signed by who sends it.
     MulticastSession,
+    /// What a snapshot of reputations consists of, signed by the reputation server that made it.
+    ReputationSnapshot,
 }
 
 impl Context {
@@ -38,6 +40,7 @@ impl Context {
             Self::TunnelRecord => b"klnet/tunnel-record/v1\0",
             Self::MulticastManifest => b"klnet/multicast-manifest/v1\0",
             Self::MulticastSession => b"klnet/multicast-session/v1\0",
+            Self::ReputationSnapshot => b"klnet/reputation-snapshot/v1\0",
         }
     }
 

@@ -1,5 +1,6 @@
 //! One sound input or more for each target, so that a fuzzer begins where the code is interesting.
 
+mod ksnproxy;
 mod multicast;
 #[cfg(feature = "server")]
 mod server;
@@ -14,6 +15,7 @@ pub(crate) fn all() -> Vec<Seed> {
     let mut seeds = wire::seeds();
     seeds.extend(tunnel::seeds());
     seeds.extend(multicast::seeds());
+    seeds.extend(ksnproxy::seeds());
     #[cfg(feature = "server")]
     seeds.extend(server::seeds());
     seeds
