@@ -18,7 +18,8 @@ impl Host {
     /// Takes a host as written in an address or a list: any case, stray dots, octal and hexadecimal IPv4, brackets.
     ///
     /// # Errors
-    /// [`UrlError::NoHost`] when nothing is left, [`UrlError::Host`] when it is longer than [`HOST_MOST`].
+    /// [`UrlError::NoHost`] when nothing is left, [`UrlError::Host`] when it is longer than [`HOST_MOST`] or has a colon:
+    /// what is neither a port nor an address in brackets would read otherwise the second time.
     pub fn parse(written: &[u8]) -> Result<Self, UrlError> {
         if let Some(inner) = written.strip_prefix(b"[") {
             let inner = inner.strip_suffix(b"]").ok_or(UrlError::Host)?;
@@ -32,7 +33,7 @@ impl Host {
             return Ok(Self::Address(address.into()));
         }
         let name = escaped(&name);
-        if name.len() > HOST_MOST { Err(UrlError::Host) } else { Ok(Self::Name(name)) }
+        if name.len() > HOST_MOST || name.contains(':') { Err(UrlError::Host) } else { Ok(Self::Name(name)) }
     }
 
     /// This host and what it is part of, the nearest first; an address is part of nothing.

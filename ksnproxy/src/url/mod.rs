@@ -18,7 +18,7 @@ mod host;
 mod path;
 
 pub use canonical::{CanonicalUrl, URL_MOST, UrlError};
-pub use expression::{EXPRESSIONS_MOST, Expression};
+pub use expression::{EXPRESSIONS_MOST, Expression, PARENTS_MOST};
 pub use host::{HOST_MOST, Host};
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{CanonicalUrl, EXPRESSIONS_MOST, Host, URL_MOST, UrlError};
+use super::{CanonicalUrl, EXPRESSIONS_MOST, Host, PARENTS_MOST, URL_MOST, UrlError};
+use crate::subject::{Network, Subject};
 
 #[test]
 fn published_addresses_become_the_published_text() {
@@ -107,11 +108,32 @@ fn user_port_and_other_scripts_are_no_way_around() {
 }
 
 #[test]
+fn address_of_a_folder_alone_is_not_what_is_in_it() {
+    let (folder, file) = (parse("http://a.b.c/x/").subjects(), parse("http://a.b.c/x/y").subjects());
+    assert_eq!(folder[0], Subject::url("a.b.c/x/ "));
+    assert!(!file.contains(&folder[0]));
+    assert!(file.contains(&Subject::url("a.b.c/x/")) && folder.contains(&Subject::url("a.b.c/x/")));
+    assert_eq!(file[0], Subject::url("a.b.c/x/y"));
+}
+
+#[test]
+fn host_is_asked_about_with_what_it_is_below() {
+    let subjects = parse("http://a.b.c/").subjects();
+    let hosts = ["a.b.c", "*.b.c", "*.c"].map(Subject::domain);
+    assert_eq!(subjects[subjects.len() - 3..], hosts);
+    let address = "127.0.0.1".parse().map(Network::address).map(Subject::Network);
+    assert_eq!(Ok(parse("http://0x7f.1/").subjects()[2]), address);
+    let deep = ["http://", &"x.".repeat(120), "y/"].concat();
+    assert!(parse(&deep).subjects().len() <= EXPRESSIONS_MOST + 2 + PARENTS_MOST);
+}
+
+#[test]
 fn what_is_no_address_is_refused() {
     assert_eq!(CanonicalUrl::parse(b""), Err(UrlError::NoHost));
     assert_eq!(CanonicalUrl::parse(b"http:///path"), Err(UrlError::NoHost));
     assert_eq!(CanonicalUrl::parse(b"http://.../"), Err(UrlError::NoHost));
     assert_eq!(CanonicalUrl::parse(b"http://[::1/"), Err(UrlError::Host));
+    assert_eq!(CanonicalUrl::parse(b"http://a:1:2/"), Err(UrlError::Host));
     assert_eq!(CanonicalUrl::parse(&[b'a'; URL_MOST + 1]), Err(UrlError::Length(URL_MOST + 1)));
 }
 
@@ -127,6 +149,7 @@ proptest! {
         if let Ok(url) = CanonicalUrl::parse(&written) {
             let text = url.to_string();
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(CanonicalUrl::parse(text.as_bytes()), Ok(url));
             prop_assert!(expressions(&text).len() <= EXPRESSIONS_MOST);
         }
     }

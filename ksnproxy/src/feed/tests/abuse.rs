@@ -11,24 +11,30 @@ fn urlhaus_lists_urls_by_what_is_hashed_of_them() {
     assert_eq!((verdict.confidence, verdict.age.as_secs()), (90, NOW - 1_725_257_872));
     assert_eq!(feed.verdict(&url("http://198.51.100.7/bin.sh")).confidence, 70);
     assert_eq!(feed.reputation(&url("http://evil.example/")), Reputation::Unknown);
+    let below = CanonicalUrl::parse(b"http://root.example/other").expect("a URL").subjects();
+    assert!(
+        below.iter().all(|subject| feed.reputation(subject) == Reputation::Unknown),
+        "only the root was listed"
+    );
+    assert_eq!(feed.reputation(&url("http://root.example/")), Reputation::Malicious);
     assert_eq!(feed.reputation(&url("http://quoted.example/\"x\"")), Reputation::Malicious);
 }
 
 #[test]
 fn urlhaus_rows_of_another_shape_are_refused_with_their_line() {
     let row = |row: &str| refused(Format::UrlHaus, "urlhaus.csv", format!("{URLHAUS}{row}\n"));
-    assert_eq!(row("\"1\",\"2024-09-02 06:17:52\""), "line 10: 2 columns, of which there are at least 8");
+    assert_eq!(row("\"1\",\"2024-09-02 06:17:52\""), "line 11: 2 columns, of which there are at least 8");
     assert_eq!(
         row(&quoted(["1", "yesterday", "http://a.example/", "online", "", "", "", "", ""])),
-        "line 10: 'yesterday' is no time"
+        "line 11: 'yesterday' is no time"
     );
     assert_eq!(
         row(&quoted(["1", "2024-09-02 06:17:52", "http://a.example/", "gone", "", "", "", "", ""])),
-        "line 10: 'gone' is no word of the format"
+        "line 11: 'gone' is no word of the format"
     );
-    assert_eq!(row("\"1\",\"2024"), "line 10: quotes do not match");
-    assert_eq!(row(&"x".repeat(70_000)), "line 10: 1 columns, of which there are at least 8");
-    assert_eq!(row(&"x".repeat(700_000)), "line 10: longer than 65536 bytes, which is the limit of a line");
+    assert_eq!(row("\"1\",\"2024"), "line 11: quotes do not match");
+    assert_eq!(row(&"x".repeat(70_000)), "line 11: 1 columns, of which there are at least 8");
+    assert_eq!(row(&"x".repeat(700_000)), "line 11: longer than 65536 bytes, which is the limit of a line");
 }
 
 #[test]
@@ -46,7 +52,7 @@ fn columns_that_were_added_are_reported_and_no_reason_to_refuse() {
         "what is this",
     ]);
     let feed = import(Format::UrlHaus, "urlhaus.csv", format!("{URLHAUS}{row}\n"));
-    assert_eq!(feed.report.drift.get(&10), Some(&Skipped { times: 1, first: 10 }));
+    assert_eq!(feed.report.drift.get(&10), Some(&Skipped { times: 1, first: 11 }));
     assert_eq!(feed.reputation(&url("http://new.example/x")), Reputation::Malicious);
 }
 
@@ -55,7 +61,7 @@ fn url_that_is_none_is_left_out_and_counted() {
     let row =
         quoted(["7", "2024-09-02 06:17:52", "http:///", "online", "", "malware_download", "", "link", "me"]);
     let feed = import(Format::UrlHaus, "urlhaus.csv", format!("{URLHAUS}{row}\n"));
-    assert_eq!(feed.report.left_out.values().next(), Some(&Skipped { times: 1, first: 10 }));
+    assert_eq!(feed.report.left_out.values().next(), Some(&Skipped { times: 1, first: 11 }));
 }
 
 #[test]
@@ -155,6 +161,7 @@ pub(super) const URLHAUS: &str = r#"############################################
 # id,dateadded,url,url_status,last_online,threat,tags,urlhaus_link,reporter
 "3149000","2024-09-02 06:17:52","http://evil.example/a/b.exe?x=1","online","2024-09-02 06:17:52","malware_download","exe,Rhadamanthys","https://urlhaus.example/url/3149000/","reporter"
 "3148999","2024-09-02 06:17:50","http://198.51.100.7/bin.sh","offline","","malware_download","None","https://urlhaus.example/url/3148999/","reporter"
+"3148997","2024-09-02 06:17:50","http://root.example","online","","malware_download","None","https://urlhaus.example/url/3148997/","reporter"
 "3148998","2024-09-02 06:17:50","http://quoted.example/""x""","unknown","","malware_download","None","https://urlhaus.example/url/3148998/","reporter"
 "#;
 
