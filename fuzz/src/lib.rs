@@ -11,6 +11,7 @@
 
 pub mod discovery;
 pub mod fixed;
+pub mod ksnproxy;
 pub mod multicast;
 pub mod script;
 #[cfg(feature = "server")]
@@ -66,6 +67,10 @@ pub const TARGETS: &[Target] = &[
     ("sweep", discovery::machines::sweep),
     ("resolver", discovery::machines::resolver),
     ("inventory", discovery::machines::inventory),
+    ("reputation_frame", ksnproxy::reputation_frame),
+    ("reputation_ticket", ksnproxy::reputation_ticket),
+    ("responder", ksnproxy::responder::responder),
+    ("reputation_proxy", ksnproxy::proxy::reputation_proxy),
     #[cfg(feature = "server")]
     ("invitation", server::invitation),
     #[cfg(feature = "server")]

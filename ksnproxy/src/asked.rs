@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::subject::{Digest, Network, Subject};
+use crate::url::{CanonicalUrl, EXPRESSIONS_MOST, Host};
 use crate::verdict::{Reputation, Verdict};
 
 /// Text that says nothing one can ask about.
@@ -64,6 +65,65 @@ fn network(text: &str) -> Option<Subject> {
     Network::new(address.parse().ok()?, prefix.parse().ok()?).ok().map(Subject::Network)
 }
 
+/// A domain is a URL without scheme and path; a list may have any domain that it is part of, or its address.
 fn names(text: &str) -> Option<Vec<Subject>> {
-    (!text.contains('/')).then(|| vec![Subject::domain(&text.to_ascii_lowercase())])
+    let url = CanonicalUrl::parse(text.as_bytes()).ok()?;
+    let mut subjects = Vec::with_capacity(EXPRESSIONS_MOST + 8);
+    if text.contains('/') {
+        url.find_expression(|expression| {
+            subjects.push(Subject::Url(expression.digest()));
+            None::<()>
+        });
+    }
+    match url.host() {
+        Host::Address(address) => subjects.push(Subject::Network(Network::address(*address))),
+        name @ Host::Name(text) => subjects.extend(name.suffixes(text).map(Subject::domain)),
+    }
+    Some(subjects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_means_what_it_says() {
+        let one = |text| subjects(text).unwrap();
+        let hash = "275a021bbfb6489e54d471899f7db9d1";
+        let digest = Digest::parse(hash.as_bytes()).unwrap();
+        assert_eq!(one(hash), [Subject::File(digest, None)]);
+        assert_eq!(one(&format!("{hash}:68")), [Subject::File(digest, Some(68))]);
+        assert_eq!(one(&format!("cert:{hash}")), [Subject::Certificate(digest)]);
+        assert_eq!(one("192.0.2.7"), [Subject::Network(Network::address("192.0.2.7".parse().unwrap()))]);
+        assert_eq!(
+            one("2001:db8::/32"),
+            [Subject::Network(Network::new("2001:db8::".parse().unwrap(), 32).unwrap())]
+        );
+        assert!(one("A.Example").contains(&Subject::domain("a.example")));
+        assert!(!one("a.example").iter().any(|subject| matches!(subject, Subject::Url(_))));
+    }
+
+    #[test]
+    fn a_url_means_every_expression_of_it_and_the_domains_it_is_in() {
+        let subjects = subjects("http://a.b.example/1/2.html?x=1").unwrap();
+        for expression in ["a.b.example/1/2.html?x=1", "b.example/1/", "b.example/"] {
+            assert!(subjects.contains(&Subject::url(expression)), "{expression}");
+        }
+        assert!(subjects.contains(&Subject::domain("b.example")));
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused() {
+        for text in ["", " ", "cert:12", "/", "http://"] {
+            assert!(subjects(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn harm_outweighs_everything() {
+        let verdict = |reputation| Verdict { reputation, ..Verdict::unknown(std::time::Duration::ZERO) };
+        let all = Reputation::ALL.map(verdict);
+        assert_eq!(worst(&all).reputation, Reputation::Malicious);
+        assert_eq!(worst(&[]).reputation, Reputation::Unknown);
+    }
 }

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
-/// Where `klserver`, `klctl`, `klnagent`, `klnagchk`, `klmover`, `klsctunnel`, `klcast` or `klpoll` is, as built from the sources at
-/// hand.
+/// Where `klserver`, `klctl`, `klnagent`, `klnagchk`, `klmover`, `klsctunnel`, `klcast`, `klpoll`, `ksnproxy` or `ksnserver` is, as built
+/// from the sources at hand.
 ///
 /// The first call of a process has cargo bring them up to date: these are commands of other crates, which a plain
 /// `cargo test` does not promise to build. The profile is that of the running test.
@@ -30,7 +30,14 @@ fn build() -> Result<PathBuf> {
         own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("a program has a folder")?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--bins"]);
-    let crates = ["klnet-server", "klnet-agent", "klnet-tunnel", "klnet-multicast", "klnet-discovery"];
+    let crates = [
+        "klnet-server",
+        "klnet-agent",
+        "klnet-tunnel",
+        "klnet-multicast",
+        "klnet-discovery",
+        "klnet-ksnproxy",
+    ];
     cargo.args(crates.iter().flat_map(|name| ["-p", name]));
     // Set for this test by the cargo that runs it. Build scripts watch these; with them everything is built again.
     let own = std::env::vars_os().map(|(name, _)| name);

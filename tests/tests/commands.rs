@@ -12,6 +12,8 @@ fn every_command_is_built_and_found() -> Result<()> {
         "klmover",
         "klsctunnel",
         "klcast",
+        "ksnproxy",
+        "ksnserver",
         "klpoll",
         "klpoll-open",
     ];

@@ -14,6 +14,7 @@ mod desk;
 mod fetch;
 mod https;
 mod inbox;
+mod local;
 pub mod server;
 pub mod service;
 mod stream;

@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use klnet_wire::identity::tls::{Clients, Identity, Shown, client_config, server_config};
 use klnet_wire::identity::{Role, Trust};
+use klnet_wire::signed::PublicKey;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::desk::Desk;
 use super::fetch::Fetch;
 use super::inbox::inbox;
+use super::local::{LoadError, Local};
 use super::upstream::Upstream;
 use super::worker::Worker;
 use super::{https, tls};
@@ -46,6 +50,8 @@ pub struct Config {
     pub identity: Option<(Identity, Trust)>,
     /// Reputation servers, the best first: name or address, and port.
     pub upstreams: Vec<(String, u16)>,
+    /// A snapshot to answer from, and by whose keys it has to be signed.
+    pub snapshot: Option<(PathBuf, Vec<PublicKey>)>,
     /// How many bits of a key an upstream learns; the whole key with 0.
     pub prefix_bits: u8,
     /// Whether who shows neither ticket nor certificate is answered.
@@ -107,6 +113,9 @@ pub enum StartError {
     /// The identity is not usable.
     #[error("the identity is not usable: {0}")]
     Identity(#[from] rustls::Error),
+    /// The snapshot is not usable.
+    #[error(transparent)]
+    Snapshot(#[from] LoadError),
     /// The system gives no thread, or the like.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -132,6 +141,10 @@ impl Service {
             .enable_all()
             .build()?;
         let (shared, shutdown) = (Arc::new(shared(&config)), CancellationToken::new());
+        if let Some((path, trusted)) = config.snapshot.clone() {
+            let local = Local::load(path, trusted, &shared)?;
+            runtime.spawn(local.follow(Arc::clone(&shared), shutdown.clone()));
+        }
         let mut counters = Vec::new();
         let mut responder = || {
             counters.push(Arc::<Counters>::default());
@@ -284,6 +297,8 @@ fn shared(config: &Config) -> Shared {
         cookies: Cookies::new(secret()),
         limiter: Limiter::new(config.rate, secret(), Instant::now()),
         allow_plain: config.allow_plain,
+        snapshot: ArcSwapOption::empty(),
+        alone: config.snapshot.is_some() && config.upstreams.is_empty(),
     }
 }
 

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+
 use crate::cache::{Cache, Cached};
 use crate::clock::Moment;
 use crate::cookie::Cookies;
@@ -15,9 +17,10 @@ use crate::counters::{Counter, Counters};
 use crate::frame::{self, DATAGRAM_KEYS_LIMIT, Header, Op, Reason, TAG, VERDICT};
 use crate::limiter::Limiter;
 use crate::policy::{Freshness, Policy};
+use crate::snapshot::Snapshot;
 use crate::subject::Key;
 use crate::ticket::{Direction, Session, Tickets};
-use crate::verdict::Verdict;
+use crate::verdict::{Reputation, Verdict};
 pub use waiting::Waiting;
 
 /// What all threads that answer share.
@@ -35,6 +38,10 @@ pub struct Shared {
     pub limiter: Limiter,
     /// Whether plain queries are answered.
     pub allow_plain: bool,
+    /// What is known here; it may be changed while it is answered from.
+    pub snapshot: ArcSwapOption<Snapshot>,
+    /// Whether nobody else can be asked: what the snapshot does not have is then unknown.
+    pub alone: bool,
 }
 
 /// Answers the frames that come to one thread.
@@ -212,8 +219,14 @@ impl Responder {
         }
     }
 
-    /// What the cache says of a key, if it may be used.
+    /// What the snapshot or else the cache says of a key, if it may be used.
     pub fn lookup(&mut self, now: Moment, key: &Key) -> Option<Verdict> {
+        if let Some(snapshot) = self.shared.snapshot.load().as_deref() {
+            let verdict = snapshot.lookup_key(key, now.unix.into());
+            if self.shared.alone || verdict.reputation != Reputation::Unknown && !verdict.partial {
+                return Some(verdict);
+            }
+        }
         let cached = self.shared.cache.find(key)?;
         let freshness =
             self.shared.policy.freshness(cached.reputation, cached.expires, cached.tenth, now.unix);

@@ -165,6 +165,8 @@ impl Stage {
             cookies: Cookies::new([2; 16]),
             limiter: Limiter::new(Rate { keys: 80, burst: 80 }, [3; 16], now.instant),
             allow_plain,
+            snapshot: ArcSwapOption::empty(),
+            alone: false,
         };
         shared.cache.insert(
             &key(1),

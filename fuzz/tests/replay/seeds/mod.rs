@@ -1,6 +1,7 @@
 //! One sound input or more for each target, so that a fuzzer begins where the code is interesting.
 
 mod discovery;
+mod ksnproxy;
 mod multicast;
 #[cfg(feature = "server")]
 mod server;
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.extend(tunnel::seeds());
     seeds.extend(multicast::seeds());
     seeds.extend(discovery::seeds());
+    seeds.extend(ksnproxy::seeds());
     #[cfg(feature = "server")]
     seeds.extend(server::seeds());
     seeds

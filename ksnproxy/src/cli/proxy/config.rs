@@ -7,6 +7,8 @@
 //! https_port = 17111                  # 0: none
 //! identity = "/var/lib/klnet/ksnproxy/identity.pem"   # without one there is no TLS: no tickets, no HTTPS, no upstream
 //! upstreams = ["ksn.example.org:1443"]                # the best first
+//! snapshot = "/var/lib/klnet/ksn/current"             # what is known here, see `ksnserver import`
+//! trusted = ["d75a9801…"]             # keys that sign snapshots, see `ksnserver snapshot key`
 //! prefix_bits = 0                     # 16 to 64: an upstream learns so many bits of what is asked about
 //! allow_plain = false                 # answer whoever shows neither ticket nor certificate
 //! cache = "64MiB"
@@ -36,6 +38,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
+use klnet_wire::signed::PublicKey;
 use serde::Deserialize;
 
 use super::args::DEFAULT_METRICS;
@@ -84,6 +88,8 @@ struct Raw {
     https_port: u16,
     identity: Option<PathBuf>,
     upstreams: Vec<String>,
+    snapshot: Option<PathBuf>,
+    trusted: Vec<String>,
     prefix_bits: u8,
     allow_plain: bool,
     cache: String,
@@ -129,6 +135,8 @@ impl Default for Raw {
             https_port: 17111,
             identity: None,
             upstreams: Vec::new(),
+            snapshot: None,
+            trusted: Vec::new(),
             prefix_bits: 0,
             allow_plain: false,
             cache: "64MiB".to_owned(),
@@ -164,6 +172,9 @@ impl Raw {
         let upstreams =
             self.upstreams.iter().map(|text| mistakes.take("upstreams", place(text, UPSTREAM_PORT)));
         let upstreams: Vec<_> = upstreams.collect::<Vec<_>>().into_iter().flatten().collect();
+        let trusted = self.trusted.iter().map(|text| mistakes.take("trusted", public_key(text)));
+        let trusted: Vec<_> = trusted.collect::<Vec<_>>().into_iter().flatten().collect();
+        mistakes.expect("trusted", self.snapshot.is_none() || !trusted.is_empty(), "names no key");
         let listen = mistakes.take("listen", self.listen.parse::<IpAddr>());
         let cache = mistakes.take("cache", bytes(&self.cache));
         let lifetime = mistakes.take("limits.ticket_lifetime", duration(&self.limits.ticket_lifetime));
@@ -189,6 +200,7 @@ impl Raw {
             https_port: Some(self.https_port).filter(|port| *port != 0),
             identity,
             upstreams,
+            snapshot: self.snapshot.map(|path| (path, trusted)),
             prefix_bits: self.prefix_bits,
             allow_plain: self.allow_plain,
             cache: cache.unwrap_or_default(),
@@ -227,6 +239,13 @@ impl RawUpstream {
         mistakes.expect("upstream.patience", patience >= timeout, "is less than upstream.timeout");
         proxy::Config { timeout, patience, ..default }
     }
+}
+
+/// Reads a public key as `ksnserver snapshot key` prints it.
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    let key = bytes.and_then(|bytes| PublicKey::try_from(&bytes[..]).ok());
+    key.ok_or_else(|| format!("{text:?} is not a public key in hexadecimal digits"))
 }
 
 /// What is wrong, each with its key.
@@ -308,7 +327,9 @@ mod tests {
             .skip_while(|line| *line != "```toml")
             .skip(1)
             .take_while(|line| *line != "```")
-            .filter(|line| !line.starts_with("identity") && !line.starts_with("upstreams"))
+            .filter(|line| {
+                !["identity", "upstreams", "snapshot", "trusted"].iter().any(|key| line.starts_with(key))
+            })
             .collect();
         let (written, default) = (parse(&example.join("\n")).unwrap(), parse("").unwrap());
         assert_eq!(format!("{written:?}"), format!("{default:?}"));

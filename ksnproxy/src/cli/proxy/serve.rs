@@ -19,15 +19,16 @@ use crate::net::service::{Service, StartError};
 /// Runs a proxy until it is told to end.
 pub(super) fn main(options: &ServeArgs) -> Result<(), Failure> {
     let Config { service, metrics } = Config::load(&options.config)?;
-    let (has_identity, has_upstreams) = (service.identity.is_some(), !service.upstreams.is_empty());
+    let has_identity = service.identity.is_some();
+    let knows = !service.upstreams.is_empty() || service.snapshot.is_some();
     let service = Arc::new(Service::start(service)?);
     let addresses = service.addresses();
     tracing::info!(udp = %addresses.udp, tcp = %addresses.tcp, https = ?addresses.https, "proxy is up");
     if !has_identity {
         tracing::warn!("no identity: there is no TLS, so neither tickets nor HTTPS");
     }
-    if !has_upstreams {
-        tracing::warn!("no upstreams: nothing is known");
+    if !knows {
+        tracing::warn!("neither upstreams nor a snapshot: nothing is known");
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::System)?;
