@@ -210,6 +210,7 @@ fn config(proxy: &KsnProxy, device: &Device, ports: Ports) -> Config {
         https_port: proxy.https.then_some(ports.ksn_https),
         identity: Some((device.identity.clone(), device.trust.clone())),
         upstreams: proxy.upstreams.iter().filter_map(upstream).collect(),
+        snapshot: None,
         prefix_bits: 0,
         allow_plain: proxy.allow_plain,
         cache: (cache as usize) << 20,

@@ -154,7 +154,7 @@ fn who_is_no_member_of_the_epoch_is_served_no_file() -> Result<()> {
     let point = Folder::new(site.point.state()).device()?.principal.id();
     let meet = |who: DeviceId| {
         let (identity, trust) = (&device.identity, device.trust.clone());
-        device_config(identity, trust, Arc::clone(&crls), who, &[ALPN_HTTP])
+        device_config(identity, trust, Some(Arc::clone(&crls)), who, &[ALPN_HTTP])
     };
     let url = format!("https://{}:13000", site.point.host().address());
     let ask = |tls: Arc<ClientConfig>, path: &str| -> Result<String> {

@@ -43,8 +43,9 @@ pub(super) async fn from_point(
     let point = DeviceId::try_from(&source.device[..]).map_err(|_| Missed::Nowhere)?;
     let device = place.device();
     let own = device.principal.id();
-    let tls = device_config(&device.identity, device.trust, Arc::clone(&place.crls), point, &[ALPN_HTTP])
-        .map_err(ApiError::from)?;
+    let tls =
+        device_config(&device.identity, device.trust, Some(Arc::clone(&place.crls)), point, &[ALPN_HTTP])
+            .map_err(ApiError::from)?;
     let proof = HEXLOWER.encode(proof(&source.secret, own, object.id).as_ref());
     let mut last = Missed::Nowhere;
     for address in &source.addresses {

@@ -15,14 +15,16 @@
 //! ```
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use klnet_wire::identity::Trust;
-use klnet_wire::identity::tls::{Identity, client_config};
+use klnet_wire::identity::tls::{ALPN_HTTP, Identity, client_config};
 use klnet_wire::net::dial::{DialError, dial};
 use klnet_wire::net::https::{ApiError, Client};
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -220,8 +222,16 @@ impl Secure {
     /// # Errors
     /// [`AskError::Dial`], [`AskError::Identity`].
     pub async fn connect(host: &str, port: u16, identity: &Identity, trust: Trust) -> Result<Self, AskError> {
-        let config = client_config(Some(identity), trust, &[])?;
-        Ok(Self::new(dial(host, port, config).await?.0))
+        Self::with_tls(host, port, client_config(Some(identity), trust, &[])?).await
+    }
+
+    /// Connects to whom this configuration takes for a proxy, such as one device
+    /// ([`device_config`](klnet_wire::identity::tls::device_config)).
+    ///
+    /// # Errors
+    /// [`AskError::Dial`].
+    pub async fn with_tls(host: &str, port: u16, tls: Arc<ClientConfig>) -> Result<Self, AskError> {
+        Ok(Self::new(dial(host, port, tls).await?.0))
     }
 
     /// Asks for a ticket.
@@ -243,8 +253,16 @@ impl Https {
     /// # Errors
     /// [`AskError::Https`] when the identity or the name is not usable.
     pub fn new(host: &str, port: u16, identity: &Identity, trust: Trust) -> Result<Self, AskError> {
+        Self::with_tls(host, port, client_config(Some(identity), trust, &[ALPN_HTTP])?)
+    }
+
+    /// Asks whom this configuration takes for a proxy.
+    ///
+    /// # Errors
+    /// [`AskError::Https`] when the name is not usable.
+    pub fn with_tls(host: &str, port: u16, tls: Arc<ClientConfig>) -> Result<Self, AskError> {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        Ok(Self(Client::with_identity(&format!("https://{host}:{port}"), identity, trust)?))
+        Ok(Self(Client::with_tls(&format!("https://{host}:{port}"), tls)?))
     }
 
     /// The verdicts of at most [`KEYS_LIMIT`] keys, in their order.

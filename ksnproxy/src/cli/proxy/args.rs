@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use klnet_wire::id::DeviceId;
 
 /// Answers what is known of files, addresses and certificates.
 #[derive(Debug, Parser)]
@@ -63,9 +64,13 @@ pub(super) struct QueryArgs {
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) tickets: Option<String>,
 
-    /// PEM file with this device's certificate chain and key; without one, queries are plain
+    /// PEM file with this device's key and certificate chain, or the state folder of its agent; without, queries are plain
     #[arg(long, short, value_name = "FILE")]
     pub(super) identity: Option<PathBuf>,
+
+    /// The proxy is this managed device; without, it is a server of the fabric
+    #[arg(long, value_name = "ID", requires = "identity")]
+    pub(super) device: Option<DeviceId>,
 
     /// Ask this reputation server when the proxy cannot be reached or has no answer
     #[arg(long, value_name = "HOST[:PORT]", requires = "identity")]

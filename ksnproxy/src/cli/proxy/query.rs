@@ -1,9 +1,11 @@
 //! `ksnproxy query`.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use klnet_wire::identity::Trust;
-use klnet_wire::identity::tls::Identity;
+use klnet_wire::identity::tls::{ALPN_HTTP, Identity, client_config, device_config};
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use super::args::{QueryArgs, Via};
@@ -13,7 +15,7 @@ use crate::asked::{subjects, worst};
 use crate::cli::identity;
 use crate::cli::units::place;
 use crate::frame::{DATAGRAM_KEYS_LIMIT, KEYS_LIMIT};
-use crate::net::client::{Datagrams, Https, Plain, Secure};
+use crate::net::client::{AskError, Datagrams, Https, Plain, Secure};
 use crate::subject::{Key, Subject};
 use crate::verdict::{Reputation, Verdict};
 
@@ -73,7 +75,8 @@ async fn ask_proxy(
                 Some((identity, trust)) => {
                     let tickets = options.tickets.as_deref().unwrap_or(&host);
                     let (host, port) = place(tickets, TCP_PORT).map_err(Failure::Usage)?;
-                    Some(Secure::connect(&host, port, identity, trust.clone()).await?.ticket().await?)
+                    let tls = tls(options, identity, trust, &[])?;
+                    Some(Secure::with_tls(&host, port, tls).await?.ticket().await?)
                 }
             };
             let mut datagrams = Datagrams::connect(&host, port, ticket).await?;
@@ -88,13 +91,13 @@ async fn ask_proxy(
             }
         }
         (Via::Tls, Some((identity, trust))) => {
-            let mut secure = Secure::connect(&host, port, identity, trust.clone()).await?;
+            let mut secure = Secure::with_tls(&host, port, tls(options, identity, trust, &[])?).await?;
             for keys in keys.chunks(KEYS_LIMIT) {
                 verdicts.extend(secure.query(keys).await?);
             }
         }
         (Via::Https, Some((identity, trust))) => {
-            let proxy = Https::new(&host, port, identity, trust.clone())?;
+            let proxy = Https::with_tls(&host, port, tls(options, identity, trust, &[ALPN_HTTP])?)?;
             for keys in keys.chunks(KEYS_LIMIT) {
                 verdicts.extend(proxy.query(keys).await?);
             }
@@ -104,6 +107,20 @@ async fn ask_proxy(
         }
     }
     Ok(verdicts)
+}
+
+/// Whom this command takes for the proxy: a server of the fabric, or the one device that was named.
+fn tls(
+    options: &QueryArgs,
+    identity: &Identity,
+    trust: &Trust,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, Failure> {
+    let config = match options.device {
+        Some(device) => device_config(identity, trust.clone(), None, device, alpn),
+        None => client_config(Some(identity), trust.clone(), alpn),
+    };
+    config.map_err(|error| AskError::from(error).into())
 }
 
 fn as_json(text: &str, verdict: &Verdict) -> Value {
