@@ -1,5 +1,7 @@
 //! A proxy and its upstreams on the loopback interface, asked on every port.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod stage;
 
 use std::time::Duration;

@@ -11,8 +11,8 @@ use klnet_wire::identity::{Principal, Role};
 use klnet_wire::keyset::{Key, KeySet, Purpose};
 use klnet_wire::message::tunnel::State;
 use klnet_wire::message::{
-    Delivery, DeliveryState, GoAway, Goodbye, Hello, Message, Open, PointState, ProtocolError, Recorded,
-    Revoke, Sighting, Sightings, TunnelState, Tunnels, Welcome,
+    Delivery, DeliveryState, GoAway, Goodbye, Hello, KsnCounts, KsnState, Message, Open, PointState,
+    ProtocolError, Recorded, Revoke, Sighting, Sightings, TunnelState, Tunnels, Welcome,
 };
 use klnet_wire::servers::{Server, ServerList};
 use klnet_wire::signed::{Context, Signed};
@@ -104,6 +104,14 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("duties", Message::Duties(signed)),
         ("point", Message::PointState(point)),
         ("delivery", Message::Delivery(delivery)),
+        (
+            "ksn",
+            Message::KsnState(KsnState {
+                tcp_port: 13_111,
+                counts: Some(KsnCounts::default()),
+                ..KsnState::default()
+            }),
+        ),
         ("sightings", Message::Sightings(Sightings { hosts: vec![sighting; 2] })),
         ("open", Message::Open(Open { grant: grant.clone(), cookie: cookie.clone(), expires_ms: 30_000 })),
         ("revoke", Message::Revoke(Revoke { grants: vec![grant.clone(); 3], reason: reason.clone() })),
