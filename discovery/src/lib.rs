@@ -3,7 +3,7 @@
 //! The lower floor decides in virtual time and never touches a socket: which addresses may be asked ([`plan`], made of
 //! [`range`]s), in which order ([`walk`]), how fast ([`pacer`], by a [`profile`]), how often and until when ([`sweep`],
 //! by [`loss`] and [`rtt`]); what a probe looks like and which frames are its answers ([`probe`], [`packet`],
-//! [`cookie`]); names ([`dns`], [`windows`]). Everything learned is a [`fact`]; an [`inventory`] makes hosts of
+//! [`cookie`]); names ([`dns`], [`windows`]); what a [`directory`] says. Everything learned is a [`fact`]; an [`inventory`] makes hosts of
 //! facts, and a [`guard`] says which answers do not count. `net` holds the sockets, `cli` the `klpoll` command.
 //!
 //! ```text
@@ -12,6 +12,7 @@
 //!                              └──────── Answer ◀── Prober ◀──────┘
 //!                            Found ─▶ Fact ─▶ Inventory ─▶ hosts
 //! names:  Resolver (DNS) · Browser (mDNS) · windows ─▶ Fact
+//!         directory ─▶ Member ─▶ Inventory
 //! ```
 //!
 //! # Invariants
@@ -27,9 +28,11 @@
 //! - Text from the network is short and acts on nothing (`name::tests::nothing_acts_and_nothing_is_long`).
 //! - Every decoder takes any bytes (fuzz targets `probe`, `dns`, `windows`); every table is bounded, and a plan of a /8
 //!   takes 4 MiB (`sweep::board`).
-//! - No credential leaves this crate's parts but for a directory, and there over TLS alone.
+//! - No credential leaves this crate's parts but for a directory, and there over TLS alone, to a server that has shown
+//!   who it is (`tests/tests/directory.rs`).
 
 pub mod cookie;
+pub mod directory;
 pub mod dns;
 pub mod fact;
 pub mod guard;
@@ -45,6 +48,7 @@ pub mod profile;
 pub mod range;
 mod read;
 pub mod rtt;
+pub mod schedule;
 pub mod sweep;
 pub mod walk;
 pub mod windows;

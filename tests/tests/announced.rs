@@ -19,7 +19,7 @@ fn every_service_of_an_avahi_daemon_is_resolved() -> Result<()> {
     }
     let Some(field) = Field::or_skip("avahi")? else { return Ok(()) };
     let folder = tempfile::tempdir()?;
-    let _avahi = avahi(&field, folder.path())?;
+    let _avahi = avahi(&field, folder.path(), "use-ipv6=no")?;
     let from = field.poller.address().to_string();
     let polled = field.klpoll(&["zeroconf", "--from", &from, "--wait", "4", "--json"])?;
     ensure!(polled.code == Some(0), "{}", polled.err);
@@ -29,6 +29,24 @@ fn every_service_of_an_avahi_daemon_is_resolved() -> Result<()> {
     ensure!((8000..8000 + SERVICES).all(|port| ports.contains(&port)), "{} services", services.len());
     ensure!(host["name"] == "printer-7.local", "{host}");
     ensure!(polled.took < Duration::from_secs(6), "it ends at its deadline: {:?}", polled.took);
+    Ok(())
+}
+
+#[test]
+fn a_host_that_speaks_ipv6_alone_is_found_by_what_it_announces() -> Result<()> {
+    if !need_programs(&["avahi-daemon", "unshare"]) {
+        return Ok(());
+    }
+    let Some(field) = Field::or_skip("avahi-v6")? else { return Ok(()) };
+    field.crowd.ip("addr add fd00:88::7/64 dev eth0 nodad")?;
+    let folder = tempfile::tempdir()?;
+    let _avahi = avahi(&field, folder.path(), "use-ipv4=no\nuse-ipv6=yes")?;
+    let from = field.poller.address().to_string();
+    let polled = field.klpoll(&["zeroconf", "--from", &from, "--wait", "4", "--json"])?;
+    let host = the_one(&polled.out, "fd00:88::7")?;
+    ensure!(host["name"] == "printer-7.local", "{host}");
+    ensure!(host["services"].as_array().is_some_and(|all| all.len() as u64 >= SERVICES), "{host}");
+    ensure!(polled.out.lines().count() == 1, "one device is one host: {}", polled.out);
     Ok(())
 }
 
@@ -52,6 +70,11 @@ fn samba_is_known_by_its_names_without_a_password() -> Result<()> {
     let host = the_one(&polled.out, &field.router.to_string())?;
     ensure!(says(&host, "netbios", "FILES-7"), "{host}");
     ensure!(host["sources"].to_string().contains("smb"), "{host}");
+    let from = field.poller.address().to_string();
+    let polled = field.klpoll(&["all", &range, "--from", &from, "--profile", "lan", "--json"])?;
+    ensure!(polled.code == Some(0), "{}", polled.err);
+    let host = the_one(&polled.out, &field.router.to_string())?;
+    ensure!(says(&host, "netbios", "FILES-7") && host["macs"][0].is_string(), "everything about it: {host}");
     Ok(())
 }
 
@@ -69,7 +92,7 @@ fn says(host: &Value, kind: &str, name: &str) -> bool {
 }
 
 /// An avahi-daemon on the crowd with its own folders, and many services.
-fn avahi(field: &Field, folder: &Path) -> Result<Process> {
+fn avahi(field: &Field, folder: &Path, families: &str) -> Result<Process> {
     let services = folder.join("services");
     std::fs::create_dir(&services)?;
     for number in 0..SERVICES {
@@ -80,8 +103,10 @@ fn avahi(field: &Field, folder: &Path) -> Result<Process> {
         );
         std::fs::write(services.join(format!("{number}.service")), text)?;
     }
-    let settings = "[server]\nhost-name=printer-7\nallow-interfaces=eth0\nuse-ipv6=no\nenable-dbus=no\n\
-                    ratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n";
+    let settings = format!(
+        "[server]\nhost-name=printer-7\nallow-interfaces=eth0\n{families}\nenable-dbus=no\n\
+         ratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
+    );
     std::fs::write(folder.join("avahi-daemon.conf"), settings)?;
     let script = format!(
         "mount --bind {} /etc/avahi && mount -t tmpfs none /run && mkdir /run/avahi-daemon && \

@@ -3,6 +3,7 @@
 mod field;
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -129,6 +130,21 @@ fn a_network_that_answers_for_everybody_has_no_hosts() -> Result<()> {
     let polled = field.klpoll(&["range", "10.90.0.0/22", "--profile", "lan", "--names", "none", "--csv"])?;
     ensure!(polled.addresses()?.len() == 1, "only the poller itself: {}", polled.out);
     ensure!(polled.err.contains("256 addresses from 10.90.1.0 on do not count: proxy-arp"), "{}", polled.err);
+    Ok(())
+}
+
+#[test]
+fn a_firewall_that_accepts_every_connection_makes_no_hosts() -> Result<()> {
+    let Some(field) = Field::or_skip("syn-proxy")? else { return Ok(()) };
+    field.routed("10.88.0.0/24", &["10.88.0.0/24"])?;
+    let silent = "add table ip quiet; add chain ip quiet in { type filter hook input priority 0; }; \
+                  add rule ip quiet in icmp type echo-request drop";
+    field.crowd.run("nft", &[silent])?;
+    let _accepting = field.crowd.inside(|| TcpListener::bind("0.0.0.0:443"))??;
+    let arguments = ["range", "10.88.0.0/24", "--profile", "lan", "--tcp", "443", "--names", "none", "--csv"];
+    let polled = field.klpoll(&arguments)?;
+    ensure!(polled.addresses()?.is_empty(), "{}", polled.out);
+    ensure!(polled.err.contains("256 addresses from 10.88.0.0 on do not count: syn-proxy"), "{}", polled.err);
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! The command line.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::everything::Interval;
 use crate::net;
 use crate::profile;
 use crate::range::Range;
@@ -31,6 +33,12 @@ pub(super) enum Command {
     Zeroconf(ZeroconfArgs),
     /// Ask for the names and versions of Windows machines and Samba servers; sends no password
     Windows(WindowsArgs),
+    /// Read the computers of a directory, over TLS alone: Active Directory, FreeIPA, or hosts of RFC 2307
+    Directory(DirectoryArgs),
+    /// Ask in every way, one after another, and show everything about each host
+    All(AllArgs),
+    /// Poll at intervals, and print what changes
+    Watch(WatchArgs),
     /// Print a completion script
     Completions {
         /// The shell
@@ -116,6 +124,104 @@ pub(super) struct WindowsArgs {
     /// Poll more than a /16
     #[arg(long, short)]
     pub(super) yes: bool,
+
+    #[command(flatten)]
+    pub(super) show: Show,
+}
+
+/// What goes with `all`, and with `watch`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Everything {
+    /// Ranges, as with `klpoll range`
+    #[arg(required = true, value_name = "RANGE")]
+    pub(super) ranges: Vec<Range>,
+
+    /// Never ask these addresses
+    #[arg(long, value_name = "RANGE")]
+    pub(super) exclude: Vec<Range>,
+
+    /// How much to ask of the network
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) profile: Profile,
+
+    /// Listen on the interface with this address [default: that of the default route]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) from: Option<Ipv4Addr>,
+
+    /// Also read this directory, as with `klpoll directory`
+    #[arg(long, value_name = "URL")]
+    pub(super) directory: Option<net::Server>,
+
+    #[command(flatten)]
+    pub(super) login: Login,
+
+    /// Poll more than a /16
+    #[arg(long, short)]
+    pub(super) yes: bool,
+}
+
+/// What goes with `all`.
+#[derive(Debug, clap::Args)]
+pub(super) struct AllArgs {
+    #[command(flatten)]
+    pub(super) everything: Everything,
+
+    #[command(flatten)]
+    pub(super) show: Show,
+}
+
+/// What goes with `watch`.
+#[derive(Debug, clap::Args)]
+pub(super) struct WatchArgs {
+    #[command(flatten)]
+    pub(super) everything: Everything,
+
+    /// How often to poll, such as range=8h or windows=never [default: range=7h windows=15m full=1h zeroconf=15m
+    /// directory=1h]
+    #[arg(long, value_name = "KIND=TIME")]
+    pub(super) every: Vec<Interval>,
+
+    /// Print one JSON object per line for every change
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Print no advice
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+/// How to enter a directory.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Login {
+    /// Look below this name [default: the server's own]
+    #[arg(long, value_name = "NAME")]
+    pub(super) base: Option<String>,
+
+    /// Read as this account [default: as nobody]
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub(super) bind: Option<String>,
+
+    /// The password of the account is in this file
+    #[arg(long, value_name = "FILE", requires = "bind")]
+    pub(super) password_file: Option<PathBuf>,
+
+    /// Trust the certificates of this file alone [default: those that this machine trusts]
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+}
+
+/// What goes with `directory`.
+#[derive(Debug, clap::Args)]
+pub(super) struct DirectoryArgs {
+    /// The server: ldaps://dc1.example.org, or ldap://dc1.example.org, where TLS begins with StartTLS
+    pub(super) server: net::Server,
+
+    #[command(flatten)]
+    pub(super) login: Login,
+
+    /// Read what was changed since the last time, which this file tells; deleted accounts are missed by that
+    #[arg(long, value_name = "FILE")]
+    pub(super) since: Option<PathBuf>,
 
     #[command(flatten)]
     pub(super) show: Show,
@@ -208,12 +314,14 @@ Examples:
   klpoll range 10.0.0.0/8 --yes --names none --json
   klpoll zeroconf --wait 10
   klpoll windows 192.168.1.0/24 --full
+  klpoll watch 192.168.1.0/24 --every range=1h --directory ldaps://dc1.example.org
+  klpoll directory ldaps://dc1.example.org --bind 'EXAMPLE\\poll' --password-file password
 
 Ask only networks that you may ask. Without privileges klpoll uses what every user has; klpoll-open beside it, with the
 capability cap_net_raw, opens packet sockets for it:
   setcap cap_net_raw+ep klpoll-open
 
-Exit codes: 0 done, 1 failed, 2 usage, 4 nothing leads to the addresses.";
+Exit codes: 0 done, 1 failed, 2 usage, 3 the directory refuses, 4 nothing leads to the addresses or the directory.";
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,9 @@
 //! Why the command failed, and the exit code that says so to scripts.
 
 use std::io;
+use std::path::PathBuf;
 
-use crate::net::PollError;
+use crate::net::{DirectoryError, PollError};
 use crate::plan::PlanError;
 
 /// Why the command failed.
@@ -14,6 +15,12 @@ pub(super) enum Failure {
     Large(u32),
     #[error(transparent)]
     Poll(#[from] PollError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("{}: {}", .0.display(), .1)]
+    File(PathBuf, io::Error),
+    #[error("there is no certificate to know a directory by: give one with --ca")]
+    NoRoots,
     #[error("no interface to listen on: give its address with --from")]
     NoInterface,
     #[error("cannot listen for announcements: {0}")]
@@ -32,6 +39,8 @@ impl Failure {
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
             Self::Plan(_) | Self::Large(_) => USAGE,
+            Self::Directory(DirectoryError::Refused { .. }) => REFUSED,
+            Self::Directory(DirectoryError::Connection { .. }) => UNREACHABLE,
             Self::Poll(PollError::NoRoute(_)) | Self::NoInterface => UNREACHABLE,
             _ => FAILED,
         }
@@ -40,4 +49,5 @@ impl Failure {
 
 const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
+const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;

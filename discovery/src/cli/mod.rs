@@ -2,9 +2,13 @@
 
 mod args;
 mod bar;
+mod directory;
+mod everything;
 mod failure;
+mod gather;
 mod output;
 mod range;
+mod watch;
 mod windows;
 mod zeroconf;
 
@@ -41,12 +45,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    // One thread: privileges belong to threads, and are given up before anything is read.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::Runtime)?;
+    let runtime = runtime()?;
     match command {
         Command::Range(args) => runtime.block_on(range::main(args)),
         Command::Zeroconf(args) => runtime.block_on(zeroconf::main(args)),
+        Command::All(args) => runtime.block_on(everything::main(args)),
+        Command::Watch(args) => runtime.block_on(watch::main(args)),
+        Command::Directory(args) => runtime.block_on(directory::main(args)),
         Command::Windows(args) => runtime.block_on(windows::main(args)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -59,6 +64,11 @@ fn run(command: Command) -> Result<(), Failure> {
             print(&page)
         }
     }
+}
+
+/// One thread: privileges belong to threads, and are given up before anything is read.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)
 }
 
 fn print(bytes: &[u8]) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::args::RangeArgs;
 use super::failure::Failure;
+use super::gather::{interruptible, learn};
 use super::{bar, output};
 use crate::fact::Fact;
 use crate::inventory::Inventory;
@@ -26,9 +27,9 @@ pub(super) async fn main(args: RangeArgs) -> Result<(), Failure> {
         server: args.dns,
         recall: RECALL,
     };
-    let (inventory, ended) = poll(options, args.show.quiet).await?;
-    output::show(&inventory, &output::Run { begun, asked }, args.show)?;
-    ended
+    let mut inventory = Inventory::default();
+    let ended = learn(&mut inventory, async |tell| sweep(options, args.show.quiet, tell).await).await;
+    output::show_as_ended(&inventory, &output::Run { begun, asked }, args.show, ended)
 }
 
 /// The addresses that may be asked, once somebody has said that so many are meant.
@@ -40,33 +41,18 @@ pub(super) fn plan(ranges: &[Range], excluded: &[Range], yes: bool) -> Result<Pl
     Ok(plan)
 }
 
-/// Polls; what was found, and whether that is all.
-pub(super) async fn poll(options: Options, quiet: bool) -> Result<(Inventory, Result<(), Failure>), Failure> {
+/// Polls until everything was asked or somebody interrupts.
+pub(super) async fn sweep(options: Options, quiet: bool, tell: mpsc::Sender<Fact>) -> Result<(), Failure> {
     let poll = Poll::open(options).await?;
     // From here on packets are read, and whoever sends them is not trusted.
     give_up_privileges().map_err(Failure::Privileges)?;
     let before = poll.notes().len();
     advise(poll.notes(), quiet);
-    let (tell, facts) = mpsc::channel(FACTS);
     let (report, showing) = bar::start(quiet);
-    let (inventory, ended) = tokio::join!(gather(facts), async {
-        tokio::select! {
-            ended = poll.run(tell, report) => ended.map_err(Failure::from),
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
-        }
-    });
+    let ended = interruptible(async { Ok(poll.run(tell, report).await?) }).await;
     // The bar goes before the table comes.
     let _ = showing.await;
-    Ok((inventory, ended.map(|notes| advise(&notes[before..], quiet))))
-}
-
-/// Takes in every fact until there are no more.
-pub(super) async fn gather(mut facts: mpsc::Receiver<Fact>) -> Inventory {
-    let mut inventory = Inventory::default();
-    while let Some(fact) = facts.recv().await {
-        inventory.learn(&fact);
-    }
-    inventory
+    ended.map(|notes| advise(&notes[before..], quiet))
 }
 
 fn advise(notes: &[Note], quiet: bool) {
@@ -77,5 +63,3 @@ fn advise(notes: &[Note], quiet: bool) {
 
 /// One host in ten thousand may be missed.
 pub(super) const RECALL: f64 = 0.9999;
-/// Facts on their way to the inventory.
-pub(super) const FACTS: usize = 1024;

@@ -7,28 +7,40 @@ use tokio::sync::mpsc;
 
 use super::args::WindowsArgs;
 use super::failure::Failure;
-use super::range::{FACTS, RECALL, gather, plan, poll};
+use super::gather::{interruptible, learn};
+use super::range::{RECALL, plan, sweep};
 use super::zeroconf::default_address;
 use super::{bar, output};
+use crate::fact::Fact;
 use crate::inventory::Inventory;
 use crate::net::{Names, Options, discover, give_up_privileges, node_status, smb_names};
 use crate::plan::Plan;
+use crate::profile::Profile;
 
 /// Asks, and shows the hosts.
 pub(super) async fn main(args: WindowsArgs) -> Result<(), Failure> {
     let plan = plan(&args.ranges, &args.exclude, args.yes)?;
     let (asked, begun) = (plan.len(), SystemTime::now());
-    let inventory = if args.full { full(plan, &args).await? } else { quick(plan, &args).await? };
-    output::show(&inventory, &output::Run { begun, asked }, args.show)
+    let (profile, quiet, mut inventory) = (args.profile.into(), args.show.quiet, Inventory::default());
+    let ended = if args.full {
+        full(plan, profile, quiet, &mut inventory).await
+    } else {
+        learn(&mut inventory, async |tell| quick(plan, profile, quiet, tell).await).await
+    };
+    output::show_as_ended(&inventory, &output::Run { begun, asked }, args.show, ended)
 }
 
-/// NetBIOS names of the ranges, and who says on the link that it is there.
-async fn quick(plan: Plan, args: &WindowsArgs) -> Result<Inventory, Failure> {
+/// Asks for NetBIOS names, and on the link for who says that it is there.
+pub(super) async fn quick(
+    plan: Plan,
+    profile: Profile,
+    quiet: bool,
+    tell: mpsc::Sender<Fact>,
+) -> Result<(), Failure> {
     give_up_privileges().map_err(Failure::Privileges)?;
-    let (tell, facts) = mpsc::channel(FACTS);
-    let (report, showing) = bar::start(args.show.quiet);
+    let (report, showing) = bar::start(quiet);
     let asking = async {
-        let (tell, report) = (tell, report);
+        let report = report;
         // Where there is no such link there is nobody to ask.
         let link = async {
             if let Some(own) = default_address() {
@@ -36,40 +48,43 @@ async fn quick(plan: Plan, args: &WindowsArgs) -> Result<Inventory, Failure> {
                 found.unwrap_or_else(|error| tracing::debug!(%error, "WS-Discovery"));
             }
         };
-        tokio::join!(node_status(plan, args.profile.into(), &tell, &report), link).0
+        let ended = tokio::join!(node_status(plan, profile, &tell, &report), link).0;
+        ended.map_err(|error| Failure::Poll(error.into()))
     };
-    let (inventory, ended) = tokio::join!(gather(facts), asking);
+    let ended = interruptible(asking).await;
     let _ = showing.await;
-    ended.map_err(|error| Failure::Poll(error.into()))?;
-    Ok(inventory)
+    ended
 }
 
 /// Every host of the ranges, by name where its SMB server says one.
-async fn full(plan: Plan, args: &WindowsArgs) -> Result<Inventory, Failure> {
-    let options = Options {
-        plan,
-        profile: args.profile.into(),
-        tcp: vec![SMB],
-        raw: true,
-        names: Names::Alive,
-        server: None,
-        recall: RECALL,
-    };
-    let (mut inventory, ended) = poll(options, args.show.quiet).await?;
-    ended?;
-    let found: Vec<IpAddr> = inventory.hosts().flat_map(|(_, host)| host.addresses.keys().copied()).collect();
-    let (tell, mut facts) = mpsc::channel(FACTS);
+async fn full(plan: Plan, profile: Profile, quiet: bool, inventory: &mut Inventory) -> Result<(), Failure> {
+    let options = with_smb(plan, profile);
+    learn(inventory, async |tell| sweep(options, quiet, tell).await).await?;
+    let found = addresses(inventory);
+    learn(inventory, async |tell| by_smb(found, tell).await).await
+}
+
+/// Names and builds of those whose SMB servers tell them.
+pub(super) async fn by_smb(
+    hosts: impl IntoIterator<Item = IpAddr>,
+    tell: mpsc::Sender<Fact>,
+) -> Result<(), Failure> {
+    give_up_privileges().map_err(Failure::Privileges)?;
     let asking = async {
-        let tell = tell;
-        smb_names(found, &tell).await;
+        smb_names(hosts, &tell).await;
+        Ok(())
     };
-    let learning = async {
-        while let Some(fact) = facts.recv().await {
-            inventory.learn(&fact);
-        }
-    };
-    tokio::join!(asking, learning);
-    Ok(inventory)
+    interruptible(asking).await
+}
+
+/// A poll of ranges that also finds hosts which answer at the port of SMB alone.
+pub(super) fn with_smb(plan: Plan, profile: Profile) -> Options {
+    Options { plan, profile, tcp: vec![SMB], raw: true, names: Names::Alive, server: None, recall: RECALL }
+}
+
+/// Every address that somebody has.
+pub(super) fn addresses(inventory: &Inventory) -> Vec<IpAddr> {
+    inventory.hosts().flat_map(|(_, host)| host.addresses.keys().copied()).collect()
 }
 
 const SMB: u16 = 445;

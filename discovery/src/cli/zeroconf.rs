@@ -1,31 +1,34 @@
 //! `klpoll zeroconf`: hosts that announce themselves on the link.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
 use super::args::ZeroconfArgs;
 use super::failure::Failure;
+use super::gather::{interruptible, learn};
 use super::output;
-use super::range::{FACTS, gather};
+use crate::fact::Fact;
+use crate::inventory::Inventory;
 use crate::net::{browse, give_up_privileges};
 
 /// Listens for a while, and shows the hosts.
 pub(super) async fn main(args: ZeroconfArgs) -> Result<(), Failure> {
+    let (begun, mut inventory) = (SystemTime::now(), Inventory::default());
+    let ended = learn(&mut inventory, async |tell| listen(args.from, args.patience(), tell).await).await;
+    output::show_as_ended(&inventory, &output::Run { begun, asked: 0 }, args.show, ended)
+}
+
+/// Listens on the interface with this address, or on that of the default route.
+pub(super) async fn listen(
+    from: Option<Ipv4Addr>,
+    patience: Duration,
+    tell: mpsc::Sender<Fact>,
+) -> Result<(), Failure> {
     give_up_privileges().map_err(Failure::Privileges)?;
-    let own = args.from.or_else(default_address).ok_or(Failure::NoInterface)?;
-    let begun = SystemTime::now();
-    let (tell, facts) = mpsc::channel(FACTS);
-    let patience = args.patience();
-    // The channel closes with its sender, and with it the inventory is complete.
-    let browsing = async move {
-        let tell = tell;
-        browse(own, patience, &tell).await
-    };
-    let (inventory, ended) = tokio::join!(gather(facts), browsing);
-    ended.map_err(Failure::Listen)?;
-    output::show(&inventory, &output::Run { begun, asked: 0 }, args.show)
+    let own = from.or_else(default_address).ok_or(Failure::NoInterface)?;
+    interruptible(async { browse(own, patience, &tell).await.map_err(Failure::Listen) }).await
 }
 
 /// The address that the default route leaves from: connecting a datagram socket asks the kernel and sends nothing.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::directory::Member;
 use crate::fact::{Claim, Fact, NameKind, Service, Source, Suspicion};
 use crate::mac::Mac;
 use crate::name::Text;
@@ -21,6 +22,8 @@ pub struct Host {
     pub machines: BTreeSet<(Source, [u8; 16])>,
     /// Identifiers of its account in a directory.
     pub directories: BTreeSet<[u8; 16]>,
+    /// Where its account is in the directory: a distinguished name.
+    pub unit: Option<Text>,
     /// Its operating system, by the best source.
     pub system: Option<(Source, Text)>,
     /// Services it announced.
@@ -56,6 +59,7 @@ impl Host {
             names: BTreeMap::new(),
             machines: BTreeSet::new(),
             directories: BTreeSet::new(),
+            unit: None,
             system: None,
             services: BTreeSet::new(),
             sources: BTreeSet::new(),
@@ -100,6 +104,34 @@ impl Host {
         }
     }
 
+    /// Takes in what a directory says about this host; it says the whole of it each time.
+    pub(super) fn learn_member(&mut self, member: &Member, now: SystemTime) {
+        let seen = Seen { source: Source::Directory, first: now, last: now };
+        self.sources.insert(seen.source);
+        self.first_seen = self.first_seen.min(now);
+        self.last_seen = self.last_seen.max(now);
+        insert(&mut self.directories, member.id);
+        member.macs.iter().for_each(|mac| insert(&mut self.macs, *mac));
+        let names = [
+            (NameKind::Dns, &member.dns),
+            (NameKind::NetBios, &member.short),
+            (NameKind::Domain, &member.domain),
+        ];
+        let names = names.into_iter().filter_map(|(kind, name)| Some(((kind, name.clone()?), seen)));
+        join(&mut self.names, NAMES, names);
+        self.unit.clone_from(&member.unit);
+        if let Some(system) = &member.system {
+            self.system = Some((seen.source, system.clone()));
+        }
+    }
+
+    /// Its account is gone; whether nothing else is known of it.
+    pub(super) fn forget_account(&mut self) -> bool {
+        self.unit = None;
+        self.sources.remove(&Source::Directory);
+        self.sources.is_empty()
+    }
+
     /// Takes over everything of another record of the same device.
     pub(super) fn absorb(&mut self, other: Self) {
         join(&mut self.addresses, ADDRESSES, other.addresses);
@@ -110,6 +142,7 @@ impl Host {
         let room = SERVICES.saturating_sub(self.services.len());
         self.services.extend(other.services.into_iter().take(room));
         self.sources.extend(other.sources);
+        self.unit = self.unit.take().or(other.unit);
         self.system = self.system.take().or(other.system);
         self.suspicion = self.suspicion.or(other.suspicion);
         self.rtt = self.rtt.or(other.rtt);

@@ -13,13 +13,16 @@
 //!                     else the two become one, unless something stronger tells them apart
 //! ```
 
+mod change;
 mod host;
 mod key;
+mod member;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+pub use change::{Change, Face, Watched};
 pub use host::{Host, Seen};
 use key::Key;
 
@@ -163,7 +166,11 @@ impl Inventory {
 
     fn forget(&mut self, id: HostId) {
         let Some(host) = self.hosts.remove(&id) else { return };
-        self.holders.retain(|address, holder| *holder != id || !host.addresses.contains_key(address));
+        for address in host.addresses.keys() {
+            if self.holders.get(address) == Some(&id) {
+                self.holders.remove(address);
+            }
+        }
         for key in Key::all(&host) {
             if self.owners.get(&key) == Some(&id) {
                 self.owners.remove(&key);

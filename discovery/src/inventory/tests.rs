@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::*;
+use crate::directory::Member;
 use crate::fact::{Claim, NameKind, Source, Suspicion};
 use crate::mac::Mac;
 use crate::name::Text;
@@ -110,6 +111,47 @@ fn one_docking_station_under_two_laptops_makes_no_chimera() {
 }
 
 #[test]
+fn an_account_joins_what_was_found_by_its_name_or_card_in_any_order() {
+    let mut world = World::default();
+    world.say(0, 1, name("web-7.example.org"));
+    world.say(0, 2, mac(2));
+    world.account(1, 7, Some("web-7.example.org"), &[]);
+    world.account(1, 8, None, &[2]);
+    world.account(1, 9, Some("web-9.example.org"), &[]);
+    world.say(2, 3, name("web-9.example.org"));
+    let directories = world.inventory.hosts().map(|(_, host)| host.directories.iter().next().map(|id| id[0]));
+    assert_eq!(directories.collect::<Vec<_>>(), [Some(7), Some(8), Some(9)]);
+    assert_eq!(world.hosts(), ["1 web-7.example.org", "2 m2", "3 web-9.example.org"]);
+}
+
+#[test]
+fn an_account_joins_nobody_who_has_another_account_or_another_card() {
+    let mut world = World::default();
+    world.say(0, 1, mac(1));
+    world.say(0, 1, name("web-7.example.org"));
+    world.account(1, 7, Some("web-7.example.org"), &[2]);
+    assert_eq!(world.inventory.hosts().count(), 2, "the name moved to another machine");
+    world.account(1, 8, Some("web-7.example.org"), &[1]);
+    world.account(1, 9, Some("web-7.example.org"), &[1]);
+    assert_eq!(world.inventory.hosts().count(), 3);
+}
+
+#[test]
+fn an_account_that_was_renamed_is_itself_and_one_that_is_gone_leaves_what_is_on_the_network() {
+    let mut world = World::default();
+    world.say(0, 1, name("web-7.example.org"));
+    world.account(0, 7, Some("web-7.example.org"), &[]);
+    world.account(1, 8, Some("web-8.example.org"), &[]);
+    world.account(2, 8, Some("web-9.example.org"), &[]);
+    assert_eq!(world.inventory.hosts().count(), 2);
+    world.inventory.keep_members(&[[8; 16]].into());
+    assert_eq!(world.inventory.hosts().count(), 2);
+    world.inventory.keep_members(&[].into());
+    assert_eq!(world.hosts(), ["1 web-7.example.org"]);
+    assert!(world.inventory.owners.iter().all(|(key, id)| key.is_of(&world.inventory.hosts[id])));
+}
+
+#[test]
 fn an_address_lives_24_hours_and_a_device_seven_days() {
     let mut world = World::default();
     world.say(0, 1, mac(1));
@@ -203,6 +245,19 @@ impl World {
     fn say(&mut self, second: u64, last: u8, claim: Claim) {
         let fact = Fact { address: address(last), claim, source: Source::Arp, seen: at(second) };
         self.inventory.learn(&fact).unwrap();
+    }
+
+    fn account(&mut self, second: u64, number: u8, dns: Option<&str>, macs: &[u8]) {
+        let member = Member {
+            id: [number; 16],
+            dns: dns.and_then(Text::host),
+            short: None,
+            domain: None,
+            unit: None,
+            system: None,
+            macs: macs.iter().map(|last| Mac([2, 0, 0, 0, 0, *last])).collect(),
+        };
+        self.inventory.learn_member(&member, at(second)).unwrap();
     }
 
     /// Last bytes of addresses, cards and DNS names of each host.

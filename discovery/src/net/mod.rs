@@ -33,6 +33,8 @@
 
 mod cards;
 mod channel;
+#[cfg(feature = "directory")]
+mod directory;
 mod error;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -45,6 +47,8 @@ mod windows;
 mod zeroconf;
 
 pub use cards::own_cards;
+#[cfg(feature = "directory")]
+pub use directory::{Account, DirectoryError, Reading, Server, read_directory};
 pub use error::PollError;
 #[cfg(target_os = "linux")]
 pub use linux::{give_up_privileges, opener};

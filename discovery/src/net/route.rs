@@ -50,6 +50,13 @@ pub(super) struct Interface {
     pub(super) addresses: Vec<(IpAddr, u8)>,
 }
 
+/// The number of the interface that has this address.
+pub(super) async fn interface_of(own: IpAddr) -> Option<u32> {
+    let interfaces = read().await.ok()?.interfaces;
+    let is_it = |interface: &&Interface| interface.addresses.iter().any(|(address, _)| *address == own);
+    interfaces.values().find(is_it).map(|interface| interface.index)
+}
+
 /// Asks the kernel for everything at once.
 pub(super) async fn read() -> Result<Routes, Error> {
     let (connection, handle, _) =

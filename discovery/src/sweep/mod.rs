@@ -102,6 +102,8 @@ pub struct Sweep {
     loss: Loss,
     rtt: Rtt,
     round: u8,
+    /// When the round before this one was over.
+    before: Option<Instant>,
     phase: Phase,
     now: Instant,
     outputs: VecDeque<Output>,
@@ -134,6 +136,7 @@ impl Sweep {
             loss: Loss::default(),
             rtt: Rtt::default(),
             round: 1,
+            before: None,
             phase: Phase::Sending { position: 0, allowance: 0 },
             plan,
             config,
@@ -238,14 +241,18 @@ impl Sweep {
     }
 
     /// Sends another round when the loss that is known now demands it; after the last, waits for the slowest.
+    ///
+    /// Patience counts from the end of the round before: a host that takes long answers what it was asked then.
     fn next_round(&mut self, since: Instant) {
         if self.round < self.loss.rounds(self.config.recall) {
             self.round += 1;
+            self.before = Some(since);
             self.sample.restart();
             self.phase = Phase::Sending { position: 0, allowance: self.pacer.allowance(self.now) };
             return;
         }
-        let until = since + self.rtt.longest().max(self.config.patience);
+        let patient = self.before.unwrap_or(since) + self.config.patience;
+        let until = patient.max(since + self.rtt.longest());
         match until <= self.now {
             true => self.end(),
             false => self.phase = Phase::Waiting { since, until },

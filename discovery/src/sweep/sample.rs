@@ -29,7 +29,7 @@ impl Sample {
     /// The probe that is due at a position of the walk, so that they come evenly over the round.
     pub(super) fn due(&mut self, position: u32, of: u32) -> Option<(u32, u16)> {
         let hosts = u32::try_from(self.hosts.len()).expect("within its limit");
-        let wanted = hosts.max(FEW.min(hosts * AGAIN));
+        let wanted = hosts.min(FEW.max(of / SHARE)).max(FEW.min(hosts * AGAIN));
         let due = u64::from(position) * u64::from(wanted) / u64::from(of);
         if hosts == 0 || u64::from(self.sent) >= due {
             return None;
@@ -51,6 +51,8 @@ impl Sample {
 
 /// Enough to tell 1 % of loss from 2 %.
 const LIMIT: usize = 1000;
+/// One probe to a host that is there for so many addresses of the plan: what measuring costs is 2 % at most.
+const SHARE: u32 = 64;
 /// Where fewer hosts have answered, each is asked several times for as many probes.
 const FEW: u32 = 64;
 const AGAIN: u32 = 4;

@@ -12,15 +12,18 @@ pub(super) fn lines(hosts: &[&Host]) -> io::Result<String> {
     let mut writer = Writer::from_writer(Vec::new());
     writer.write_record(["address", "name", "mac", "rtt_us", "sources", "first_seen", "last_seen"])?;
     for host in hosts {
-        for (address, seen) in &host.addresses {
+        // An account of a directory may have no address.
+        let nowhere = host.addresses.is_empty().then_some((None, host.first_seen, host.last_seen));
+        let addresses = host.addresses.iter().map(|(address, seen)| (Some(address), seen.first, seen.last));
+        for (address, first, last) in addresses.chain(nowhere) {
             writer.write_record([
-                address.to_string(),
+                address.map(ToString::to_string).unwrap_or_default(),
                 host.name().map(|name| inert(name.as_str())).unwrap_or_default(),
                 host.macs.first().map(ToString::to_string).unwrap_or_default(),
                 host.rtt.map(|rtt| micros(rtt).to_string()).unwrap_or_default(),
                 sources(host).join(" "),
-                unix(seen.first).to_string(),
-                unix(seen.last).to_string(),
+                unix(first).to_string(),
+                unix(last).to_string(),
             ])?;
         }
     }

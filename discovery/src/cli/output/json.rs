@@ -14,6 +14,8 @@ struct Line<'a> {
     names: Vec<Name<'a>>,
     macs: Vec<String>,
     system: Option<&'a str>,
+    /// Where its account is in the directory.
+    unit: Option<&'a str>,
     services: Vec<Service<'a>>,
     /// How it was found.
     sources: Vec<&'static str>,
@@ -60,6 +62,7 @@ fn line(host: &Host) -> Line<'_> {
         names: names.collect(),
         macs: host.macs.iter().map(ToString::to_string).collect(),
         system: host.system.as_ref().map(|(_, system)| system.as_str()),
+        unit: host.unit.as_ref().map(crate::name::Text::as_str),
         services: services.collect(),
         sources: sources(host),
         rtt_us: host.rtt.map(micros),

@@ -5,12 +5,14 @@ mod json;
 mod table;
 mod xml;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::args::Show;
 use super::failure::Failure;
 use super::print;
+use crate::fact::Suspicion;
 use crate::inventory::{Host, Inventory};
 
 /// What is known about the run itself.
@@ -24,7 +26,8 @@ pub(super) struct Run {
 /// Shows hosts in the order of their addresses, in the form that was chosen.
 pub(super) fn show(inventory: &Inventory, run: &Run, show: Show) -> Result<(), Failure> {
     let mut hosts: Vec<&Host> = inventory.hosts().map(|(_, host)| host).collect();
-    hosts.sort_by_key(|host| host.addresses.keys().next().copied());
+    // Those without an address come last.
+    hosts.sort_by_key(|host| (host.addresses.is_empty(), first(host), host.name()));
     let text = match show {
         Show { json: true, .. } => json::lines(&hosts),
         Show { csv: true, .. } => csv::lines(&hosts).map_err(Failure::Output)?,
@@ -32,14 +35,42 @@ pub(super) fn show(inventory: &Inventory, run: &Run, show: Show) -> Result<(), F
         _ => table::table(&hosts),
     };
     print(text.as_bytes())?;
-    let suspects = inventory.all().filter(|(_, host)| host.suspicion.is_some());
-    for (_, host) in suspects.filter(|_| !show.quiet) {
-        let (first, count) = (host.addresses.keys().next(), host.addresses.len());
-        if let (Some(first), Some(suspicion)) = (first, host.suspicion) {
-            eprintln!("klpoll: {count} addresses from {first} on do not count: {}", suspicion.word());
+    if inventory.refused() > 0 && !show.quiet {
+        eprintln!("klpoll: there was no room for {} facts", inventory.refused());
+    }
+    if !show.quiet {
+        for (suspicion, addresses) in suspects(inventory) {
+            let (count, word) = (addresses.len(), suspicion.word());
+            if let Some(first) = addresses.first() {
+                eprintln!("klpoll: {count} addresses from {first} on do not count: {word}");
+            }
         }
     }
     Ok(())
+}
+
+/// Shows what was found although the poll did not come to its end; nothing where nothing was found by then.
+pub(super) fn show_as_ended(
+    inventory: &Inventory,
+    run: &Run,
+    how: Show,
+    ended: Result<(), Failure>,
+) -> Result<(), Failure> {
+    if ended.is_ok() || inventory.all().next().is_some() {
+        show(inventory, run, how)?;
+    }
+    ended
+}
+
+/// The addresses that somebody else answers for.
+fn suspects(inventory: &Inventory) -> BTreeMap<Suspicion, BTreeSet<IpAddr>> {
+    let mut suspects: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (_, host) in inventory.all() {
+        if let Some(suspicion) = host.suspicion {
+            suspects.entry(suspicion).or_default().extend(host.addresses.keys());
+        }
+    }
+    suspects
 }
 
 /// How a host was found, in words.
