@@ -20,6 +20,7 @@ mod session;
 mod socket;
 mod store;
 mod supply;
+mod tagbook;
 mod versions;
 mod worker;
 
@@ -29,7 +30,7 @@ use klnet_wire::signing::SigningKey;
 use crate::id::ReceiverId;
 use crate::key::{EpochKey, Secret};
 
-pub use budget::VERIFY_BUDGET;
+pub use budget::{TAG_BUDGET, VERIFY_BUDGET};
 pub use interface::{Interface, interfaces};
 pub use object::{Object, ObjectError};
 pub use receive::{Receipt, ReceiveError, ReceiveEvent, ReceiveOptions, receive};
