@@ -49,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     ("target", tunnel::target::target),
     ("packet", multicast::packet),
     ("announcement", multicast::announcement),
+    ("tags", multicast::tags),
     ("manifest", multicast::manifest),
     ("catalogue", multicast::catalogue),
     ("object_path", multicast::object_path),

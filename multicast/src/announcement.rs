@@ -105,7 +105,7 @@ pub const DEMOTED_LIMIT: usize = 8;
 pub const INLINE_LIMIT: usize = 640;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::manifest::tests::sample;
 
@@ -136,7 +136,7 @@ mod tests {
         assert!((0..body.len()).all(|cut| Announcement::verify(&body[..cut], SESSION, &known).is_err()));
     }
 
-    fn announcement(key: &SigningKey, inline: usize) -> Announcement {
+    pub(crate) fn announcement(key: &SigningKey, inline: usize) -> Announcement {
         Announcement {
             sequence: 9,
             phase: Phase::Open,

@@ -30,6 +30,8 @@ pub struct Feedback {
     pub verified: u32,
     /// Symbols that were restored.
     pub repaired: u32,
+    /// A block that was not what was signed, and waits for tags.
+    pub spoilt: Option<u32>,
     /// What people call it.
     pub label: String,
     /// What it asks for.
@@ -66,7 +68,8 @@ impl Feedback {
         bytes.put_u8(self.state as u8 + 1);
         bytes.put_u8(self.full.into());
         bytes.put_u16(Loss::encode(self.loss));
-        for number in [self.overruns, self.below, self.verified, self.repaired] {
+        let spoilt = self.spoilt.unwrap_or(NOTHING_SPOILT);
+        for number in [self.overruns, self.below, self.verified, self.repaired, spoilt] {
             bytes.put_u32(number);
         }
         let label = self.label.as_bytes().get(..LABEL_LIMIT).unwrap_or(self.label.as_bytes());
@@ -98,6 +101,7 @@ impl Feedback {
         let loss = Loss::decode(reader.u16()?);
         let [overruns, below, verified, repaired] =
             [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
+        let spoilt = Some(reader.u32()?).filter(|block| *block != NOTHING_SPOILT);
         let label = usize::from(reader.u8()?);
         let label = reader.text(label, LABEL_LIMIT)?.to_owned();
         if label.chars().any(char::is_control) {
@@ -121,6 +125,7 @@ impl Feedback {
             below,
             verified,
             repaired,
+            spoilt,
             label,
             deficits,
         })
@@ -157,11 +162,13 @@ pub(crate) fn period(size: u32) -> Duration {
 /// As often as a sender changes its rate.
 const REPORT: Duration = Duration::from_millis(100);
 
-const FIXED: usize = 8 + 4 + 4 + 1 + 1 + 2 + 4 * 4 + 1 + 1;
+const FIXED: usize = 8 + 4 + 4 + 1 + 1 + 2 + 5 * 4 + 1 + 1;
+/// Blocks have numbers of 24 bits.
+const NOTHING_SPOILT: u32 = u32::MAX;
 const DEFICIT: usize = 4 + 2;
 /// Bytes of the longest label.
 pub const LABEL_LIMIT: usize = 64;
-/// Deficits of the longest feedback: with everything else 1,058 bytes.
+/// Deficits of the longest feedback: with everything else 1,062 bytes.
 pub const DEFICITS_LIMIT: usize = 160;
 
 #[cfg(test)]
@@ -196,6 +203,7 @@ pub(crate) mod tests {
             below: 4,
             verified: 5,
             repaired: 6,
+            spoilt: Some(4),
             label: "web-7".to_owned(),
             deficits: vec![Deficit { block: 4, symbols: 17 }, Deficit { block: 6, symbols: 2979 }],
         }

@@ -47,6 +47,7 @@ pub mod sender;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 pub mod symbols;
+pub mod tags;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -4,6 +4,7 @@
 //! ANNOUNCEMENT  1 lane epoch:2   session id:16   number:5            ┐
 //! SYMBOL        2 lane session:4 number:5 block:3 ESI:2              ├ body, tag:16
 //! MARK          3 lane session:4 number:5                            │
+//! TAGS          6 lane session:4 number:5                            │
 //! FEEDBACK      4 0    session:4 receiver:16 nonce:12                │
 //! RECEIPT       5 0    session:4 receiver:16 nonce:12                ┘
 //! ```
@@ -43,6 +44,15 @@ pub enum Header {
     },
     /// How far the sender is, and what it has heard.
     Mark {
+        /// Which of the sender's packet keys.
+        lane: u8,
+        /// Beginning of the session's id.
+        session: u32,
+        /// The packet's number.
+        number: u64,
+    },
+    /// What the symbols of a block are.
+    Tags {
         /// Which of the sender's packet keys.
         lane: u8,
         /// Beginning of the session's id.
@@ -90,6 +100,7 @@ impl Header {
                 esi: reader.u16()?,
             },
             MARK => Self::Mark { lane, session: reader.u32()?, number: reader.u40()? },
+            TAGS => Self::Tags { lane, session: reader.u32()?, number: reader.u40()? },
             FEEDBACK if lane == 0 => Self::Feedback(letter(&mut reader)?),
             RECEIPT if lane == 0 => Self::Receipt(letter(&mut reader)?),
             _ => return Err(Malformed),
@@ -145,6 +156,11 @@ impl Header {
                 bytes.put_u32(session);
                 bytes.put_uint(number, 5);
             }
+            Self::Tags { lane, session, number } => {
+                bytes.put_slice(&[TAGS, lane]);
+                bytes.put_u32(session);
+                bytes.put_uint(number, 5);
+            }
             Self::Feedback(letter) => letter.put(FEEDBACK, bytes),
             Self::Receipt(letter) => letter.put(RECEIPT, bytes),
         }
@@ -152,7 +168,10 @@ impl Header {
 
     fn nonce(&self) -> [u8; 12] {
         match *self {
-            Self::Announcement { number, .. } | Self::Symbol { number, .. } | Self::Mark { number, .. } => {
+            Self::Announcement { number, .. }
+            | Self::Symbol { number, .. }
+            | Self::Mark { number, .. }
+            | Self::Tags { number, .. } => {
                 let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
                 [0, 0, 0, 0, a, b, c, d, e, f, g, h]
             }
@@ -180,6 +199,7 @@ const SYMBOL: u8 = 2;
 const MARK: u8 = 3;
 const FEEDBACK: u8 = 4;
 const RECEIPT: u8 = 5;
+const TAGS: u8 = 6;
 
 /// Packet numbers stay below this: 2^40 symbols of 1,408 bytes are 1.5 PB.
 pub const NUMBER_LIMIT: u64 = 1 << 40;
@@ -230,13 +250,14 @@ mod tests {
         assert_eq!(packet.len(), SYMBOL_OVERHEAD + 4);
     }
 
-    fn headers() -> [Header; 5] {
+    fn headers() -> [Header; 6] {
         let session = SessionId([0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         let letter = Letter { session: session.short(), receiver: ReceiverId::new([7; 16]), nonce: [8; 12] };
         [
             Header::Announcement { lane: 2, epoch: 513, session, number: NUMBER_LIMIT - 1 },
             Header::Symbol { lane: 0, session: session.short(), number: 10, block: 3, esi: 7 },
             Header::Mark { lane: 1, session: session.short(), number: 11 },
+            Header::Tags { lane: 1, session: session.short(), number: 12 },
             Header::Feedback(letter),
             Header::Receipt(letter),
         ]

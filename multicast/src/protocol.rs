@@ -1,6 +1,6 @@
 //! The specification and the code say the same numbers.
 
-use crate::{announcement, feedback, layout, manifest, mark, path, receiver, sender};
+use crate::{announcement, feedback, layout, manifest, mark, path, receiver, sender, tags};
 
 #[test]
 fn every_limit_in_the_specification_is_the_one_in_the_code() {
@@ -18,6 +18,7 @@ fn every_limit_in_the_specification_is_the_one_in_the_code() {
         ("`mark::ENTRIES_LIMIT`", mark::ENTRIES_LIMIT.to_string()),
         ("`feedback::LABEL_LIMIT`", feedback::LABEL_LIMIT.to_string()),
         ("`feedback::DEFICITS_LIMIT`", feedback::DEFICITS_LIMIT.to_string()),
+        ("`tags::TAGS_LIMIT`", tags::TAGS_LIMIT.to_string()),
         ("`sender::GRTT_LEAST`", format!("{:?}", sender::GRTT_LEAST)),
         ("`sender::GRTT_MOST`", format!("{:?}", sender::GRTT_MOST)),
         ("`sender::MEMBERS_LIMIT`", sender::MEMBERS_LIMIT.to_string()),
@@ -27,6 +28,8 @@ fn every_limit_in_the_specification_is_the_one_in_the_code() {
         ("`receiver::WINDOW`", receiver::WINDOW.to_string()),
         #[cfg(feature = "net")]
         ("`net::VERIFY_BUDGET`", crate::net::VERIFY_BUDGET.to_string()),
+        #[cfg(feature = "net")]
+        ("`net::TAG_BUDGET`", crate::net::TAG_BUDGET.to_string()),
         #[cfg(feature = "net")]
         ("`net::SESSIONS_LIMIT`", crate::net::SESSIONS_LIMIT.to_string()),
     ];

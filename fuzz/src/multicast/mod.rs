@@ -12,6 +12,7 @@ use klnet_multicast::manifest::Manifest;
 use klnet_multicast::mark::Mark;
 use klnet_multicast::packet::Header;
 use klnet_multicast::path::ObjectPath;
+use klnet_multicast::tags::Tags;
 
 use crate::fixed::KEY;
 use crate::script::Script;
@@ -28,6 +29,14 @@ pub fn packet(data: &[u8]) {
 pub fn announcement(data: &[u8]) {
     let _ = Announcement::sequence(data);
     if let Ok(read) = Announcement::verify(data, SESSION, std::slice::from_ref(KEY.public())) {
+        assert_eq!(read.encode(SESSION, &KEY), data);
+    }
+}
+
+/// A body is taken in the one encoding that the announcer signed for this session, or not at all.
+pub fn tags(data: &[u8]) {
+    let _ = Tags::block(data);
+    if let Ok(read) = Tags::verify(data, SESSION, std::slice::from_ref(KEY.public())) {
         assert_eq!(read.encode(SESSION, &KEY), data);
     }
 }

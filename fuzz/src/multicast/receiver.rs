@@ -8,6 +8,7 @@ use klnet_multicast::layout::Layout;
 use klnet_multicast::loss::Loss;
 use klnet_multicast::mark::{Mark, MarkEntry};
 use klnet_multicast::receiver::{Config, Input, Output, Receiver, Run};
+use klnet_multicast::symbols::SymbolSet;
 
 use crate::script::Script;
 
@@ -53,8 +54,15 @@ fn drain_receiver(
         match output {
             Output::Restore { block, have } => {
                 assert!(have.len() >= layout.sources(block) && held.remove(&block));
-                let fits = !script.byte().is_multiple_of(4);
-                receiver.handle_input(now, Input::Restored { block, fits, repaired: 0 });
+                let input = match script.byte() % 4 {
+                    0 => Input::Restored { block, fits: false, repaired: 0 },
+                    1 => {
+                        held.insert(block);
+                        Input::Spoilt { block, have }
+                    }
+                    _ => Input::Restored { block, fits: true, repaired: 0 },
+                };
+                receiver.handle_input(now, input);
             }
             Output::Forget(block) => assert!(held.remove(&block), "{block} was not held"),
             Output::Finish => assert_eq!(receiver.verified(), layout.blocks()),
@@ -83,7 +91,7 @@ fn any_mark(script: &mut Script<'_>) -> Mark {
 }
 
 fn any_input(script: &mut Script<'_>) -> Input {
-    match script.byte() % 5 {
+    match script.byte() % 6 {
         0 => Input::Announced {
             number: script.short().into(),
             ended: script.byte() > 250,
@@ -92,6 +100,12 @@ fn any_input(script: &mut Script<'_>) -> Input {
         1 => Input::Resumed(Vec::new()),
         2 => Input::Receipt,
         3 => Input::Failed,
+        4 => {
+            let mut sound = SymbolSet::new(200);
+            sound.insert(script.short() % 200, script.short() % 200);
+            let block = u32::from(script.byte() % 20);
+            Input::Tagged { block, first: script.short(), count: script.short(), sound }
+        }
         _ => Input::Retry,
     }
 }

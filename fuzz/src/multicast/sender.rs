@@ -47,6 +47,10 @@ fn drain_sender(sender: &mut Sender, layout: Layout, mut last: u64) -> u64 {
                 assert!(block < layout.blocks() && count > 0 && esi + count <= layout.symbols(block));
                 (number, u64::from(count))
             }
+            Output::Tags { number, block, first, count } => {
+                assert!(block < layout.blocks() && count > 0 && first + count <= layout.symbols(block));
+                (number, 1)
+            }
             Output::Receipt(_) | Output::Event(_) => continue,
         };
         assert!(number > last, "packet {number} after {last}");
@@ -70,6 +74,7 @@ fn any_feedback(script: &mut Script<'_>, last: u64) -> Feedback {
         below: script.byte().into(),
         verified: script.byte().into(),
         repaired: 0,
+        spoilt: script.coin().then(|| u32::from(script.byte() % 8)),
         label: String::new(),
         deficits,
     }

@@ -21,6 +21,7 @@ mod session;
 mod socket;
 mod store;
 mod supply;
+mod tagbook;
 mod versions;
 mod watch;
 mod worker;
@@ -31,7 +32,7 @@ use klnet_wire::signing::SigningKey;
 use crate::id::ReceiverId;
 use crate::key::{EpochKey, Secret};
 
-pub use budget::VERIFY_BUDGET;
+pub use budget::{TAG_BUDGET, VERIFY_BUDGET};
 pub use fetch::{FetchError, Fetched, fetch};
 pub use interface::{Interface, interfaces};
 pub use object::{Object, ObjectError};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
+use super::budget::{Budget, TAG_BUDGET, VERIFY_BUDGET};
 use super::interface::Interface;
 use super::room::wait;
 use super::session::{Identity, Session};
@@ -194,6 +194,7 @@ struct Node<'a> {
     past: VecDeque<SessionId>,
     versions: Versions,
     budget: Budget,
+    tag_budget: Budget,
     worker: Worker,
     tokens: u64,
     ticked: Instant,
@@ -217,7 +218,8 @@ impl<'a> Node<'a> {
             sessions: Vec::new(),
             past: VecDeque::new(),
             versions,
-            budget: Budget::new(now),
+            budget: Budget::new(now, VERIFY_BUDGET),
+            tag_budget: Budget::new(now, TAG_BUDGET),
             worker,
             tokens: 0,
             ticked: now,
@@ -232,6 +234,12 @@ impl<'a> Node<'a> {
             Header::Symbol { session, .. } | Header::Mark { session, .. } => {
                 if let Some(session) = self.sessions.iter_mut().find(|known| known.id.short() == session) {
                     session.handle(now, header, length, datagram);
+                }
+            }
+            Header::Tags { session, .. } => {
+                if let Some(session) = self.sessions.iter_mut().find(|known| known.id.short() == session) {
+                    let announcers = &self.membership.announcers;
+                    session.handle_tags(now, (header, length), datagram, announcers, &mut self.tag_budget);
                 }
             }
             Header::Receipt(letter) if letter.receiver == self.membership.receiver => {
@@ -363,8 +371,11 @@ impl<'a> Node<'a> {
                     session.resumed += u32::try_from(blocks.len()).unwrap_or(u32::MAX);
                     session.core.handle_input(now, Input::Resumed(blocks));
                 }
+                Done::Block { block, spoilt: Some(have), symbols, .. } => {
+                    session.spoilt(now, block, have, symbols);
+                }
                 Done::Block { block, fits, repaired, symbols, .. } => {
-                    session.reuse(symbols);
+                    session.reuse(block, symbols);
                     session.core.handle_input(now, Input::Restored { block, fits, repaired });
                 }
                 Done::Finished(_, paths) => {

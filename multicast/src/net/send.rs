@@ -22,6 +22,7 @@ use crate::key::{PacketKey, random};
 use crate::layout::{SYMBOL_LEAST, SYMBOL_USUAL};
 use crate::packet::{Header, SYMBOL_OVERHEAD};
 use crate::sender::{Config, Counts, Event, Output, Sender};
+use crate::tags::{Tags, tag};
 
 /// How to send.
 #[derive(Debug, Clone)]
@@ -212,6 +213,7 @@ impl<'a> Driver<'a> {
                     let session = self.session.short();
                     self.say(Header::Mark { lane: LANE, session, number }, &mark.encode())?;
                 }
+                Output::Tags { number, block, first, count } => self.tags(number, block, first, count)?,
                 Output::Receipt(receiver) => self.receipt(receiver)?,
                 Output::Event(event) => events.push(event),
             }
@@ -250,6 +252,14 @@ impl<'a> Driver<'a> {
             Header::Symbol { lane: LANE, session, number, block, esi: at }.seal(key, symbol, packets);
         })?;
         self.flush(self.options.group, usize::from(self.symbol) + SYMBOL_OVERHEAD)
+    }
+
+    fn tags(&mut self, number: u64, block: u32, first: u16, count: u16) -> Result<(), SendError> {
+        let (session, mut tags) = (self.session, Vec::new());
+        self.supply
+            .symbols(block, first, count, |esi, symbol| tags.push(tag(session, block, esi, symbol)))?;
+        let body = Tags { block, first, tags }.encode(session, &self.keys.announcer);
+        self.say(Header::Tags { lane: LANE, session: session.short(), number }, &body)
     }
 
     fn say(&mut self, header: Header, body: &[u8]) -> Result<(), SendError> {

@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use klnet_wire::signed::PublicKey;
+
+use super::budget::Budget;
 use super::socket::Socket;
+use super::tagbook::TagBook;
 use super::worker::{Block, Job, Worker};
 use crate::id::SessionId;
 use crate::key::{EpochKey, FeedbackKeys, PacketKey, random};
@@ -13,6 +17,8 @@ use crate::manifest::Manifest;
 use crate::mark::Mark;
 use crate::packet::{Header, Letter};
 use crate::receiver::{Input, Output, Receiver, Run};
+use crate::symbols::SymbolSet;
+use crate::tags::Tags;
 
 /// A session, its keys and the blocks in memory.
 #[derive(Debug)]
@@ -41,6 +47,7 @@ pub(super) struct Session {
     blocks: HashMap<u32, Vec<u8>>,
     /// Memory of blocks that are done.
     spare: Vec<Vec<u8>>,
+    tags: TagBook,
 }
 
 /// Who a receiver is in a session.
@@ -79,6 +86,7 @@ impl Session {
             feedback,
             blocks: HashMap::new(),
             spare: Vec::new(),
+            tags: TagBook::new(id, layout),
         }
     }
 
@@ -89,7 +97,8 @@ impl Session {
         match header {
             Header::Symbol { number, block, esi, .. } => {
                 let run = Run { number, block, esi, count: 1 };
-                if body.len() == usize::from(self.layout.symbol()) && self.core.handle_symbols(now, run) {
+                let is_whole = body.len() == usize::from(self.layout.symbol());
+                if is_whole && self.tags.admits(block, esi, body) && self.core.handle_symbols(now, run) {
                     self.keep(block, esi, body);
                 }
             }
@@ -100,6 +109,43 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    /// Takes in tags of a block that is not verified yet; their signature is checked last.
+    pub(super) fn handle_tags(
+        &mut self,
+        now: Instant,
+        (header, length): (Header, usize),
+        datagram: &mut [u8],
+        announcers: &[PublicKey],
+        budget: &mut Budget,
+    ) {
+        let Some(key) = self.key(header) else { return };
+        let Ok(body) = header.open(key, length, datagram) else { return };
+        let is_needed = Tags::block(body).is_ok_and(|block| !self.core.is_verified(block));
+        if !is_needed || !budget.take(now) {
+            return;
+        }
+        let Ok(tags) = Tags::verify(body, self.id, announcers) else { return };
+        self.tags.take(&tags);
+        let count = u16::try_from(tags.tags.len()).unwrap_or(u16::MAX);
+        self.compare(now, tags.block, tags.first, count);
+    }
+
+    /// Takes back a block that is not what was signed: somebody forged some of its symbols.
+    pub(super) fn spoilt(&mut self, now: Instant, block: u32, have: SymbolSet, symbols: Vec<u8>) {
+        self.blocks.insert(block, symbols);
+        self.core.handle_input(now, Input::Spoilt { block, have });
+        if self.tags.is_complete(block) {
+            self.compare(now, block, 0, self.layout.symbols(block));
+        }
+    }
+
+    /// Compares what is kept of a block with its tags.
+    fn compare(&mut self, now: Instant, block: u32, first: u16, count: u16) {
+        let Some(symbols) = self.blocks.get(&block) else { return };
+        let sound = self.tags.sound(block, first, count, symbols);
+        self.core.handle_input(now, Input::Tagged { block, first, count, sound });
     }
 
     /// Takes in a receipt.
@@ -159,7 +205,8 @@ impl Session {
     }
 
     /// Takes back the memory of a block that is done.
-    pub(super) fn reuse(&mut self, symbols: Vec<u8>) {
+    pub(super) fn reuse(&mut self, block: u32, symbols: Vec<u8>) {
+        self.tags.forget(block);
         if self.spare.len() < crate::receiver::WINDOW {
             self.spare.push(symbols);
         }
@@ -172,7 +219,10 @@ impl Session {
     }
 
     fn key(&mut self, header: Header) -> Option<&PacketKey> {
-        let (Header::Symbol { lane, .. } | Header::Mark { lane, .. }) = header else { return None };
+        let (Header::Symbol { lane, .. } | Header::Mark { lane, .. } | Header::Tags { lane, .. }) = header
+        else {
+            return None;
+        };
         let slot = self.lanes.get_mut(usize::from(lane))?;
         Some(slot.get_or_insert_with(|| self.epoch.packets(self.id, lane)))
     }

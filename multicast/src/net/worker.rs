@@ -53,7 +53,9 @@ pub(super) enum Done {
         block: u32,
         fits: bool,
         repaired: u16,
-        /// Free for another block.
+        /// What was there of it, when it was not what was signed.
+        spoilt: Option<SymbolSet>,
+        /// Free for another block, or what is to be compared with tags.
         symbols: Vec<u8>,
     },
     /// The object has its name.
@@ -142,7 +144,8 @@ impl Desk {
             (true, _) => store.write(block, bytes).map(|()| Vec::new()),
         };
         let fits = is_sound && written.is_ok();
-        self.tell(Done::Block { session, block, fits, repaired: restored.unwrap_or(0), symbols });
+        let spoilt = (!is_sound).then_some(have);
+        self.tell(Done::Block { session, block, fits, repaired: restored.unwrap_or(0), spoilt, symbols });
         match written {
             Ok(found) if found.is_empty() => {}
             Ok(found) => self.tell(Done::Found(session, found)),

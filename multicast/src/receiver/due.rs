@@ -20,6 +20,8 @@ pub(super) struct Due {
     pub(super) sent: Option<u32>,
     /// How often it was asked for since the last of its symbols came.
     pub(super) asked: u32,
+    /// When the last of its symbols came, or it became due.
+    pub(super) since: Instant,
 }
 
 /// What a due block waits for.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! block: Empty ─symbol─▶ Filling ─k symbols─▶ Restoring ─hash fits─▶ Verified
-//!          ▲── evicted ─────┘ ▲──────── hash does not fit ──┘
+//!          ▲── evicted ─────┘ ▲                    └─hash does not fit─▶ Suspect
+//!                             └────── forged symbols thrown away by tags ───┘
 //! due:   Quiet (somebody asked) ─2 GRTT without a symbol─▶ Speak ─back-off over─▶ feedback ─▶ Quiet
 //! ```
 //! It keeps the book; the bytes are the driver's.
@@ -11,8 +12,9 @@ mod backoff;
 mod config;
 mod due;
 mod output;
+mod suspect;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
@@ -28,6 +30,7 @@ pub use output::{Input, Output};
 
 use backoff::{Group, Share, spread};
 use due::{Due, DueBlocks, Wait};
+use suspect::Suspect;
 
 /// Takes one object of one session.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Receiver {
     below: u32,
     repaired: u32,
     state: State,
+    /// Blocks that were not what was signed.
+    suspects: BTreeSet<u32>,
     due: DueBlocks,
     /// Every block below has gone out.
     frontier: u32,
@@ -76,6 +81,7 @@ enum Block {
     Empty,
     Filling(SymbolSet),
     Restoring,
+    Suspect(Suspect),
     Verified,
 }
 
@@ -107,6 +113,7 @@ impl Receiver {
             below: 0,
             repaired: 0,
             state: State::Receiving,
+            suspects: BTreeSet::new(),
             due: DueBlocks::default(),
             frontier: 0,
             tail: false,
@@ -144,7 +151,10 @@ impl Receiver {
             return false;
         }
         if let Some(due) = self.due.get(run.block) {
-            self.due.insert(run.block, Due { wait: Wait::Quiet(now + 2 * self.group.grtt), asked: 0, ..due });
+            self.due.insert(
+                run.block,
+                Due { wait: Wait::Quiet(now + 2 * self.group.grtt), asked: 0, since: now, ..due },
+            );
         }
         self.restore(run.block);
         true
@@ -178,6 +188,10 @@ impl Receiver {
             Input::Restored { block, fits, repaired } => {
                 self.restored(now, block, fits, repaired);
                 self.watch_room(now);
+            }
+            Input::Spoilt { block, have } => self.spoil(now, block, have),
+            Input::Tagged { block, first, count, sound } => {
+                self.compare(now, block, (first, count), &sound);
             }
             Input::Finished => {
                 self.state = State::Complete;
@@ -369,11 +383,42 @@ impl Receiver {
         }
     }
 
+    /// Keeps a block that is not what was signed, and asks for what its symbols should be.
+    fn spoil(&mut self, now: Instant, block: u32, have: SymbolSet) {
+        if !matches!(self.blocks.get(block as usize), Some(Block::Restoring)) {
+            return;
+        }
+        self.restoring -= 1;
+        self.blocks[block as usize] = Block::Suspect(Suspect::new(have, self.layout.symbols(block)));
+        self.suspects.insert(block);
+        if let Some(report_at) = self.report_at {
+            let soon = now + self.dice.within(spread(self.group.size).min(JOIN));
+            self.report_at = Some(report_at.min(soon));
+        }
+    }
+
+    /// Throws away what was forged, once all symbols of a block were compared.
+    fn compare(&mut self, now: Instant, block: u32, (first, count): (u16, u16), sound: &SymbolSet) {
+        let Some(Block::Suspect(suspect)) = self.blocks.get_mut(block as usize) else { return };
+        suspect.compare(first, count, sound);
+        let Some(sound) = suspect.verdict() else { return };
+        self.blocks[block as usize] = Block::Filling(sound);
+        self.suspects.remove(&block);
+        if block < self.frontier {
+            self.become_due(now, block, None);
+        }
+        self.restore(block);
+    }
+
     fn verify(&mut self, block: u32) {
         match self.blocks.get(block as usize) {
             None | Some(Block::Verified) => return,
             Some(Block::Restoring) => (self.held, self.restoring) = (self.held - 1, self.restoring - 1),
             Some(Block::Filling(_)) => self.held -= 1,
+            Some(Block::Suspect(_)) => {
+                self.held -= 1;
+                self.suspects.remove(&block);
+            }
             Some(Block::Empty) => {}
         }
         self.blocks[block as usize] = Block::Verified;
@@ -422,7 +467,7 @@ impl Receiver {
     fn become_due(&mut self, now: Instant, block: u32, sent: Option<u32>) {
         if self.may_ask(block) && !self.due.contains(block) {
             let wait = Wait::Speak(now + self.back_off(block, sent));
-            self.due.insert(block, Due { wait, sent, asked: 0 });
+            self.due.insert(block, Due { wait, sent, asked: 0, since: now });
         }
     }
 
@@ -430,8 +475,9 @@ impl Receiver {
         let Some(due) = self.due.get(entry.block) else { return };
         let quiet = Wait::Quiet(now + 2 * self.group.grtt);
         let more = due.sent.is_none_or(|sent| entry.sent > sent);
+        let may_hush = now < due.since + LAPSE * self.group.grtt;
         let wait = if entry.heard >= self.deficit(entry.block) {
-            quiet
+            if may_hush { quiet } else { due.wait }
         } else if more && entry.heard == 0 && matches!(due.wait, Wait::Quiet(_)) {
             // The answer is out, and was not enough.
             Wait::Speak(now + self.back_off(entry.block, Some(entry.sent)))
@@ -521,6 +567,7 @@ impl Receiver {
             below: self.below,
             verified: self.verified,
             repaired: self.repaired,
+            spoilt: self.suspects.first().copied(),
             label: self.config.label.clone(),
             deficits,
         }));
@@ -554,6 +601,8 @@ const DESERTED: Duration = Duration::from_secs(2);
 const GIVE_UP: Duration = Duration::from_secs(600);
 /// One part in so many of the window is for what is on its way when a receiver says that it is full.
 const SPARE: usize = 3;
+/// Round trips for which marks keep a receiver silent while no symbol comes: who forges marks silences nobody for longer.
+const LAPSE: u32 = 32;
 /// Doublings of the wait for an answer.
 const PATIENCE: u32 = 6;
 /// Between the first times that completion is told.

@@ -32,10 +32,28 @@ pub enum Input {
     Restored {
         /// Which block.
         block: u32,
-        /// Whether it is what the catalogue says; it is on its way to the disk then.
+        /// Whether it is on the disk now; otherwise it is to come again.
         fits: bool,
         /// How many symbols had to be restored.
         repaired: u16,
+    },
+    /// A block was restored and is not what the catalogue says; its symbols are still kept.
+    Spoilt {
+        /// Which block.
+        block: u32,
+        /// The symbols that are kept.
+        have: SymbolSet,
+    },
+    /// Symbols of a block were compared with tags that the sender signed.
+    Tagged {
+        /// Which block.
+        block: u32,
+        /// The first of those that were compared.
+        first: u16,
+        /// How many were.
+        count: u16,
+        /// The ones that are what was sent, if they came at all.
+        sound: SymbolSet,
     },
     /// The object is in its place.
     Finished,

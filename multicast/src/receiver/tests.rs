@@ -36,6 +36,31 @@ fn a_block_that_is_not_what_was_signed_is_taken_anew() {
 }
 
 #[test]
+fn what_was_forged_is_thrown_away_and_the_rest_is_kept() {
+    let mut world = World::new();
+    world.join();
+    world.catalogue();
+    world.symbols(1, 0, 64);
+    world.mark(2, &[]);
+    let Some(Output::Restore { block: 1, have }) = world.drain().pop() else { panic!("it is restored") };
+    world.receiver.handle_input(world.now, Input::Spoilt { block: 1, have });
+    let said = world.said(Duration::from_millis(50));
+    assert!(said.iter().all(|said| said.spoilt == Some(1)) && !said.is_empty(), "{said:?}");
+    assert!(!world.symbols(1, 64, 4), "nothing is taken before it can be told from what is forged");
+    // All but the first ten are sound, parity that never came among them.
+    let mut sound = SymbolSet::new(128);
+    sound.insert(10, 118);
+    for (first, count) in [(64, 64), (0, 64)] {
+        let input = Input::Tagged { block: 1, first, count, sound: sound.clone() };
+        world.receiver.handle_input(world.now, input);
+    }
+    let asked = world.requests(Duration::from_millis(100));
+    assert_eq!(asked.first().map(Vec::as_slice), Some([Deficit { block: 1, symbols: 10 }].as_slice()));
+    assert!(world.symbols(1, 0, 10));
+    assert!(matches!(world.drain()[..], [Output::Restore { block: 1, .. }]));
+}
+
+#[test]
 fn memory_is_bounded_and_lower_blocks_go_first() {
     let mut world = World::new();
     for block in 2..10 {
@@ -98,6 +123,20 @@ fn who_hears_that_more_is_asked_for_stays_silent() {
         assert_eq!(world.requests(Duration::from_millis(3)), [[]; 0]);
     }
     assert!(!world.requests(Duration::from_secs(1)).is_empty(), "silence lapses when nothing comes");
+}
+
+#[test]
+fn no_number_of_marks_silences_a_receiver_for_ever() {
+    let mut world = World::new();
+    world.join();
+    world.catalogue();
+    world.symbols(1, 0, 60);
+    let mut asked = 0;
+    for _ in 0..200 {
+        world.mark(2, &[MarkEntry { block: 1, sent: 64, heard: u16::MAX }]);
+        asked += world.requests(Duration::from_millis(1)).len();
+    }
+    assert!(asked > 1, "{asked}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod audience;
 mod book;
 mod busy;
 mod config;
+mod distrust;
 mod grtt;
 mod output;
 mod rate;
@@ -24,6 +25,7 @@ use crate::id::ReceiverId;
 use crate::layout::Layout;
 use crate::mark::{ENTRIES_LIMIT, Mark, MarkEntry};
 use crate::packet::{NUMBER_LIMIT, SYMBOL_OVERHEAD};
+use crate::tags::TAGS_LIMIT;
 
 pub use audience::{MEMBERS_LIMIT, Member, STRIKES, STUCK};
 pub use config::Config;
@@ -34,6 +36,7 @@ use announcer::Announcer;
 use audience::{Audience, News};
 use book::Book;
 use busy::Busy;
+use distrust::Distrust;
 use grtt::Grtt;
 use rate::{BURST, Rate, Signals};
 
@@ -60,6 +63,7 @@ pub struct Sender {
     /// Number of the last packet.
     number: u64,
     announcer: Announcer,
+    distrust: Distrust,
     last_request: Instant,
     last_feedback: Instant,
     mark_at: Instant,
@@ -102,6 +106,7 @@ impl Sender {
             busy: Busy::default(),
             number: 0,
             announcer: Announcer::new(now),
+            distrust: Distrust::default(),
             last_request: now,
             last_feedback: now,
             mark_at: now + HEARTBEAT,
@@ -120,7 +125,7 @@ impl Sender {
         }
         // A member of the group can have told the receiver of packets that are not out yet.
         said.seen = said.seen.min(self.number);
-        let (seen, held, state) = (said.seen, said.held, said.state);
+        let (seen, held, state, spoilt) = (said.seen, said.held, said.state, said.spoilt);
         let news = self.audience.hear(now, receiver, said);
         if state == State::Complete {
             // Also when it was heard before: the last receipt may be lost.
@@ -144,6 +149,11 @@ impl Sender {
         self.full = self.audience.is_full(now);
         self.drop_unneeded(now);
         self.serve(now, receiver);
+        if let Some(block) = spoilt.filter(|block| *block < self.layout.blocks())
+            && self.distrust.hear(now, block)
+        {
+            self.tag(now, block);
+        }
         self.advance(now);
         self.busy.look(now, self.is_busy());
     }
@@ -293,6 +303,10 @@ impl Sender {
         let symbols =
             self.audience.loss(now).map_or(sources.into(), |loss| loss.inflate(sources, deviations));
         self.opened = Some(block);
+        if self.distrust.is_roused() {
+            self.distrust.note(now, block);
+            self.tag(now, block);
+        }
         self.owe(block, symbols);
         self.burst_at = self.burst_at.max(now);
     }
@@ -347,6 +361,17 @@ impl Sender {
             self.settle(now, block);
         }
         Some(packet * u64::from(count))
+    }
+
+    /// Says what every symbol of a block is.
+    fn tag(&mut self, now: Instant, block: u32) {
+        let all = self.layout.symbols(block);
+        for first in (0..all).step_by(TAGS_LIMIT.into()) {
+            let Some(number) = self.number(now, 1) else { return };
+            let count = (all - first).min(TAGS_LIMIT);
+            self.outputs.push_back(Output::Tags { number, block, first, count });
+            self.burst_at += self.rate.time_of(self.packet());
+        }
     }
 
     /// Everything a block owed is out: says so.

@@ -36,6 +36,17 @@ pub enum Output {
         /// What it says.
         mark: Mark,
     },
+    /// Send the tags of `count` symbols of a block from `first` on.
+    Tags {
+        /// The packet's number.
+        number: u64,
+        /// Which block.
+        block: u32,
+        /// The first symbol.
+        first: u16,
+        /// How many.
+        count: u16,
+    },
     /// Tell a receiver that it is known to be complete.
     Receipt(ReceiverId),
     /// Something a person may want to know.

@@ -41,6 +41,29 @@ impl Content {
         kept[bytes.clone()].copy_from_slice(&source[bytes]);
     }
 
+    /// Keeps what nobody sent.
+    pub(super) fn keep_forged(&mut self, receiver: usize, block: u32, esi: u16) {
+        self.keep(receiver, block, esi, 1);
+        if let Some(kept) = self.kept.get_mut(&(receiver, block)) {
+            let size = usize::from(self.layout.symbol());
+            kept[usize::from(esi) * size..][..size].fill(0xaa);
+        }
+    }
+
+    /// The symbols of a block that a receiver keeps as they were sent, among some that follow each other.
+    pub(super) fn sound(&self, receiver: usize, block: u32, first: u16, count: u16) -> SymbolSet {
+        let mut sound = SymbolSet::new(self.layout.symbols(block));
+        let Some(kept) = self.kept.get(&(receiver, block)) else { return sound };
+        let size = usize::from(self.layout.symbol());
+        for esi in first..first + count {
+            let bytes = usize::from(esi) * size..(usize::from(esi) + 1) * size;
+            if kept[bytes.clone()] == self.blocks[block as usize][bytes] {
+                sound.insert(esi, 1);
+            }
+        }
+        sound
+    }
+
     pub(super) fn forget(&mut self, receiver: usize, block: u32) {
         self.kept.remove(&(receiver, block));
     }
@@ -51,6 +74,11 @@ impl Content {
         let (sources, symbol) = (self.layout.sources(block), self.layout.symbol());
         let restored = self.codec.restore(&mut kept, have, sources, symbol);
         let length = usize::from(sources) * usize::from(symbol);
-        (restored.unwrap_or(0), restored.is_ok() && kept[..length] == self.blocks[block as usize][..length])
+        let fits = restored.is_ok() && kept[..length] == self.blocks[block as usize][..length];
+        if !fits {
+            // It is compared with the tags.
+            self.kept.insert((receiver, block), kept);
+        }
+        (restored.unwrap_or(0), fits)
     }
 }

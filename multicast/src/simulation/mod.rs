@@ -4,10 +4,11 @@
 //! same cores. Packets arrive after a millisecond; feedback is encoded and decoded as on the wire.
 
 mod bytes;
+mod insider;
 mod link;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
 use crate::announcement::Phase;
@@ -19,7 +20,9 @@ use crate::mark::Mark;
 use crate::packet::SYMBOL_OVERHEAD;
 use crate::receiver::{self, Receiver, Run};
 use crate::sender::{self, Counts, Sender};
+use crate::symbols::SymbolSet;
 
+pub use insider::Insider;
 pub use link::{Link, Pattern};
 
 /// What is to happen.
@@ -33,6 +36,8 @@ pub struct Scenario {
     pub links: Vec<Link>,
     /// The sender.
     pub sender: sender::Config,
+    /// Who forges symbols; only receivers with bytes can tell.
+    pub insider: Option<Insider>,
     /// Who is killed and started again, and when.
     pub restarts: Vec<(Duration, Who)>,
     /// When to stop looking.
@@ -84,6 +89,7 @@ impl Scenario {
             layout,
             links: vec![link; receivers],
             sender: sender::Config { expect, cap: 1_000_000_000, ..sender::Config::default() },
+            insider: None,
             restarts: Vec::new(),
             end: Duration::from_secs(600),
         }
@@ -129,6 +135,8 @@ struct Station {
     /// Counts how often it was started.
     life: u32,
     verified: Vec<u32>,
+    /// Symbols whose tags it knows.
+    tagged: BTreeMap<u32, SymbolSet>,
     completed: Option<Duration>,
 }
 
@@ -147,6 +155,7 @@ enum What {
     Feedback(u32, usize, Vec<u8>),
     Receipt(u32, usize),
     Written(Written),
+    Forge,
     Restart(Who),
 }
 
@@ -165,6 +174,7 @@ enum Packet {
     Announcement { number: u64, ended: bool, demoted: Vec<ReceiverId> },
     Symbols { number: u64, block: u32, esi: u16, count: u16 },
     Mark { number: u64, body: Vec<u8> },
+    Tags { block: u32, first: u16, count: u16 },
 }
 
 impl<'a> World<'a> {
@@ -176,6 +186,7 @@ impl<'a> World<'a> {
             due: None,
             life: 0,
             verified: Vec::new(),
+            tagged: BTreeMap::new(),
             completed: None,
         };
         let stations: Vec<_> = scenario.links.iter().map(station).collect();
@@ -201,6 +212,7 @@ impl<'a> World<'a> {
         for (when, who) in &scenario.restarts {
             world.schedule(start + *when, What::Restart(*who));
         }
+        world.rouse_insider();
         world.drain_sender();
         world
     }
@@ -235,6 +247,7 @@ impl<'a> World<'a> {
                 self.written(&written);
             }
             What::Written(_) | What::Group(..) | What::Feedback(..) | What::Receipt(..) => {}
+            What::Forge => self.forge(),
             What::Restart(who) => self.restart(who),
         }
     }
@@ -265,7 +278,7 @@ impl<'a> World<'a> {
                 });
                 return self.drain_receiver(index);
             }
-            Packet::Announcement { .. } | Packet::Mark { .. } => {
+            Packet::Announcement { .. } | Packet::Mark { .. } | Packet::Tags { .. } => {
                 self.stations[index].lane.carry(now, 1, 500, |_, _| came = true);
             }
         }
@@ -282,6 +295,7 @@ impl<'a> World<'a> {
                 let mark = Mark::decode(body).expect("a mark survives the wire");
                 self.tell(index, receiver::Input::Mark { number: *number, mark });
             }
+            Packet::Tags { block, first, count } if came => self.tagged(index, *block, *first, *count),
             _ => {}
         }
     }
@@ -336,6 +350,9 @@ impl<'a> World<'a> {
                     None => (have.missing_below(self.scenario.layout.sources(block)), true),
                 };
                 self.wrong += u64::from(!fits);
+                if !fits {
+                    return self.spoilt(index, block, have);
+                }
                 let station = &mut self.stations[index];
                 let when = station.lane.written(self.now, self.scenario.layout.bytes(block));
                 let written = Written { index, life: station.life, block, repaired, fits };
@@ -384,6 +401,7 @@ impl<'a> World<'a> {
             sender::Output::Symbols { number, block, esi, count } => {
                 Packet::Symbols { number, block, esi, count }
             }
+            sender::Output::Tags { block, first, count, .. } => Packet::Tags { block, first, count },
             sender::Output::Mark { number, mark } => Packet::Mark { number, body: mark.encode() },
             sender::Output::Receipt(receiver) => {
                 if let Some(index) = (0..self.stations.len()).find(|index| id(*index) == receiver) {
@@ -421,6 +439,7 @@ impl<'a> World<'a> {
     fn kill(&mut self, index: usize) {
         let station = &mut self.stations[index];
         (station.receiver, station.due) = (None, None);
+        station.tagged.clear();
         station.life += 1;
         if let Some(content) = &mut self.content {
             (0..self.scenario.layout.blocks()).for_each(|block| content.forget(index, block));

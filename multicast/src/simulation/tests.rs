@@ -109,6 +109,22 @@ fn nothing_verified_is_sent_again_after_a_restart() {
 }
 
 #[test]
+fn a_member_that_forges_symbols_costs_at_most_as_many_bytes_again() {
+    for (seed, length, loss) in [(15, 3 * MIB, 0.0), (16, 40 * MIB, 0.02), (17, 12 * MIB, 0.05)] {
+        let mut scenario = Scenario::new(seed, length, 4, loss);
+        // As many symbols as the sender's at the beginning.
+        let (every, count) = (Duration::from_millis(1), 44);
+        scenario.insider =
+            Some(Insider { from: Duration::ZERO, until: Duration::from_secs(60), every, count });
+        let outcome = scenario.run();
+        assert!(outcome.completed.iter().all(Option::is_some), "{length}: {outcome:?}");
+        assert!(outcome.wrong > 0, "it did harm");
+        println!("{length}: {:.3} symbols for each, {} blocks spoilt", outcome.ratio, outcome.wrong);
+        assert!(outcome.ratio <= 2.0 / (1.0 - loss), "{length}: {outcome:?}");
+    }
+}
+
+#[test]
 fn a_small_object_is_there_within_fifty_milliseconds() {
     let mut times = Vec::new();
     for seed in 0..200 {

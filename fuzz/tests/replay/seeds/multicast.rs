@@ -14,6 +14,7 @@ use klnet_multicast::manifest::Manifest;
 use klnet_multicast::mark::{Mark, MarkEntry};
 use klnet_multicast::packet::{Header, Letter};
 use klnet_multicast::path::ObjectPath;
+use klnet_multicast::tags::Tags;
 
 use super::Seed;
 
@@ -64,6 +65,7 @@ fn bodies() -> Vec<Seed> {
         demoted: vec![ReceiverId::new([4; 16])],
         inline: b"lock = true".to_vec().into(),
     };
+    let tags = Tags { block: 3, first: 128, tags: vec![[5; 8]; 2] };
     let entry = MarkEntry { block: 3, sent: 3000, heard: 17 };
     let mark = Mark {
         tail: true,
@@ -76,6 +78,7 @@ fn bodies() -> Vec<Seed> {
     let length = 5096_u32.to_be_bytes();
     vec![
         ("announcement", "open", announcement.encode(SESSION, &KEY)),
+        ("tags", "two", tags.encode(SESSION, &KEY)),
         ("manifest", "plain", manifest.encode().to_vec()),
         ("catalogue", "two-files", [&length[..], &catalogue.encode()].concat()),
         ("object_path", "usual", b"folder/file.iso".to_vec()),
@@ -118,6 +121,7 @@ fn feedback() -> Feedback {
         below: 2,
         verified: 3,
         repaired: 9,
+        spoilt: None,
         label: "web-7".to_owned(),
         deficits: vec![Deficit { block: 4, symbols: 17 }],
     }
