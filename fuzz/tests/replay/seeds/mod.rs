@@ -1,5 +1,7 @@
 //! One sound input or more for each target, so that a fuzzer begins where the code is interesting.
 
+#[cfg(feature = "feeds")]
+mod feeds;
 mod multicast;
 #[cfg(feature = "server")]
 mod server;
@@ -16,5 +18,7 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.extend(multicast::seeds());
     #[cfg(feature = "server")]
     seeds.extend(server::seeds());
+    #[cfg(feature = "feeds")]
+    seeds.extend(feeds::seeds());
     seeds
 }
