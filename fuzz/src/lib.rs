@@ -12,6 +12,7 @@
 #[cfg(feature = "feeds")]
 pub mod feeds;
 pub mod fixed;
+pub mod ksnproxy;
 pub mod multicast;
 pub mod script;
 #[cfg(feature = "server")]
@@ -55,6 +56,10 @@ pub const TARGETS: &[Target] = &[
     ("feedback", multicast::feedback),
     ("multicast_sender", multicast::sender::multicast_sender),
     ("multicast_receiver", multicast::receiver::multicast_receiver),
+    ("reputation_frame", ksnproxy::reputation_frame),
+    ("reputation_ticket", ksnproxy::reputation_ticket),
+    ("responder", ksnproxy::responder::responder),
+    ("reputation_proxy", ksnproxy::proxy::reputation_proxy),
     #[cfg(feature = "server")]
     ("invitation", server::invitation),
     #[cfg(feature = "server")]

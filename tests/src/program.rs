@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
-/// Where `klserver`, `klctl`, `klnagent`, `klnagchk`, `klmover`, `klsctunnel` or `klcast` is, as built from the sources at hand.
+/// Where `klserver`, `klctl`, `klnagent`, `klnagchk`, `klmover`, `klsctunnel`, `klcast`, `ksnproxy` or `ksnserver` is, as built from the sources at hand.
 ///
 /// The first call of a process has cargo bring them up to date: these are commands of other crates, which a plain
 /// `cargo test` does not promise to build. The profile is that of the running test.
@@ -29,7 +29,18 @@ fn build() -> Result<PathBuf> {
         own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("a program has a folder")?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--bins"]);
-    cargo.args(["-p", "klnet-server", "-p", "klnet-agent", "-p", "klnet-tunnel", "-p", "klnet-multicast"]);
+    cargo.args([
+        "-p",
+        "klnet-server",
+        "-p",
+        "klnet-agent",
+        "-p",
+        "klnet-tunnel",
+        "-p",
+        "klnet-multicast",
+        "-p",
+        "klnet-ksnproxy",
+    ]);
     // Set for this test by the cargo that runs it. Build scripts watch these; with them everything is built again.
     let own = std::env::vars_os().map(|(name, _)| name);
     for name in own.filter(|name| OWN.iter().any(|own| name.to_string_lossy().starts_with(own))) {

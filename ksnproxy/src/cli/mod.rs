@@ -1,3 +1,6 @@
 //! The commands: `ksnproxy` and `ksnserver`.
 
+mod identity;
+pub mod proxy;
 pub mod server;
+mod units;

@@ -44,6 +44,12 @@ enum Found {
     NotHeld,
 }
 
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
 impl Snapshot {
     /// Loads every segment that the file holds, and verifies all of it.
     ///
@@ -68,7 +74,12 @@ impl Snapshot {
     /// What is known of a subject at `now`, in seconds of Unix time. Partial says that this snapshot is a part and would
     /// have the answer in another, or that only the first bytes of the hash are on a list.
     pub fn lookup(&self, subject: &Subject, now: u64) -> Verdict {
-        match self.find(&subject.key()) {
+        self.lookup_key(&subject.key(), now)
+    }
+
+    /// Like [`Self::lookup`], of whom only the key is known.
+    pub fn lookup_key(&self, key: &Key, now: u64) -> Verdict {
+        match self.find(key) {
             Found::Record(record) => verdict(&record, now, false),
             Found::Prefix(record) => verdict(&record, now, true),
             Found::Nothing => Verdict::unknown(ttl_of(Reputation::Unknown)),

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "feeds")]
 mod feeds;
+mod ksnproxy;
 mod multicast;
 #[cfg(feature = "server")]
 mod server;
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Seed> {
     let mut seeds = wire::seeds();
     seeds.extend(tunnel::seeds());
     seeds.extend(multicast::seeds());
+    seeds.extend(ksnproxy::seeds());
     #[cfg(feature = "server")]
     seeds.extend(server::seeds());
     #[cfg(feature = "feeds")]

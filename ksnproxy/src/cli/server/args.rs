@@ -1,5 +1,6 @@
 //! What can be written on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,8 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Reads a published list and makes a snapshot with it; what the source said before is replaced.
     Import(ImportArgs),
+    /// Answers proxies from the snapshot, until it is told to end.
+    Serve(ServeArgs),
     /// Looks into the snapshot, or makes it again.
     Snapshot {
         #[command(subcommand)]
@@ -31,6 +34,16 @@ pub(super) enum Command {
     Completions { shell: Shell },
     /// Prints the manual page.
     Man,
+}
+
+#[derive(clap::Args)]
+pub(super) struct ServeArgs {
+    /// Address and port.
+    #[arg(long, default_value = "0.0.0.0:1443")]
+    pub(super) listen: SocketAddr,
+    /// PEM file with the server's certificate chain and key; proxies have to show certificates of the same root.
+    #[arg(long)]
+    pub(super) identity: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -90,5 +103,6 @@ const EXAMPLES: &str = "Examples:
   ksnserver import urlhaus urlhaus.csv.zip --dry-run
   ksnserver import block own.txt --source own --confidence 100
   ksnserver snapshot show
+  ksnserver serve --identity server.pem
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 the list was refused and nothing has changed.";

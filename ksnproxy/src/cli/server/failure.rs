@@ -1,8 +1,10 @@
 //! Why the command failed, and the exit code that says so to scripts.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::cli::identity::IdentityError;
 use crate::feed::FeedError;
 use crate::snapshot::{SnapshotError, StoreError};
 
@@ -22,6 +24,14 @@ pub(super) enum Failure {
     NotAKey { path: PathBuf },
     #[error("{0:?} is not a public key in hexadecimal digits")]
     PublicKey(String),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("the identity is not usable: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("cannot listen on {address}: {error}")]
+    Bind { address: SocketAddr, error: io::Error },
+    #[error("cannot run: {0}")]
+    System(io::Error),
     #[error("cannot write: {0}")]
     Output(io::Error),
 }

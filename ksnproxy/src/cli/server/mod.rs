@@ -4,6 +4,7 @@ mod args;
 mod failure;
 mod import;
 mod key;
+mod serve;
 mod snapshot;
 
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Import(options) => import::main(&args.store, &options),
+        Command::Serve(options) => serve::main(&args.store, &options),
         Command::Snapshot { command } => snapshot::main(&args.store, &command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "ksnserver", &mut std::io::stdout());

@@ -1,0 +1,346 @@
+//! The proxy's configuration file: TOML, every key optional, every mistake reported at once.
+//!
+//! ```toml
+//! listen = "0.0.0.0"                  # the address of all ports; "::" for both families
+//! udp_port = 15111
+//! tcp_port = 13111                    # the codec, and TLS
+//! https_port = 17111                  # 0: none
+//! identity = "/var/lib/klnet/ksnproxy/identity.pem"   # without one there is no TLS: no tickets, no HTTPS, no upstream
+//! upstreams = ["ksn.example.org:1443"]                # the best first
+//! snapshot = "/var/lib/klnet/ksn/current"             # what is known here, see `ksnserver import`
+//! trusted = ["d75a9801…"]             # keys that sign snapshots, see `ksnserver snapshot key`
+//! prefix_bits = 0                     # 16 to 64: an upstream learns so many bits of what is asked about
+//! allow_plain = false                 # answer whoever shows neither ticket nor certificate
+//! cache = "64MiB"
+//! workers = 0                         # 0: one for each processor
+//! metrics = "127.0.0.1:9465"          # "": nowhere
+//!
+//! [limits]
+//! keys_per_second = 2000              # of one device, or one address where queries are plain; 0: no limit
+//! burst = 10000
+//! connections = 4096
+//! tickets = 65536
+//! ticket_lifetime = "12h"
+//!
+//! [ttl]
+//! malicious = "24h"
+//! clean = "6h"
+//! unknown = "5min"
+//! stale = "15min"                     # how long beyond its time what does no harm is still told, marked, without upstream
+//!
+//! [upstream]
+//! timeout = "900ms"
+//! patience = "2s"                     # when a device is told that nobody could be asked
+//! ```
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use klnet_wire::signed::PublicKey;
+use serde::Deserialize;
+
+use super::args::DEFAULT_METRICS;
+use crate::cli::identity::{self, IdentityError};
+use crate::cli::units::{bytes, duration, place};
+use crate::limiter::Rate;
+use crate::net::service;
+use crate::policy::Policy;
+use crate::proxy;
+
+/// What the command is run with.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) service: service::Config,
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+/// A configuration that is not usable.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConfigError {
+    #[error("cannot read {}: {error}", .path.display())]
+    Io { path: PathBuf, error: std::io::Error },
+    #[error("{}: {error}", .path.display())]
+    Syntax { path: PathBuf, error: toml::de::Error },
+    #[error("{}: {}", .path.display(), .mistakes.join("; "))]
+    Mistakes { path: PathBuf, mistakes: Vec<String> },
+}
+
+impl Config {
+    /// Reads the file.
+    pub(super) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Io { path: path.to_owned(), error })?;
+        let raw: Raw =
+            toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), error })?;
+        raw.check().map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    listen: String,
+    udp_port: u16,
+    tcp_port: u16,
+    https_port: u16,
+    identity: Option<PathBuf>,
+    upstreams: Vec<String>,
+    snapshot: Option<PathBuf>,
+    trusted: Vec<String>,
+    prefix_bits: u8,
+    allow_plain: bool,
+    cache: String,
+    workers: usize,
+    metrics: String,
+    limits: RawLimits,
+    ttl: RawTtl,
+    upstream: RawUpstream,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLimits {
+    keys_per_second: u32,
+    burst: u32,
+    connections: usize,
+    tickets: usize,
+    ticket_lifetime: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawTtl {
+    malicious: Option<String>,
+    clean: Option<String>,
+    unknown: Option<String>,
+    stale: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawUpstream {
+    timeout: Option<String>,
+    patience: Option<String>,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0".to_owned(),
+            udp_port: 15111,
+            tcp_port: 13111,
+            https_port: 17111,
+            identity: None,
+            upstreams: Vec::new(),
+            snapshot: None,
+            trusted: Vec::new(),
+            prefix_bits: 0,
+            allow_plain: false,
+            cache: "64MiB".to_owned(),
+            workers: 0,
+            metrics: DEFAULT_METRICS.to_owned(),
+            limits: RawLimits::default(),
+            ttl: RawTtl::default(),
+            upstream: RawUpstream::default(),
+        }
+    }
+}
+
+impl Default for RawLimits {
+    /// A scan of a whole disk asks about some hundred files a second; a branch office has less than ten thousand devices,
+    /// whose tickets overlap when they are renewed.
+    fn default() -> Self {
+        Self {
+            keys_per_second: 2000,
+            burst: 10_000,
+            connections: 4096,
+            tickets: 65_536,
+            ticket_lifetime: "12h".to_owned(),
+        }
+    }
+}
+
+impl Raw {
+    /// Everything that is wrong, each with its key.
+    fn check(self) -> Result<Config, Vec<String>> {
+        let mut mistakes = Mistakes(Vec::new());
+        let policy = self.ttl.policy(&mut mistakes);
+        let proxy = self.upstream.proxy(&mut mistakes);
+        let upstreams =
+            self.upstreams.iter().map(|text| mistakes.take("upstreams", place(text, UPSTREAM_PORT)));
+        let upstreams: Vec<_> = upstreams.collect::<Vec<_>>().into_iter().flatten().collect();
+        let trusted = self.trusted.iter().map(|text| mistakes.take("trusted", public_key(text)));
+        let trusted: Vec<_> = trusted.collect::<Vec<_>>().into_iter().flatten().collect();
+        mistakes.expect("trusted", self.snapshot.is_none() || !trusted.is_empty(), "names no key");
+        let listen = mistakes.take("listen", self.listen.parse::<IpAddr>());
+        let cache = mistakes.take("cache", bytes(&self.cache));
+        let lifetime = mistakes.take("limits.ticket_lifetime", duration(&self.limits.ticket_lifetime));
+        let lifetime = lifetime.map_or(0, |lifetime| u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX));
+        let metrics = Some(self.metrics).filter(|metrics| !metrics.is_empty());
+        let metrics = metrics.and_then(|metrics| mistakes.take("metrics", metrics.parse::<SocketAddr>()));
+        let identity = self.identity.map(|path| identity::load(&path));
+        let identity =
+            identity.and_then(|identity: Result<_, IdentityError>| mistakes.take("identity", identity));
+        mistakes.expect("upstreams", upstreams.is_empty() || identity.is_some(), "need an identity");
+        mistakes.expect(
+            "prefix_bits",
+            matches!(self.prefix_bits, 0 | 16..=64),
+            "is neither 0 nor from 16 to 64",
+        );
+        mistakes.expect("workers", self.workers <= WORKERS, "is more than 256");
+        mistakes.expect("limits.ticket_lifetime", lifetime >= 60, "is less than a minute");
+        mistakes.expect("limits.tickets", self.limits.tickets > 0, "leaves no device a ticket");
+        let service = service::Config {
+            listen: listen.unwrap_or(IpAddr::from([0; 4])),
+            udp_port: self.udp_port,
+            tcp_port: self.tcp_port,
+            https_port: Some(self.https_port).filter(|port| *port != 0),
+            identity,
+            upstreams,
+            snapshot: self.snapshot.map(|path| (path, trusted)),
+            prefix_bits: self.prefix_bits,
+            allow_plain: self.allow_plain,
+            cache: cache.unwrap_or_default(),
+            workers: self.workers,
+            connections: self.limits.connections,
+            tickets: self.limits.tickets,
+            ticket_lifetime: lifetime,
+            rate: Rate { keys: self.limits.keys_per_second, burst: self.limits.burst },
+            policy,
+            proxy,
+        };
+        if mistakes.0.is_empty() { Ok(Config { service, metrics }) } else { Err(mistakes.0) }
+    }
+}
+
+impl RawTtl {
+    fn policy(&self, mistakes: &mut Mistakes) -> Policy {
+        let Policy { malicious, clean, unknown, stale, retry_after } = Policy::default();
+        Policy {
+            malicious: mistakes.or("ttl.malicious", self.malicious.as_ref(), malicious),
+            clean: mistakes.or("ttl.clean", self.clean.as_ref(), clean),
+            unknown: mistakes.or("ttl.unknown", self.unknown.as_ref(), unknown),
+            stale: mistakes.or("ttl.stale", self.stale.as_ref(), stale),
+            retry_after,
+        }
+    }
+}
+
+impl RawUpstream {
+    fn proxy(&self, mistakes: &mut Mistakes) -> proxy::Config {
+        let default = proxy::Config::default();
+        let timeout = mistakes.or("upstream.timeout", self.timeout.as_ref(), default.timeout);
+        let patience = mistakes.or("upstream.patience", self.patience.as_ref(), default.patience);
+        let limits = Duration::from_millis(10)..=Duration::from_secs(10);
+        mistakes.expect("upstream.timeout", limits.contains(&timeout), "is not between 10ms and 10s");
+        mistakes.expect("upstream.patience", patience >= timeout, "is less than upstream.timeout");
+        proxy::Config { timeout, patience, ..default }
+    }
+}
+
+/// Reads a public key as `ksnserver snapshot key` prints it.
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    let key = bytes.and_then(|bytes| PublicKey::try_from(&bytes[..]).ok());
+    key.ok_or_else(|| format!("{text:?} is not a public key in hexadecimal digits"))
+}
+
+/// What is wrong, each with its key.
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn take<T, E: Display>(&mut self, key: &str, value: Result<T, E>) -> Option<T> {
+        value.map_err(|error| self.0.push(format!("{key}: {error}"))).ok()
+    }
+
+    fn or(&mut self, key: &str, text: Option<&String>, default: Duration) -> Duration {
+        text.and_then(|text| self.take(key, duration(text))).unwrap_or(default)
+    }
+
+    fn expect(&mut self, key: &str, holds: bool, otherwise: &str) {
+        if !holds {
+            self.0.push(format!("{key} {otherwise}"));
+        }
+    }
+}
+
+/// The port of a reputation server.
+pub(super) const UPSTREAM_PORT: u16 = 1443;
+
+const WORKERS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_a_configuration() {
+        let config = parse("").unwrap();
+        assert_eq!((config.service.udp_port, config.service.cache), (15111, 64 << 20));
+        assert_eq!(config.metrics, Some(DEFAULT_METRICS.parse().unwrap()));
+        assert!(!config.service.allow_plain);
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_key() {
+        let mistakes = parse(
+            r#"
+            listen = "here"
+            cache = "64 MB"
+            upstreams = ["a:b"]
+            prefix_bits = 8
+            metrics = "9465"
+            identity = "/nowhere/identity.pem"
+            [limits]
+            ticket_lifetime = "5s"
+            [ttl]
+            clean = "6 hours"
+            [upstream]
+            timeout = "1h"
+            "#,
+        )
+        .unwrap_err();
+        for key in [
+            "listen",
+            "cache",
+            "upstreams",
+            "prefix_bits",
+            "metrics",
+            "identity",
+            "limits.ticket_lifetime",
+            "ttl.clean",
+            "upstream.timeout",
+            "upstream.patience",
+        ] {
+            assert!(mistakes.iter().any(|mistake| mistake.starts_with(key)), "{key} in {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn the_example_above_is_what_holds_without_a_file() {
+        let example: Vec<_> = include_str!("config.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! "))
+            .skip_while(|line| *line != "```toml")
+            .skip(1)
+            .take_while(|line| *line != "```")
+            .filter(|line| {
+                !["identity", "upstreams", "snapshot", "trusted"].iter().any(|key| line.starts_with(key))
+            })
+            .collect();
+        let (written, default) = (parse(&example.join("\n")).unwrap(), parse("").unwrap());
+        assert_eq!(format!("{written:?}"), format!("{default:?}"));
+    }
+
+    #[test]
+    fn a_key_that_means_nothing_is_told() {
+        assert!(toml::from_str::<Raw>("cash = 5").is_err());
+    }
+
+    fn parse(text: &str) -> Result<Config, Vec<String>> {
+        toml::from_str::<Raw>(text).unwrap().check()
+    }
+}

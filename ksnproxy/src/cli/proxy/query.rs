@@ -1,0 +1,170 @@
+//! `ksnproxy query`.
+
+use std::io::Write;
+
+use klnet_wire::identity::Trust;
+use klnet_wire::identity::tls::Identity;
+use serde_json::{Value, json};
+
+use super::args::{QueryArgs, Via};
+use super::config::UPSTREAM_PORT;
+use super::failure::Failure;
+use crate::asked::{subjects, worst};
+use crate::cli::identity;
+use crate::cli::units::place;
+use crate::frame::{DATAGRAM_KEYS_LIMIT, KEYS_LIMIT};
+use crate::net::client::{Datagrams, Https, Plain, Secure};
+use crate::subject::{Key, Subject};
+use crate::verdict::{Reputation, Verdict};
+
+/// Asks about every subject, and prints what is known.
+pub(super) fn main(options: &QueryArgs) -> Result<(), Failure> {
+    let groups = options.subjects.iter().map(|text| subjects(text)).collect::<Result<Vec<_>, _>>()?;
+    let identity = options.identity.as_deref().map(identity::load).transpose()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::System)?;
+    let keys: Vec<_> = groups.iter().flatten().map(Subject::key).collect();
+    let verdicts = runtime.block_on(ask(options, identity.as_ref(), &keys))?;
+    let mut verdicts = verdicts.into_iter();
+    let mut output = std::io::stdout().lock();
+    for (text, group) in options.subjects.iter().zip(&groups) {
+        let of_group: Vec<_> = verdicts.by_ref().take(group.len()).collect();
+        let verdict = worst(&of_group);
+        let line = if options.json { as_json(text, &verdict).to_string() } else { as_text(text, &verdict) };
+        writeln!(output, "{line}").map_err(Failure::Output)?;
+    }
+    Ok(())
+}
+
+/// Asks the proxy, and where that cannot say, whom the options name for that case.
+async fn ask(
+    options: &QueryArgs,
+    identity: Option<&(Identity, Trust)>,
+    keys: &[Key],
+) -> Result<Vec<Verdict>, Failure> {
+    let asked = ask_proxy(options, identity, keys).await;
+    let (Some(fallback), Some((identity, trust))) = (&options.fallback, identity) else { return asked };
+    let unavailable = |verdict: &Verdict| verdict.reputation == Reputation::Unavailable;
+    match asked {
+        Ok(verdicts) if !verdicts.iter().any(unavailable) => Ok(verdicts),
+        _ => {
+            let (host, port) = place(fallback, UPSTREAM_PORT).map_err(Failure::Usage)?;
+            let mut server = Secure::connect(&host, port, identity, trust.clone()).await?;
+            let mut verdicts = Vec::new();
+            for keys in keys.chunks(KEYS_LIMIT) {
+                verdicts.extend(server.query(keys).await?);
+            }
+            Ok(verdicts)
+        }
+    }
+}
+
+async fn ask_proxy(
+    options: &QueryArgs,
+    identity: Option<&(Identity, Trust)>,
+    keys: &[Key],
+) -> Result<Vec<Verdict>, Failure> {
+    let (host, port) = place(&options.proxy, default_port(options.via)).map_err(Failure::Usage)?;
+    let mut verdicts = Vec::new();
+    match (options.via, identity) {
+        (Via::Udp, identity) => {
+            let ticket = match identity {
+                None => None,
+                Some((identity, trust)) => {
+                    let tickets = options.tickets.as_deref().unwrap_or(&host);
+                    let (host, port) = place(tickets, TCP_PORT).map_err(Failure::Usage)?;
+                    Some(Secure::connect(&host, port, identity, trust.clone()).await?.ticket().await?)
+                }
+            };
+            let mut datagrams = Datagrams::connect(&host, port, ticket).await?;
+            for keys in keys.chunks(DATAGRAM_KEYS_LIMIT) {
+                verdicts.extend(datagrams.query(keys).await?);
+            }
+        }
+        (Via::Tcp, _) => {
+            let mut plain = Plain::connect(&host, port).await?;
+            for keys in keys.chunks(KEYS_LIMIT) {
+                verdicts.extend(plain.query(keys).await?);
+            }
+        }
+        (Via::Tls, Some((identity, trust))) => {
+            let mut secure = Secure::connect(&host, port, identity, trust.clone()).await?;
+            for keys in keys.chunks(KEYS_LIMIT) {
+                verdicts.extend(secure.query(keys).await?);
+            }
+        }
+        (Via::Https, Some((identity, trust))) => {
+            let proxy = Https::new(&host, port, identity, trust.clone())?;
+            for keys in keys.chunks(KEYS_LIMIT) {
+                verdicts.extend(proxy.query(keys).await?);
+            }
+        }
+        (Via::Tls | Via::Https, None) => {
+            return Err(Failure::Usage("TLS needs --identity".to_owned()));
+        }
+    }
+    Ok(verdicts)
+}
+
+fn as_json(text: &str, verdict: &Verdict) -> Value {
+    json!({
+        "subject": text,
+        "reputation": verdict.reputation.word(),
+        "category": verdict.category.word(),
+        "confidence": verdict.confidence,
+        "source": verdict.source,
+        "ttl": verdict.ttl.as_secs(),
+        "age": verdict.age.as_secs(),
+        "stale": verdict.stale,
+        "partial": verdict.partial,
+    })
+}
+
+fn as_text(text: &str, verdict: &Verdict) -> String {
+    let (reputation, ttl) = (verdict.reputation.word(), verdict.ttl.as_secs());
+    let marks = [(verdict.stale, ", stale"), (verdict.partial, ", partial")];
+    let marks: String = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
+    match verdict.reputation {
+        Reputation::Unavailable => format!("{text}: unavailable, ask again in {ttl} s"),
+        Reputation::Unknown => format!("{text}: unknown, for {ttl} s{marks}"),
+        _ => {
+            let (category, confidence) = (verdict.category.word(), verdict.confidence);
+            let age = verdict.age.as_secs();
+            format!("{text}: {reputation} ({category}, {confidence} %), said {age} s ago, for {ttl} s{marks}")
+        }
+    }
+}
+
+const fn default_port(via: Via) -> u16 {
+    match via {
+        Via::Udp => 15111,
+        Via::Tcp | Via::Tls => TCP_PORT,
+        Via::Https => 17111,
+    }
+}
+
+const TCP_PORT: u16 = 13111;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::verdict::Category;
+
+    #[test]
+    fn a_verdict_reads_as_a_sentence() {
+        let unknown = Verdict::unknown(Duration::from_secs(300));
+        assert_eq!(as_text("a", &unknown), "a: unknown, for 300 s");
+        let unavailable = Verdict::unavailable(Duration::from_secs(5));
+        assert_eq!(as_text("a", &unavailable), "a: unavailable, ask again in 5 s");
+        let bad = Verdict {
+            reputation: Reputation::Malicious,
+            category: Category::Malware,
+            confidence: 90,
+            stale: true,
+            ..unknown
+        };
+        assert_eq!(as_text("a", &bad), "a: malicious (malware, 90 %), said 0 s ago, for 300 s, stale");
+    }
+}

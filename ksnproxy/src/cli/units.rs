@@ -1,0 +1,79 @@
+//! Durations, sizes and places as people write them.
+
+use std::time::Duration;
+
+/// Reads `500ms`, `90s`, `15min`, `24h`, `7d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text)?;
+    let unit = match unit {
+        "ms" => Duration::from_millis(1),
+        "s" => Duration::from_secs(1),
+        "min" => Duration::from_mins(1),
+        "h" => Duration::from_hours(1),
+        "d" => Duration::from_hours(24),
+        _ => return Err(format!("{text:?} is no duration such as 500ms, 90s, 15min, 24h or 7d")),
+    };
+    unit.checked_mul(number).ok_or_else(|| format!("{text:?} is too long"))
+}
+
+/// Reads `64MiB`, `2GiB`, `512KiB`.
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = split(text)?;
+    let shift = match unit {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(format!("{text:?} is no size such as 512KiB, 64MiB or 2GiB")),
+    };
+    usize::try_from(u64::from(number) << shift).map_err(|_| format!("{text:?} is too much"))
+}
+
+/// Reads `HOST:PORT`, or a host alone; an IPv6 address with a port stands in brackets.
+pub(super) fn place(text: &str, port: u16) -> Result<(String, u16), String> {
+    let bad = || format!("{text:?} is no HOST:PORT");
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, port.parse().map_err(|_| bad())?)
+        }
+        _ => (text, port),
+    };
+    let host = host.strip_prefix('[').map_or(Some(host), |host| host.strip_suffix(']')).ok_or_else(bad)?;
+    if host.is_empty() { Err(bad()) } else { Ok((host.to_owned(), port)) }
+}
+
+fn split(text: &str) -> Result<(u32, &str), String> {
+    let digits = text.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(text.len());
+    let number = text[..digits].parse().map_err(|_| format!("{text:?} does not begin with a number"))?;
+    Ok((number, text[digits..].trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        assert_eq!(duration("24h"), Ok(Duration::from_hours(24)));
+        assert_eq!(duration("500 ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(bytes("64MiB"), Ok(64 << 20));
+        for text in ["", "5", "h", "-1s", "1.5h", "5m", "99999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for text in ["", "5", "5MB", "MiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_host_and_mostly_a_port() {
+        let place = |text| place(text, 1443).ok();
+        assert_eq!(place("a.example"), Some(("a.example".to_owned(), 1443)));
+        assert_eq!(place("a.example:7"), Some(("a.example".to_owned(), 7)));
+        assert_eq!(place("::1"), Some(("::1".to_owned(), 1443)));
+        assert_eq!(place("[::1]:7"), Some(("::1".to_owned(), 7)));
+        assert_eq!(place("[::1]"), Some(("::1".to_owned(), 1443)));
+        for text in ["", ":7", "a:b", "[::1:7", "a:70000"] {
+            assert_eq!(place(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The snapshot a proxy answers from: loaded at the start, and again whenever the file is another one.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klnet_wire::signed::PublicKey;
+use tokio_util::sync::CancellationToken;
+
+use crate::responder::Shared;
+use crate::snapshot::{Snapshot, SnapshotError};
+
+/// A snapshot's file, as it was when it was loaded.
+#[derive(Debug)]
+pub(super) struct Local {
+    path: PathBuf,
+    trusted: Vec<PublicKey>,
+    seen: Option<FileId>,
+}
+
+/// What tells one file from another of the same name: its inode, size, and time in nanoseconds.
+type FileId = (u64, u64, i64, i64);
+
+/// Why a snapshot cannot be answered from.
+#[derive(Debug, thiserror::Error)]
+#[error("snapshot {}: {error}", .path.display())]
+pub struct LoadError {
+    path: PathBuf,
+    error: SnapshotError,
+}
+
+impl Local {
+    /// Loads the file, so that the first query is answered from it.
+    ///
+    /// # Errors
+    /// [`LoadError`] when it cannot be read, or nobody who is trusted has signed it.
+    pub(super) fn load(path: PathBuf, trusted: Vec<PublicKey>, shared: &Shared) -> Result<Self, LoadError> {
+        let mut local = Self { path, trusted, seen: None };
+        local.reload(shared)?;
+        Ok(local)
+    }
+
+    /// Looks for another file until shutdown. One that is not usable changes nothing.
+    pub(super) async fn follow(mut self, shared: Arc<Shared>, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = shutdown.cancelled() => return,
+            }
+            if self.id() == self.seen {
+                continue;
+            }
+            let shared = Arc::clone(&shared);
+            let loading = tokio::task::spawn_blocking(move || {
+                match self.reload(&shared) {
+                    Ok(()) => {
+                        tracing::info!(path = %self.path.display(), "another snapshot is answered from")
+                    }
+                    Err(error) => tracing::warn!(%error, "the snapshot before is answered from"),
+                }
+                self
+            });
+            // A reload does not panic, and is not cancelled.
+            let Ok(loaded) = loading.await else { return };
+            self = loaded;
+        }
+    }
+
+    fn reload(&mut self, shared: &Shared) -> Result<(), LoadError> {
+        self.seen = self.id();
+        let loaded = File::open(&self.path).map_err(SnapshotError::from);
+        let loaded = loaded.and_then(|file| Snapshot::load(file, &self.trusted));
+        let failed = |error| LoadError { path: self.path.clone(), error };
+        shared.snapshot.store(Some(Arc::new(loaded.map_err(failed)?)));
+        Ok(())
+    }
+
+    fn id(&self) -> Option<FileId> {
+        let about: io::Result<_> = fs::metadata(&self.path);
+        about.ok().map(|about| (about.ino(), about.size(), about.mtime(), about.mtime_nsec()))
+    }
+}
+
+/// How soon another snapshot is answered from.
+const INTERVAL: Duration = Duration::from_secs(2);

@@ -1,0 +1,132 @@
+//! A device, a proxy and a reputation server, each a host of its own.
+
+pub(crate) mod datagram;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use klnet_tests::lab::{Host, Lab, Process, Switch};
+use klnet_tests::program;
+use klnet_wire::id::{DeviceId, TenantId};
+use klnet_wire::identity::authority::{Authority, Leaf, make_root};
+use klnet_wire::identity::pem::identity_to_pem;
+use klnet_wire::identity::secret_file::write_secret;
+use klnet_wire::identity::tls::Identity;
+use klnet_wire::identity::{Principal, Role, Trust};
+use klnet_wire::signing::SigningKey;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A LAN with all three.
+pub(crate) struct Lan {
+    _lab: Lab,
+    pub(crate) switch: Switch,
+    pub(crate) device: Host,
+    pub(crate) proxy: Host,
+    pub(crate) server: Host,
+    folder: TempDir,
+    authority: Authority,
+    pub(crate) trust: Trust,
+    running: Vec<Process>,
+}
+
+impl Lan {
+    /// `None` where there can be no hosts.
+    pub(crate) fn or_skip(name: &str) -> Result<Option<Self>> {
+        let Some(lab) = Lab::or_skip(name) else { return Ok(None) };
+        let switch = lab.switch("lan")?;
+        let (device, proxy, server) = (switch.host("device")?, switch.host("proxy")?, switch.host("server")?);
+        let folder = tempfile::Builder::new().prefix(&format!("ksn-{name}-")).tempdir()?;
+        let (root, now) = (SigningKey::generate_p256(), SystemTime::now());
+        let trust = make_root(&root, now)?;
+        let authority = Authority::make(trust.clone(), &root, SigningKey::generate_p256(), now)?;
+        let running = Vec::new();
+        Ok(Some(Self { _lab: lab, switch, device, proxy, server, folder, authority, trust, running }))
+    }
+
+    /// Makes a snapshot of a list and serves it.
+    pub(crate) fn serve(&mut self, format: &str, list: &str, text: &str) -> Result<()> {
+        let path = self.path(list);
+        fs::write(&path, text)?;
+        let mut import = self.server.command(program("ksnserver")?);
+        import.arg("--store").arg(self.path("store")).args(["import", format]).arg(&path);
+        let mut import = Process::spawn("import", &mut import)?;
+        ensure!(import.wait(PATIENCE)?.success(), "{}", import.output()?);
+        let identity = self.identity_file("server", Role::Server, self.server.address())?;
+        let mut serve = self.server.command(program("ksnserver")?);
+        serve.arg("--store").arg(self.path("store")).arg("serve").arg("--identity").arg(identity);
+        let serve = Process::spawn("ksnserver", &mut serve)?;
+        self.server.wait_for_listener(1443, PATIENCE)?;
+        self.running.push(serve);
+        Ok(())
+    }
+
+    /// Runs a proxy, whose configuration ends with `more`.
+    pub(crate) fn start_proxy(&mut self, more: &str) -> Result<()> {
+        let identity = self.identity_file("proxy", Role::Server, self.proxy.address())?;
+        let (identity, upstream, config) =
+            (identity.display(), self.server.address(), self.path("ksnproxy.toml"));
+        let text = format!("identity = \"{identity}\"\nupstreams = [\"{upstream}\"]\n{more}");
+        fs::write(&config, text)?;
+        let mut serve = self.proxy.command(program("ksnproxy")?);
+        let proxy = Process::spawn("ksnproxy", serve.arg("serve").arg("--config").arg(config))?;
+        self.proxy.wait_for_listener(17111, PATIENCE)?;
+        self.running.push(proxy);
+        Ok(())
+    }
+
+    /// What the device is told about each subject.
+    pub(crate) fn ask(&self, options: &[&str], subjects: &[&str]) -> Result<Vec<Value>> {
+        let identity = self.path("device.pem");
+        if !identity.exists() {
+            self.identity_file("device", Role::Agent, self.device.address())?;
+        }
+        let mut query = self.device.command(program("ksnproxy")?);
+        query.args(["query", "--json", "--proxy", &self.proxy.address().to_string(), "--identity"]);
+        query.arg(identity).args(options).args(subjects);
+        let mut query = Process::spawn("query", &mut query)?;
+        let code = query.wait(PATIENCE)?;
+        let output = query.output()?;
+        ensure!(code.success(), "{output}");
+        output.lines().map(|line| serde_json::from_str(line).with_context(|| output.clone())).collect()
+    }
+
+    /// What the proxy counted.
+    pub(crate) fn stats(&self) -> Result<Value> {
+        let mut stats = self.proxy.command(program("ksnproxy")?);
+        let mut stats = Process::spawn("stats", stats.args(["stats", "--json"]))?;
+        ensure!(stats.wait(PATIENCE)?.success(), "{}", stats.output()?);
+        Ok(serde_json::from_str(&stats.output()?)?)
+    }
+
+    /// A device's identity, for who asks without the command.
+    pub(crate) fn issue(&self, role: Role, address: Ipv4Addr) -> Result<Identity> {
+        let key = SigningKey::generate_p256();
+        let principal = Principal {
+            fabric: self.trust.fabric(),
+            tenant: TenantId::new([0; 16]),
+            role,
+            id: *DeviceId::random().as_bytes(),
+            serial: Vec::new(),
+        };
+        let leaf =
+            Leaf::new(principal, vec![address.to_string()], SystemTime::now(), Duration::from_hours(24));
+        Ok(Identity { chain: self.authority.issue(key.public(), &leaf)?, key })
+    }
+
+    fn identity_file(&self, name: &str, role: Role, address: Ipv4Addr) -> Result<PathBuf> {
+        let path = self.path(&format!("{name}.pem"));
+        write_secret(&path, identity_to_pem(&self.issue(role, address)?).as_bytes())?;
+        Ok(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// Nothing here takes as long on a machine that does other things, too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
