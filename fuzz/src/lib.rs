@@ -10,6 +10,8 @@
 //! An input that once broke something stays in its corpus for good.
 
 pub mod discovery;
+#[cfg(feature = "feeds")]
+pub mod feeds;
 pub mod fixed;
 pub mod ksnproxy;
 pub mod multicast;
@@ -84,4 +86,32 @@ pub const TARGETS: &[Target] = &[
     ("units", server::units),
     #[cfg(feature = "server")]
     ("key", server::key),
+    #[cfg(feature = "feeds")]
+    ("feed_clamav", feeds::feed_clamav),
+    #[cfg(feature = "feeds")]
+    ("feed_cvd", feeds::feed_cvd),
+    #[cfg(feature = "feeds")]
+    ("feed_urlhaus", feeds::feed_urlhaus),
+    #[cfg(feature = "feeds")]
+    ("feed_malwarebazaar", feeds::feed_malwarebazaar),
+    #[cfg(feature = "feeds")]
+    ("feed_threatfox", feeds::feed_threatfox),
+    #[cfg(feature = "feeds")]
+    ("feed_sslbl", feeds::feed_sslbl),
+    #[cfg(feature = "feeds")]
+    ("feed_nsrl", feeds::feed_nsrl),
+    #[cfg(feature = "feeds")]
+    ("feed_misp", feeds::feed_misp),
+    #[cfg(feature = "feeds")]
+    ("feed_gsb", feeds::feed_gsb),
+    #[cfg(feature = "feeds")]
+    ("feed_stix", feeds::feed_stix),
+    #[cfg(feature = "feeds")]
+    ("feed_rpz", feeds::feed_rpz),
+    #[cfg(feature = "feeds")]
+    ("feed_plain", feeds::feed_plain),
+    #[cfg(feature = "feeds")]
+    ("url", feeds::url),
+    #[cfg(feature = "feeds")]
+    ("snapshot", feeds::snapshot),
 ];

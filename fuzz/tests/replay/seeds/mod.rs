@@ -1,6 +1,8 @@
 //! One sound input or more for each target, so that a fuzzer begins where the code is interesting.
 
 mod discovery;
+#[cfg(feature = "feeds")]
+mod feeds;
 mod ksnproxy;
 mod multicast;
 #[cfg(feature = "server")]
@@ -20,5 +22,7 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.extend(ksnproxy::seeds());
     #[cfg(feature = "server")]
     seeds.extend(server::seeds());
+    #[cfg(feature = "feeds")]
+    seeds.extend(feeds::seeds());
     seeds
 }

@@ -1,0 +1,4 @@
+//! libFuzzer's way to `feeds::feed_clamav`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| klnet_fuzz::feeds::feed_clamav(data));
