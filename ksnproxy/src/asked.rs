@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn each_form_means_what_it_says() {
-        let one = |text| subjects(text).unwrap();
+        let one = |text: &str| subjects(text).unwrap();
         let hash = "275a021bbfb6489e54d471899f7db9d1";
         let digest = Digest::parse(hash.as_bytes()).unwrap();
         assert_eq!(one(hash), [Subject::File(digest, None)]);
