@@ -177,7 +177,7 @@ impl Agent {
                 config.ports,
             ),
             polling: Polling::start(),
-            ksn: Ksn::start(&device, config.ports),
+            ksn: Ksn::start(&device, &crls, config.ports),
             backoff: Backoff::new(Random::new(random.bits())),
             renewing: Renewing::new(&device, Random::new(random.bits())),
             refreshing: Refreshing::new(Random::new(random.bits())),

@@ -15,6 +15,7 @@ use klnet_ksnproxy::net::service::{Config, Service, StartError};
 use klnet_ksnproxy::policy::Policy;
 use klnet_ksnproxy::proxy;
 use klnet_wire::duties::KsnProxy;
+use klnet_wire::identity::crl::Crls;
 use klnet_wire::message::{KsnCounts, KsnState, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -44,6 +45,7 @@ struct Told {
 
 struct Runner {
     ports: Ports,
+    crls: Arc<Crls>,
     say: mpsc::Sender<Message>,
     running: Option<Arc<Service>>,
     /// Why it does not run.
@@ -54,11 +56,12 @@ struct Runner {
 
 impl Ksn {
     /// Waits to be told, on the current runtime.
-    pub fn start(device: &Device, ports: Ports) -> Self {
+    pub fn start(device: &Device, crls: &Arc<Crls>, ports: Ports) -> Self {
         let (told, tells) =
             watch::channel(Told { proxy: None, device: device.clone(), identity: 0, session: 0 });
         let (say, messages) = mpsc::channel(1);
-        let runner = Runner { ports, say, running: None, error: String::new(), started: (None, 0) };
+        let (crls, error) = (Arc::clone(crls), String::new());
+        let runner = Runner { ports, crls, say, running: None, error, started: (None, 0) };
         let task = tokio::spawn(runner.run(tells));
         Self { told, messages, task }
     }
@@ -138,7 +141,7 @@ impl Runner {
 
     async fn start(&mut self, told: &Told) {
         let Some(proxy) = &told.proxy else { return };
-        let config = config(proxy, &told.device, self.ports);
+        let config = config(proxy, &told.device, &self.crls, self.ports);
         match spawn_blocking(move || Service::start(config)).await {
             Ok(Ok(service)) => {
                 let addresses = service.addresses();
@@ -196,7 +199,7 @@ impl Runner {
 }
 
 /// What a proxy is run with; an upstream that cannot be read is left out, the server has refused it.
-fn config(proxy: &KsnProxy, device: &Device, ports: Ports) -> Config {
+fn config(proxy: &KsnProxy, device: &Device, crls: &Arc<Crls>, ports: Ports) -> Config {
     let upstream = |text: &String| {
         let (host, port) = text.rsplit_once(':')?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -209,6 +212,7 @@ fn config(proxy: &KsnProxy, device: &Device, ports: Ports) -> Config {
         tcp_port: ports.ksn_tcp,
         https_port: proxy.https.then_some(ports.ksn_https),
         identity: Some((device.identity.clone(), device.trust.clone())),
+        crls: Some(Arc::clone(crls)),
         upstreams: proxy.upstreams.iter().filter_map(upstream).collect(),
         snapshot: None,
         prefix_bits: 0,

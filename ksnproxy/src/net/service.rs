@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
+use klnet_wire::identity::crl::Crls;
 use klnet_wire::identity::tls::{Clients, Identity, Shown, client_config, server_config};
 use klnet_wire::identity::{Role, Trust};
 use klnet_wire::signed::PublicKey;
@@ -48,6 +49,8 @@ pub struct Config {
     pub https_port: Option<u16>,
     /// Who the proxy is, and whose certificates it takes: there is no TLS without.
     pub identity: Option<(Identity, Trust)>,
+    /// Lists of revoked certificates: with them nobody is let in who is on one, or whose issuer has no fresh one.
+    pub crls: Option<Arc<Crls>>,
     /// Reputation servers, the best first: name or address, and port.
     pub upstreams: Vec<(String, u16)>,
     /// A snapshot to answer from, and by whose keys it has to be signed.
@@ -249,11 +252,17 @@ impl Configs {
         let Some((identity, trust)) = &config.identity else {
             return Ok(Self { devices: None, https: None, upstream: None });
         };
-        let shown = Shown::new(identity);
+        let (shown, crls) = (Shown::new(identity), &config.crls);
         let https = Clients::Optional(DEVICES);
         Ok(Self {
-            devices: Some(server_config(&shown, trust.clone(), None, Clients::Required(DEVICES), &[])?),
-            https: Some(server_config(&shown, trust.clone(), None, https, https::ALPN)?),
+            devices: Some(server_config(
+                &shown,
+                trust.clone(),
+                crls.clone(),
+                Clients::Required(DEVICES),
+                &[],
+            )?),
+            https: Some(server_config(&shown, trust.clone(), crls.clone(), https, https::ALPN)?),
             upstream: Some(client_config(Some(identity), trust.clone(), &[])?),
         })
     }

@@ -61,6 +61,7 @@ impl Stage {
             identity: Some((fabric.issue(Role::Server), fabric.trust.clone())),
             upstreams: vec![("127.0.0.1".to_owned(), cloud.address.port())],
             snapshot: None,
+            crls: None,
             prefix_bits: 0,
             allow_plain: false,
             cache: 1 << 20,

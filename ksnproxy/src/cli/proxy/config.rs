@@ -199,6 +199,7 @@ impl Raw {
             tcp_port: self.tcp_port,
             https_port: Some(self.https_port).filter(|port| *port != 0),
             identity,
+            crls: None,
             upstreams,
             snapshot: self.snapshot.map(|path| (path, trusted)),
             prefix_bits: self.prefix_bits,
