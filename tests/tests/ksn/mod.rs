@@ -94,6 +94,11 @@ impl Lan {
         output.lines().map(|line| serde_json::from_str(line).with_context(|| output.clone())).collect()
     }
 
+    /// What the proxy and the server have said.
+    pub(crate) fn log(&self) -> Result<String> {
+        self.running.iter().map(Process::output).collect()
+    }
+
     /// What the proxy counted.
     pub(crate) fn stats(&self) -> Result<Value> {
         let mut stats = self.proxy.command(program("ksnproxy")?);
