@@ -197,11 +197,13 @@ async fn no_pin_is_ever_logged_printed_or_stored() {
     let enrolled = site.enroll(&[]).await;
     let mut traced = site.command("klnagent", &["run"]);
     let agent = traced.env("KLNET_LOG", "trace").spawn().unwrap();
+    let pid = agent.id().unwrap().to_string();
+    // It says more than a pipe holds.
+    let running = tokio::spawn(agent.wait_with_output());
     site.control.welcome(10).await.heartbeat().await;
     let checked = site.command("klnagchk", &[]).env("KLNET_LOG", "trace").output().await.unwrap();
-    let pid = agent.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").arg(pid).status().unwrap().success());
-    let ran = timeout(SOON, agent.wait_with_output()).await.unwrap().unwrap();
+    let ran = timeout(SOON, running).await.unwrap().unwrap().unwrap();
     let mut written: Vec<Vec<u8>> =
         [enrolled, checked, ran].into_iter().flat_map(|it| [it.stdout, it.stderr]).collect();
     for file in std::fs::read_dir(site.place.folder().path()).unwrap() {

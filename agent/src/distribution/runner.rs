@@ -30,6 +30,8 @@ pub(super) struct Runner {
     objects: Vec<Object>,
     receiving: Option<Receiving>,
     bringing: Option<Bringing>,
+    /// When it last tried to be a distribution point.
+    listened: Option<Instant>,
     seen: Arc<Seen>,
     strangers: Arc<Strangers>,
     /// What became of each object.
@@ -48,6 +50,7 @@ impl Runner {
             objects: Vec::new(),
             receiving: None,
             bringing: None,
+            listened: None,
             seen: Arc::default(),
             strangers: Arc::default(),
             deliveries: HashMap::new(),
@@ -70,7 +73,10 @@ impl Runner {
                 },
                 () = self.seen.news.notified() => self.came(),
                 foreign = self.strangers.next() => self.tell_of(foreign),
-                _ = ticks.tick() => self.fetch_what_is_due().await,
+                _ = ticks.tick() => {
+                    self.listen_again().await;
+                    self.fetch_what_is_due().await;
+                }
             }
         }
     }
@@ -133,15 +139,25 @@ impl Runner {
         if let Some(bringing) = &mut self.bringing {
             return bringing.bring(point, sent);
         }
+        let is_first = self.listened.replace(Instant::now()).is_none();
         match Bringing::start(&self.place, point, sent, &self.strangers).await {
             Ok(bringing) => {
                 self.bringing = Some(bringing);
                 self.say(Message::PointState(bringing::state(&self.place, None)));
             }
-            Err(error) => {
+            Err(error) if is_first => {
                 let port = self.place.ports.files;
                 tracing::error!(port, %error, "this distribution point cannot listen on its port: ports.files");
             }
+            Err(error) => tracing::debug!(%error, "it cannot listen still"),
+        }
+    }
+
+    /// A port that was in use may be free now.
+    async fn listen_again(&mut self) {
+        let is_missing = self.told.duties.point.is_some() && self.bringing.is_none();
+        if is_missing && self.listened.is_none_or(|at| at.elapsed() >= RETRY) {
+            self.bring().await;
         }
     }
 

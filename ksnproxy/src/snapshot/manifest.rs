@@ -67,7 +67,7 @@ impl Manifest {
     /// Reads a manifest; what it says of sizes and numbers agrees with itself.
     ///
     /// # Errors
-    /// [`BadManifest`] otherwise.
+    /// When it does not.
     pub fn read(bytes: &[u8]) -> Result<Self, BadManifest> {
         if bytes.len() > MANIFEST_MOST {
             return Err(BadManifest);
