@@ -84,6 +84,7 @@ impl Record {
         (self.bytes, self.extent())
     }
 
+    #[cfg(feature = "import")]
     /// The same, said by the source of another number.
     pub(super) fn said_by(self, source: u16) -> Self {
         Self { rest: self.rest & !(0xffff << 32) | u128::from(source) << 32, ..self }

@@ -66,6 +66,7 @@ pub(super) fn index_of(bytes: u128, bits: u32) -> usize {
     usize::try_from(bytes.checked_shr(128 - bits).unwrap_or(0)).unwrap_or(usize::MAX)
 }
 
+#[cfg(feature = "import")]
 /// How many leading bits tell segments apart when a key space has so many records.
 pub(super) fn bits_for(records: u64) -> u32 {
     let segments = records.div_ceil(SEGMENT_RECORDS).max(1);
@@ -152,6 +153,7 @@ fn between(wanted: u64, below: u64, above: u64, count: usize) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX).min(count - 1)
 }
 
+#[cfg(feature = "import")]
 /// Segments have about so many records: 1 MiB, few enough to keep the manifest small (a megabyte for a billion keys) and
 /// to send again when one was damaged.
 pub(super) const SEGMENT_RECORDS: u64 = 32_768;
