@@ -25,8 +25,8 @@
 //! A session is named by a number the agent draws; the server's clock dates what is recorded, and decides nothing.
 //!
 //! # What it never does
-//! - It listens on no TCP port unless it is a distribution point (`distribution`): it connects out, and greets no server that does not prove its role in the fabric
-//!   whose root was pinned (`tests/control.rs`: `a_server_of_another_role_or_fabric_is_never_greeted`).
+//! - It listens on no TCP port unless the server made it a distribution point ([`distribution`]) or a KSN proxy ([`ksn`]): it
+//!   connects out, and greets no server that does not prove its role in the fabric whose root was pinned (`tests/control.rs`: `a_server_of_another_role_or_fabric_is_never_greeted`).
 //! - It tells its token to no server that lacks the pinned root, and stores nothing before everything is verified
 //!   (`tests/enroll.rs`: `a_server_without_the_pinned_root_is_told_nothing`,
 //!   `a_certificate_for_another_key_is_not_stored`).

@@ -6,9 +6,8 @@
 //! ```
 //! It holds no key that makes objects: what it cannot verify it neither sends nor serves.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use klnet_multicast::net as multicast;
 use klnet_wire::duties::{ADDRESSES_LIMIT, Point};
@@ -20,23 +19,13 @@ use super::object::Object;
 use super::place::Place;
 use super::sending::Sending;
 use super::strangers::Strangers;
+use super::wares::Wares;
 
 /// Brings objects until it is dropped.
 #[derive(Debug)]
 pub(super) struct Bringing {
     wares: Wares,
     sending: Sending,
-}
-
-/// What stays from one epoch to the next.
-#[derive(Debug, Clone)]
-pub(super) struct Wares {
-    pub(super) place: Arc<Place>,
-    /// What members may fetch.
-    pub(super) files: Arc<Files>,
-    /// What was sent to the end: it is not sent again.
-    pub(super) sent: Arc<Mutex<HashSet<DistributionId>>>,
-    pub(super) strangers: Arc<Strangers>,
 }
 
 impl Bringing {

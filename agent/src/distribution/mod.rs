@@ -19,6 +19,7 @@ mod runner;
 mod sending;
 mod shown;
 mod strangers;
+mod wares;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -16,11 +16,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
-use super::bringing::Wares;
 use super::fallback;
 use super::object::Object;
 use super::receiving::{epoch, secret};
 use super::strangers::Watching;
+use super::wares::Wares;
 
 /// Sends in one epoch until it is dropped.
 #[derive(Debug)]

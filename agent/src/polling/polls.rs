@@ -1,4 +1,4 @@
-//! The kinds of polls, and when each is due.
+//! The kinds of polls.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use klnet_discovery::net::{self, Names, Options, Poll, PollError, Progress, Stag
 use klnet_discovery::plan::{Plan, PlanError};
 use klnet_discovery::profile::Profile;
 use klnet_discovery::range::{Range, RangeError};
+use klnet_discovery::schedule::Schedule;
 use klnet_wire::duties;
 use tokio::sync::{mpsc, watch};
 
@@ -37,33 +38,15 @@ pub(super) enum Failed {
     Link(#[from] std::io::Error),
 }
 
-/// When each kind is due; one that takes longer than its interval leaves turns out.
-#[derive(Debug, Default)]
-pub(super) struct Schedule(Vec<(Kind, Duration, Instant)>);
-
-impl Schedule {
-    /// Everything that is to be polled is due at once.
-    pub(super) fn new(now: Instant, polling: &duties::Polling) -> Self {
-        let kinds = [
-            (Kind::Ranges, polling.ranges_every),
-            (Kind::Zeroconf, polling.zeroconf_every),
-            (Kind::Windows, polling.windows_every),
-        ];
-        let kinds = kinds.into_iter().filter(|(_, every)| *every != 0);
-        Self(kinds.map(|(kind, every)| (kind, Duration::from_secs(every.into()), now)).collect())
-    }
-
-    /// What is due next, and when.
-    pub(super) fn next(&self) -> Option<(Instant, Kind)> {
-        self.0.iter().min_by_key(|(_, _, due)| *due).map(|(kind, _, due)| (*due, *kind))
-    }
-
-    /// A poll of this kind has begun.
-    pub(super) fn begun(&mut self, now: Instant, kind: Kind) {
-        for (_, every, due) in self.0.iter_mut().filter(|(known, ..)| *known == kind) {
-            *due = now + *every;
-        }
-    }
+/// Everything that is to be polled is due at once.
+pub(super) fn schedule(now: Instant, polling: &duties::Polling) -> Schedule<Kind> {
+    let kinds = [
+        (Kind::Ranges, polling.ranges_every),
+        (Kind::Zeroconf, polling.zeroconf_every),
+        (Kind::Windows, polling.windows_every),
+    ];
+    let kinds = kinds.into_iter().filter(|(_, every)| *every != 0);
+    Schedule::new(now, kinds.map(|(kind, every)| (kind, Duration::from_secs(every.into()))))
 }
 
 /// Polls, and tells `facts`; `known` are addresses where somebody answered before.
@@ -129,17 +112,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_its_own_interval_and_what_is_not_to_be_polled_is_never_due() {
-        let (start, minute) = (Instant::now(), Duration::from_secs(60));
-        let polling =
-            duties::Polling { zeroconf_every: 180, windows_every: 120, ..duties::Polling::default() };
-        let (mut schedule, mut done) = (Schedule::new(start, &polling), Vec::new());
-        while let Some((due, kind)) = schedule.next().filter(|(due, _)| *due < start + minute * 5) {
-            done.push((due.duration_since(start).as_secs() / 60, kind));
-            schedule.begun(due, kind);
-        }
-        let (zeroconf, windows) = (Kind::Zeroconf, Kind::Windows);
-        assert_eq!(done, [(0, zeroconf), (0, windows), (2, windows), (3, zeroconf), (4, windows)]);
-        assert_eq!(Schedule::new(start, &duties::Polling::default()).next(), None);
+    fn what_is_not_to_be_polled_is_never_due() {
+        let start = Instant::now();
+        let polling = duties::Polling { windows_every: 120, ..duties::Polling::default() };
+        assert_eq!(schedule(start, &polling).next(), Some((start, Kind::Windows)));
+        assert_eq!(schedule(start, &duties::Polling::default()).next(), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use klnet_discovery::fact::Fact;
+use klnet_discovery::schedule::Schedule;
 use klnet_wire::message::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -10,12 +11,13 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::Told;
 use super::hosts::Hosts;
-use super::polls::{Failed, Kind, Schedule, poll};
+use super::polls::{Failed, Kind, poll, schedule};
 
 pub(super) struct Runner {
     say: mpsc::Sender<Message>,
     told: Told,
-    schedule: Schedule,
+    /// None while nothing is to be polled.
+    schedule: Option<Schedule<Kind>>,
     running: Option<Running>,
     hosts: Hosts,
     pace: Interval,
@@ -50,7 +52,7 @@ impl Runner {
 
     pub(super) async fn run(mut self, mut tells: watch::Receiver<Told>) {
         loop {
-            let due = self.schedule.next().filter(|_| self.running.is_none());
+            let due = self.schedule.as_ref().filter(|_| self.running.is_none()).and_then(Schedule::next);
             tokio::select! {
                 changed = tells.changed() => match changed {
                     Ok(()) => self.take(tells.borrow_and_update().clone()),
@@ -69,8 +71,7 @@ impl Runner {
         if before.polling != self.told.polling {
             self.running = None;
             let polling = self.told.polling.as_ref();
-            self.schedule =
-                polling.map_or_else(Schedule::default, |polling| Schedule::new(Instant::now(), polling));
+            self.schedule = polling.map(|polling| schedule(Instant::now(), polling));
         }
         if self.told.polling.is_none() {
             self.hosts = Hosts::default();
@@ -80,7 +81,6 @@ impl Runner {
     }
 
     fn begin(&mut self, kind: Kind) {
-        self.schedule.begun(Instant::now(), kind);
         let ranges = self.told.polling.as_ref().map(|polling| polling.ranges.clone()).unwrap_or_default();
         let (known, (tell, facts)) = (self.hosts.addresses(), mpsc::channel(FACTS));
         let task = tokio::spawn(async move { poll(kind, &ranges, known, tell).await });
@@ -93,6 +93,9 @@ impl Runner {
             Progress::Over(kind, ended) => (kind, ended),
         };
         self.running = None;
+        if let Some(schedule) = &mut self.schedule {
+            schedule.done(Instant::now(), kind);
+        }
         match ended {
             Ok(Ok(())) => tracing::debug!(?kind, "polled"),
             Ok(Err(error)) => {
