@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`lab`] | hosts as network namespaces on this machine: NAT, loss, partition, real processes |
 //! | [`fleet`] | a server, devices and operators in a lab, logged in and enrolled as people do it |
+//! | [`peer`] | real programs of others, started on such a host |
 //! | [`sim`] | a seeded network in virtual time: datagrams, multicast, byte streams |
 //! | [`fault`] | descriptor limits, full disks, failing system calls, wrong clocks, a hostile relay |
 //! | [`mod@bench`] | the runner behind `tests/bench NAME`: alternated rounds, ratios, CPU seconds |
@@ -23,6 +24,7 @@ pub mod bench;
 pub mod fault;
 pub mod fleet;
 pub mod lab;
+pub mod peer;
 mod port;
 mod program;
 pub mod sim;

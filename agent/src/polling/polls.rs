@@ -63,7 +63,7 @@ pub(super) async fn poll(
         Kind::Ranges => poll_ranges(ranges, facts).await,
         Kind::Zeroconf => {
             for own in own_addresses() {
-                net::browse(own, LISTEN, &facts).await?;
+                net::browse(own, LISTEN, None, &facts).await?;
             }
             Ok(())
         }

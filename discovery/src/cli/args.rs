@@ -98,6 +98,10 @@ pub(super) struct ZeroconfArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub(super) wait: u16,
 
+    /// End as soon as all that was announced is resolved and nothing new has come for half a second
+    #[arg(long)]
+    pub(super) brief: bool,
+
     #[command(flatten)]
     pub(super) show: Show,
 }
@@ -277,6 +281,10 @@ impl ZeroconfArgs {
     pub(super) fn patience(&self) -> Duration {
         Duration::from_secs(self.wait.into())
     }
+
+    pub(super) fn lull(&self) -> Option<Duration> {
+        self.brief.then_some(LULL)
+    }
 }
 
 impl From<Profile> for profile::Profile {
@@ -322,6 +330,9 @@ capability cap_net_raw, opens packet sockets for it:
   setcap cap_net_raw+ep klpoll-open
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 the directory refuses, 4 nothing leads to the addresses or the directory.";
+
+/// Answers are spread over up to 120 ms, over 500 ms where the question is cut into several (RFC 6762, 6).
+const LULL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

@@ -75,7 +75,8 @@ impl Everything {
                 learn(inventory, async |tell| apart(move || windows::by_smb(found, tell)).await).await
             }
             Kind::Zeroconf => {
-                learn(inventory, async |tell| apart(move || zeroconf::listen(from, LISTEN, tell)).await).await
+                learn(inventory, async |tell| apart(move || zeroconf::listen(from, LISTEN, None, tell)).await)
+                    .await
             }
             Kind::Directory => self.read(inventory).await,
         }

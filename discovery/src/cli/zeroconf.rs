@@ -16,7 +16,8 @@ use crate::net::{browse, give_up_privileges};
 /// Listens for a while, and shows the hosts.
 pub(super) async fn main(args: ZeroconfArgs) -> Result<(), Failure> {
     let (begun, mut inventory) = (SystemTime::now(), Inventory::default());
-    let ended = learn(&mut inventory, async |tell| listen(args.from, args.patience(), tell).await).await;
+    let ended =
+        learn(&mut inventory, async |tell| listen(args.from, args.patience(), args.lull(), tell).await).await;
     output::show_as_ended(&inventory, &output::Run { begun, asked: 0 }, args.show, ended)
 }
 
@@ -24,11 +25,12 @@ pub(super) async fn main(args: ZeroconfArgs) -> Result<(), Failure> {
 pub(super) async fn listen(
     from: Option<Ipv4Addr>,
     patience: Duration,
+    lull: Option<Duration>,
     tell: mpsc::Sender<Fact>,
 ) -> Result<(), Failure> {
     give_up_privileges().map_err(Failure::Privileges)?;
     let own = from.or_else(default_address).ok_or(Failure::NoInterface)?;
-    interruptible(async { browse(own, patience, &tell).await.map_err(Failure::Listen) }).await
+    interruptible(async { browse(own, patience, lull, &tell).await.map_err(Failure::Listen) }).await
 }
 
 /// The address that the default route leaves from: connecting a datagram socket asks the kernel and sends nothing.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A browser asks for the types, then for the instances of each, then for what is missing to resolve them; it asks
-//! again, less and less often, and ends at its deadline whatever comes.
+//! again, less and less often, and ends at its deadline whatever comes; earlier, when it may, once all is resolved.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -30,6 +30,9 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Browser {
     deadline: Instant,
+    /// How long nothing new may come before it ends early, and when something last did.
+    lull: Option<Duration>,
+    news: Instant,
     /// When to ask again, and how long to wait after that.
     again: Instant,
     pause: Duration,
@@ -48,6 +51,8 @@ impl Browser {
     pub fn new(now: Instant, patience: Duration) -> Self {
         let mut browser = Self {
             deadline: now + patience,
+            lull: None,
+            news: now,
             again: now + FIRST_PAUSE,
             pause: FIRST_PAUSE,
             types: BTreeSet::new(),
@@ -62,15 +67,26 @@ impl Browser {
         browser
     }
 
+    /// It ends before its deadline once everything that was announced is resolved and nothing new has come for `lull`.
+    #[must_use]
+    pub const fn ending_after(mut self, lull: Duration) -> Self {
+        self.lull = Some(lull);
+        self
+    }
+
     /// Takes in a datagram from a host of the link.
-    pub fn handle_input(&mut self, bytes: &[u8]) {
+    pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         let Ok(message) = Message::from_vec(bytes) else { return };
         if message.metadata.message_type != MessageType::Response {
             return;
         }
+        let before = self.known();
         let records = message.answers.iter().chain(&message.additionals).take(RECORDS);
         for record in records {
             self.record(&record.name, &record.data);
+        }
+        if self.known() > before {
+            self.news = now;
         }
         self.resolve();
         self.ask_for_what_is_new();
@@ -91,6 +107,13 @@ impl Browser {
             RData::AAAA(address) => self.add_address(name, address.0.into()),
             _ => {}
         }
+    }
+
+    /// Only ever grows.
+    fn known(&self) -> usize {
+        let addresses: usize = self.hosts.values().map(BTreeSet::len).sum();
+        let placed = self.instances.values().filter(|(_, place)| place.is_some()).count();
+        self.types.len() + self.instances.len() + placed + addresses
     }
 
     fn add_type(&mut self, kind: Name) {
@@ -167,7 +190,7 @@ impl Browser {
 
     /// Asks again.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.again <= now && now < self.deadline {
+        if self.again <= now && now < self.deadline() {
             self.pause *= 2;
             self.again = now + self.pause;
             self.ask();
@@ -181,12 +204,15 @@ impl Browser {
 
     /// When to call [`Browser::handle_timeout`] at the latest.
     pub fn poll_timeout(&self) -> Instant {
-        self.again.min(self.deadline)
+        self.again.min(self.deadline())
     }
 
     /// When the browser is done, whatever is missing.
-    pub const fn deadline(&self) -> Instant {
-        self.deadline
+    pub fn deadline(&self) -> Instant {
+        match self.lull {
+            Some(lull) if self.unresolved() == 0 => self.deadline.min(self.news + lull),
+            _ => self.deadline,
+        }
     }
 
     /// Services that were announced and are not resolved.
@@ -243,14 +269,21 @@ mod tests {
         let mut browser = Browser::new(Instant::now(), Duration::from_secs(3));
         let questions = asked(&mut browser);
         assert_eq!(questions[0], "_services._dns-sd._udp.local.");
-        browser.handle_input(&said(&[("_services._dns-sd._udp.local.", ptr("_scanner._tcp.local."))]));
+        browser.handle_input(
+            Instant::now(),
+            &said(&[("_services._dns-sd._udp.local.", ptr("_scanner._tcp.local."))]),
+        );
         assert_eq!(asked(&mut browser), ["_scanner._tcp.local."]);
-        browser.handle_input(&said(&[("_scanner._tcp.local.", ptr("Den._scanner._tcp.local."))]));
+        browser.handle_input(
+            Instant::now(),
+            &said(&[("_scanner._tcp.local.", ptr("Den._scanner._tcp.local."))]),
+        );
         assert_eq!(asked(&mut browser), ["Den._scanner._tcp.local."]);
-        browser.handle_input(&said(&[("den._scanner._tcp.local.", srv("Pc-7.local.", 8080))]));
+        browser
+            .handle_input(Instant::now(), &said(&[("den._scanner._tcp.local.", srv("Pc-7.local.", 8080))]));
         assert_eq!(asked(&mut browser), ["Pc-7.local.", "Pc-7.local."]);
         assert_eq!(browser.unresolved(), 1);
-        browser.handle_input(&said(&[("pc-7.local.", RData::A(A::new(10, 1, 0, 7)))]));
+        browser.handle_input(Instant::now(), &said(&[("pc-7.local.", RData::A(A::new(10, 1, 0, 7)))]));
         assert_eq!(browser.unresolved(), 0);
         assert_eq!(learned(&mut browser), ["10.1.0.7 pc-7.local", "10.1.0.7 _scanner._tcp.local Den 8080"]);
     }
@@ -264,8 +297,8 @@ mod tests {
             ("Web._http._tcp.local.", srv("pc-7.local.", 80)),
             ("pc-7.local.", RData::A(A::new(10, 1, 0, 7))),
         ]);
-        browser.handle_input(&message);
-        browser.handle_input(&message);
+        browser.handle_input(Instant::now(), &message);
+        browser.handle_input(Instant::now(), &message);
         assert_eq!(learned(&mut browser), ["10.1.0.7 pc-7.local", "10.1.0.7 _http._tcp.local Web 80"]);
     }
 
@@ -283,13 +316,30 @@ mod tests {
     }
 
     #[test]
+    fn a_brief_one_ends_once_all_is_resolved_and_nothing_new_comes() {
+        let (start, lull) = (Instant::now(), Duration::from_millis(500));
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let mut browser = Browser::new(start, Duration::from_secs(3)).ending_after(lull);
+        assert_eq!(browser.deadline(), at(500), "nobody is there");
+        let half = said(&[
+            ("_http._tcp.local.", ptr("Web._http._tcp.local.")),
+            ("Web._http._tcp.local.", srv("pc-7.local.", 80)),
+        ]);
+        browser.handle_input(at(100), &half);
+        assert_eq!(browser.deadline(), at(3000), "an address is missing");
+        browser.handle_input(at(200), &said(&[("pc-7.local.", RData::A(A::new(10, 1, 0, 7)))]));
+        browser.handle_input(at(400), &half);
+        assert_eq!(browser.deadline(), at(700), "what is known is no news");
+    }
+
+    #[test]
     fn a_flood_of_instances_is_bounded() {
         let mut browser = Browser::new(Instant::now(), Duration::from_secs(3));
         for batch in 0..100 {
             let names: Vec<_> = (0..100)
                 .map(|n| ("_http._tcp.local.", ptr(&format!("x{batch}-{n}._http._tcp.local."))))
                 .collect();
-            browser.handle_input(&said(&names));
+            browser.handle_input(Instant::now(), &said(&names));
         }
         assert_eq!(browser.instances.len(), LIMIT);
     }

@@ -13,12 +13,21 @@ use crate::dns::mdns::{Browser, Output};
 use crate::fact::{Fact, Source};
 
 /// Listens and asks for `patience` on the interface with the address `own`, by IPv4 and, where it is spoken, by IPv6;
-/// tells what is announced.
+/// tells what is announced. With a `lull` it ends earlier, once all is resolved and nothing new has come for so long.
 ///
 /// # Errors
 /// When the group cannot be joined there.
-pub async fn browse(own: Ipv4Addr, patience: Duration, facts: &mpsc::Sender<Fact>) -> io::Result<()> {
-    let (link, mut core) = (Link::join(own).await?, Browser::new(Instant::now(), patience));
+pub async fn browse(
+    own: Ipv4Addr,
+    patience: Duration,
+    lull: Option<Duration>,
+    facts: &mpsc::Sender<Fact>,
+) -> io::Result<()> {
+    let link = Link::join(own).await?;
+    let mut core = Browser::new(Instant::now(), patience);
+    if let Some(lull) = lull {
+        core = core.ending_after(lull);
+    }
     let (mut v4, mut v6) = (vec![0; DATAGRAM], vec![0; DATAGRAM]);
     loop {
         while let Some(output) = core.poll_output() {
@@ -42,7 +51,7 @@ pub async fn browse(own: Ipv4Addr, patience: Duration, facts: &mpsc::Sender<Fact
             () = tokio::time::sleep_until(core.poll_timeout().into()) => None,
         };
         match heard {
-            Some(bytes) => core.handle_input(bytes),
+            Some(bytes) => core.handle_input(Instant::now(), bytes),
             None => core.handle_timeout(Instant::now()),
         }
     }

@@ -65,7 +65,7 @@ pub fn mdns(data: &[u8]) {
     let mut browser = Browser::new(Instant::now(), Duration::from_secs(3));
     let mut script = Script::new(data);
     while let Some(0..250) = script.decision() {
-        browser.handle_input(script.bytes(4096));
+        browser.handle_input(Instant::now(), script.bytes(4096));
         let outputs = std::iter::from_fn(|| browser.poll_output()).inspect(|output| {
             if let Output::Learned(_, claim) = output {
                 check(claim);

@@ -1,15 +1,13 @@
-//! The network that is polled, and one run of one tool against it.
+//! The network that is polled, and one run of a tool against it.
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr};
-use std::process::Stdio;
-use std::time::Instant;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::peers::Tool;
-use crate::bench::Samples;
 use crate::lab::{Host, Lab};
 use crate::system;
 
@@ -18,6 +16,8 @@ pub(super) struct Field {
     pub(super) poller: Host,
     pub(super) crowd: Host,
     pub(super) range: String,
+    /// Of the crowd, on the wire.
+    pub(super) router: Ipv4Addr,
     truth: BTreeSet<IpAddr>,
 }
 
@@ -27,6 +27,10 @@ impl Field {
         let lab = Lab::new("bench")?;
         let (poller, crowd) = (lab.host("poller")?, lab.host("crowd")?);
         let (_, router) = lab.link(&poller, &crowd)?;
+        // Hosts of one kernel would share its budget of errors; each of theirs has its own.
+        crowd.run("sysctl", &["-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=1000000"])?;
+        // As systemd sets it.
+        poller.run("sysctl", &["-qw", "net.ipv4.ping_group_range=0 2147483647"])?;
         let range = format!("10.88.0.0/{bits}");
         let blocks: u32 = 1 << (24 - bits.min(24));
         if on_link {
@@ -48,27 +52,57 @@ impl Field {
         ensure!(child.wait()?.success(), "ip refuses a route");
         let truth =
             firsts.iter().flat_map(|first| (0..16).map(move |n| Ipv4Addr::from_bits(first + n).into()));
-        Ok(Self { poller, crowd, range, truth: truth.collect() })
+        Ok(Self { poller, crowd, range, router, truth: truth.collect() })
     }
 
-    /// Runs a tool to its end: seconds, and per cent of the hosts that it found.
-    pub(super) fn sample(&self, tool: &Tool, more: &[&str]) -> Result<Samples<2>> {
+    /// Empties the tables of neighbours, but for the router, which some tools do not ask for themselves.
+    pub(super) fn forget(&self) -> Result<()> {
         for host in [&self.poller, &self.crowd] {
             host.ip("neigh flush all")?;
         }
-        let mut command = self.poller.place((tool.command)(self)?);
-        command.args(more).stdin(Stdio::null()).stderr(Stdio::null());
+        // Nothing listens there; that it says so is what is wanted.
+        let _ = self.poller.inside(|| TcpStream::connect((self.router, 9)))?;
+        Ok(())
+    }
+
+    /// Runs a tool of the poller to its end.
+    pub(super) fn run(&self, command: &mut Command) -> Result<Run> {
+        let mut placed = self.poller.place(Command::new(command.get_program()));
+        placed.args(command.get_args()).envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
         let (cpu, begun) = (system::children_cpu_time()?, Instant::now());
-        let output = command.output().with_context(|| format!("cannot start {}", tool.name))?;
-        let took = begun.elapsed().as_secs_f64();
+        let output =
+            placed.stdin(Stdio::null()).output().with_context(|| format!("cannot start {placed:?}"))?;
+        let took = begun.elapsed();
         let cpu = system::children_cpu_time()?.saturating_sub(cpu);
-        let text = String::from_utf8_lossy(&output.stdout);
+        let [out, err] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok(Run { took, cpu, out, err })
+    }
+
+    /// How many hosts there are.
+    pub(super) fn hosts(&self) -> usize {
+        self.truth.len()
+    }
+
+    /// How many of them a text names.
+    pub(super) fn found(&self, text: &str) -> usize {
         let words = text.split(|c: char| !c.is_ascii_hexdigit() && c != '.' && c != ':');
         let named: BTreeSet<IpAddr> = words.filter_map(|word| word.parse().ok()).collect();
-        let found = named.intersection(&self.truth).count();
-        // Counts of addresses are below 2^52.
-        #[allow(clippy::cast_precision_loss)]
-        let recall = 100.0 * found as f64 / self.truth.len() as f64;
-        Ok(Samples { figures: [took, recall], cpu })
+        named.intersection(&self.truth).count()
+    }
+}
+
+/// One run of a tool.
+pub(super) struct Run {
+    pub(super) took: Duration,
+    pub(super) cpu: Duration,
+    pub(super) out: String,
+    err: String,
+}
+
+impl Run {
+    /// The last thing it complained about.
+    pub(super) fn complaint(&self) -> &str {
+        self.err.trim().lines().last().unwrap_or("it said nothing")
     }
 }

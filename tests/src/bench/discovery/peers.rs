@@ -13,20 +13,33 @@ pub(super) struct Tool {
     pub(super) command: fn(&Field) -> Result<Command>,
 }
 
-pub(super) const KLPOLL: Tool = Tool {
-    name: "klpoll",
-    command: |field| {
-        let mut command = Command::new(program("klpoll")?);
-        command.args(["range", &field.range, "--names", "none", "--csv"]);
-        Ok(command)
-    },
-};
+pub(super) const KLPOLL: Tool =
+    Tool { name: "klpoll", command: |field| klpoll(&["range", &field.range, "--names", "none", "--csv"]) };
 
 /// As fast as it goes without being told to lose hosts.
 pub(super) const NMAP: Tool =
-    Tool { name: "nmap -T5", command: |field| Ok(nmap(field, &["-T5", "--min-rate", "20000"])) };
+    Tool { name: "nmap -T5", command: |field| Ok(nmap_sweep(field, &["-PE", "-T5", "--min-rate", "20000"])) };
 
-pub(super) const NMAP_CAREFUL: Tool = Tool { name: "nmap -T4", command: |field| Ok(nmap(field, &["-T4"])) };
+pub(super) const NMAP_CAREFUL: Tool =
+    Tool { name: "nmap -T4", command: |field| Ok(nmap_sweep(field, &["-PE", "-T4"])) };
+
+pub(super) const NMAP_TCP: Tool =
+    Tool { name: "nmap -PS443 -T4", command: |field| Ok(nmap_sweep(field, &["-PS443", "-T4"])) };
+
+pub(super) const NMAP_UNPRIVILEGED: Tool = Tool {
+    name: "nmap --unprivileged -T4",
+    command: |field| Ok(nmap_sweep(field, &["--unprivileged", "-T4"])),
+};
+
+/// A probe each millisecond; its default takes 80 s.
+pub(super) const FPING: Tool = Tool {
+    name: "fping -i1 -r1",
+    command: |field| {
+        let mut command = system("fping");
+        command.args(["-a", "-q", "-i", "1", "-r", "1", "-g", &field.range]);
+        Ok(command)
+    },
+};
 
 pub(super) const ZMAP: Tool = Tool { name: "zmap", command: |field| Ok(zmap(field, "1")) };
 
@@ -35,12 +48,28 @@ pub(super) const ZMAP_THRICE: Tool = Tool { name: "zmap -P 3", command: |field| 
 pub(super) const ARP_SCAN: Tool =
     Tool { name: "arp-scan -B 10M", command: |field| Ok(arp_scan(field, &["-B", "10M"])) };
 
+pub(super) const ARP_SCAN_FASTEST: Tool =
+    Tool { name: "arp-scan -B 50M", command: |field| Ok(arp_scan(field, &["-B", "50M"])) };
+
 pub(super) const ARP_SCAN_DEFAULT: Tool =
     Tool { name: "arp-scan", command: |field| Ok(arp_scan(field, &[])) };
 
-fn nmap(field: &Field, speed: &[&str]) -> Command {
+/// Our own command.
+pub(super) fn klpoll(arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(program("klpoll")?);
+    command.args(arguments);
+    Ok(command)
+}
+
+pub(super) fn nmap(arguments: &[&str]) -> Command {
     let mut command = Command::new("nmap");
-    command.args(["-sn", "-n", "-PE", "-oG", "-"]).args(speed).arg(&field.range);
+    command.args(arguments);
+    command
+}
+
+fn nmap_sweep(field: &Field, how: &[&str]) -> Command {
+    let mut command = nmap(&["-sn", "-n", "-oG", "-"]);
+    command.args(how).arg(&field.range);
     command
 }
 
