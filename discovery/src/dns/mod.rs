@@ -6,5 +6,6 @@
 pub mod mdns;
 pub mod resolver;
 mod reverse;
+mod window;
 
 pub use reverse::{Reply, question, reply};

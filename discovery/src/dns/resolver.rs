@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::reverse::{Reply, question, reply};
+use super::window::Window;
 use crate::cookie::CookieKey;
 use crate::name::Text;
 
@@ -16,7 +17,7 @@ use crate::name::Text;
 pub struct Config {
     /// Ports that questions leave from.
     pub ports: u8,
-    /// Questions in flight on each.
+    /// Questions in flight on each at most; together fewer, where the server does not take so many.
     pub window: usize,
     /// Draws the identifiers.
     pub key: CookieKey,
@@ -67,6 +68,8 @@ pub struct Resolver {
     flying: HashMap<(u8, u16), Flight>,
     /// In flight on each port.
     load: Vec<usize>,
+    /// How many may be, on all of them.
+    window: Window,
     /// When those of each try are over: since all of one try last equally long, in order.
     deadlines: [VecDeque<(Instant, u8, u16)>; TRIES.len()],
     /// Numbers the questions.
@@ -87,7 +90,8 @@ impl Resolver {
         let load = vec![0; usize::from(config.ports.max(1))];
         let (waiting, flying) = (VecDeque::new(), HashMap::new());
         let deadlines = [(); TRIES.len()].map(|()| VecDeque::new());
-        Self { config, waiting, flying, load, deadlines, serial: 0, outputs: VecDeque::new() }
+        let window = Window::new(load.len().saturating_mul(config.window));
+        Self { config, waiting, flying, load, window, deadlines, serial: 0, outputs: VecDeque::new() }
     }
 
     /// Takes in what happened.
@@ -104,6 +108,7 @@ impl Resolver {
         let Some(flight) = self.flying.get(&(port, id)).copied() else { return };
         let Some(reply) = reply(id, flight.address, bytes) else { return };
         self.land(port, id);
+        self.window.answered();
         self.outputs.push_back(match reply {
             Reply::Names(names) => Output::Named { address: flight.address, names },
             Reply::Truncated => Output::Long(flight.address),
@@ -121,6 +126,7 @@ impl Resolver {
                 let over = self.flying.get(&(port, id)).copied().filter(|flight| flight.until == until);
                 let Some(flight) = over else { continue };
                 self.land(port, id);
+                self.window.lost(until - TRIES[attempt], now);
                 match flight.attempt + 1 {
                     next if next < TRIES.len() => self.waiting.push_front((flight.address, next)),
                     _ => self.outputs.push_back(Output::Unknown(flight.address)),
@@ -146,6 +152,9 @@ impl Resolver {
 
     /// The port with the fewest questions in flight, if it has room.
     fn free_port(&self) -> Option<u8> {
+        if self.flying.len() >= self.window.size() {
+            return None;
+        }
         let (port, load) = (0..).zip(&self.load).min_by_key(|(_, load)| **load)?;
         (*load < self.config.window).then_some(port)
     }
@@ -185,9 +194,13 @@ impl Resolver {
     }
 }
 
-/// How long each try waits: a cache answers at once, a server far away within a second.
-const TRIES: [Duration; 3] =
-    [Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
+/// How long each try waits: a cache answers at once, a server far away within a second, a busy one later.
+const TRIES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+];
 
 #[cfg(test)]
 mod tests {
@@ -214,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_asked_three_times_and_then_given_up() {
+    fn a_question_is_asked_four_times_and_then_given_up() {
         let (start, mut resolver) = (Instant::now(), resolver(1, 1));
         resolver.handle_input(start, Input::Address(address(1)));
-        for wait in [200, 600, 1400] {
+        for wait in [200, 600, 1400, 3000] {
             assert_eq!(sent(&mut resolver).len(), 1);
             let deadline = resolver.poll_timeout().unwrap();
             assert_eq!(deadline, start + Duration::from_millis(wait));

@@ -131,7 +131,7 @@ pub(super) fn system_server() -> Option<SocketAddr> {
 
 /// Ports that questions leave from.
 const PORTS: u8 = 16;
-/// Questions in flight on each: together they fit in the receive buffers of any server.
+/// Questions in flight on each; the resolver finds out how many the server takes.
 const WINDOW: usize = 64;
 /// Answers on their way to the resolver.
 const CROWD: usize = 1024;

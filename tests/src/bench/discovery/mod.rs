@@ -56,7 +56,7 @@ const PARTS: [Part; 14] = [
 const NOTES: [&str; 4] = [
     "Both sides run on the cores that also answer for the network. CPU seconds are those of the tool.",
     "A fifth of the addresses has a host. Recall is counted against what is there.",
-    "Tables of neighbours are emptied before each run, but for the router. zmap waits 2 s for late answers, as it was told.",
+    "Tables of neighbours are emptied before each run; zmap was told its router's card. It waits 2 s for late answers, as it was told.",
     "Names: nmap only lists and asks for names, klpoll asks every address as well.",
 ];
 

@@ -41,9 +41,9 @@ pub(super) const FPING: Tool = Tool {
     },
 };
 
-pub(super) const ZMAP: Tool = Tool { name: "zmap", command: |field| Ok(zmap(field, "1")) };
+pub(super) const ZMAP: Tool = Tool { name: "zmap", command: |field| zmap(field, "1") };
 
-pub(super) const ZMAP_THRICE: Tool = Tool { name: "zmap -P 3", command: |field| Ok(zmap(field, "3")) };
+pub(super) const ZMAP_THRICE: Tool = Tool { name: "zmap -P 3", command: |field| zmap(field, "3") };
 
 pub(super) const ARP_SCAN: Tool =
     Tool { name: "arp-scan -B 10M", command: |field| Ok(arp_scan(field, &["-B", "10M"])) };
@@ -73,8 +73,11 @@ fn nmap_sweep(field: &Field, how: &[&str]) -> Command {
     command
 }
 
-fn zmap(field: &Field, probes: &str) -> Command {
+/// It is told the router's card: it waits for ever for a kernel of today to tell it.
+fn zmap(field: &Field, probes: &str) -> Result<Command> {
+    let router = field.crowd.run("cat", &["/sys/class/net/eth0/address"])?;
     let mut command = system("zmap");
+    command.args(["-G", router.trim()]);
     command.args([
         "-M",
         "icmp_echoscan",
@@ -91,7 +94,7 @@ fn zmap(field: &Field, probes: &str) -> Command {
         "-",
     ]);
     command.args(["-b", "/dev/null", &field.range]);
-    command
+    Ok(command)
 }
 
 fn arp_scan(field: &Field, speed: &[&str]) -> Command {
