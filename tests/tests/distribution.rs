@@ -4,6 +4,7 @@ mod site;
 
 use std::net::UdpSocket;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -41,8 +42,27 @@ fn one_transmission_serves_a_lan_and_https_whoever_it_does_not_reach() -> Result
 }
 
 #[test]
+fn two_devices_fetch_at_once_and_nothing_is_sent_to_their_group() -> Result<()> {
+    let Some(site) = Site::or_skip("few", &["web-1", "web-2"])? else { return Ok(()) };
+    site.devices.iter().try_for_each(|device| site.deafen(device))?;
+    let image = site.file("image", IMAGE)?;
+    let begun = Instant::now();
+    site.distribute(&image)?;
+    let results = site.results("image")?;
+    // Whoever waits for multicast waits for ten seconds.
+    ensure!(begun.elapsed() < Duration::from_secs(10), "{:?}: {results}", begun.elapsed());
+    for device in &site.devices {
+        let row = site::row(&results, device.name())?;
+        ensure!(row["https"].as_u64() >= Some(IMAGE as u64) && row["multicast"] == 0, "{row}");
+        ensure!(site.unheard(device)? == 0, "packets came to {}", device.name());
+        site.holds(device, &image)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_revoked_device_is_out_of_the_group_before_the_next_object() -> Result<()> {
-    let Some(site) = Site::or_skip("epoch", &["web-1", "web-2"])? else { return Ok(()) };
+    let Some(site) = Site::or_skip("epoch", &["web-1", "web-2", "web-3", "web-4"])? else { return Ok(()) };
     let (first, second) = (site.file("first", 1 << 20)?, site.file("second", 1 << 20)?);
     site.distribute(&first)?;
     site.results("first")?;
@@ -59,7 +79,7 @@ fn a_revoked_device_is_out_of_the_group_before_the_next_object() -> Result<()> {
 
 #[test]
 fn who_was_away_gets_it_when_it_is_back() -> Result<()> {
-    let Some(mut site) = Site::or_skip("away", &["web-1", "web-2"])? else { return Ok(()) };
+    let Some(mut site) = Site::or_skip("away", &["web-1", "web-2", "web-3"])? else { return Ok(()) };
     site.devices[1].stop()?;
     site.fleet.wait_online(&site.devices[1], false, PATIENCE)?;
     let image = site.file("image", IMAGE)?;
@@ -75,7 +95,7 @@ fn who_was_away_gets_it_when_it_is_back() -> Result<()> {
 
 #[test]
 fn a_device_killed_on_the_way_goes_on_where_it_was() -> Result<()> {
-    let Some(mut site) = Site::or_skip("killed", &["web-1", "web-2"])? else { return Ok(()) };
+    let Some(mut site) = Site::or_skip("killed", &["web-1", "web-2", "web-3"])? else { return Ok(()) };
     let image = site.file("image", 3 * IMAGE)?;
     site.distribute(&image)?;
     site.wait_for_parts(&site.devices[1])?;
@@ -87,7 +107,7 @@ fn a_device_killed_on_the_way_goes_on_where_it_was() -> Result<()> {
 
 #[test]
 fn a_distribution_point_killed_on_the_way_goes_on_where_it_was() -> Result<()> {
-    let Some(mut site) = Site::or_skip("kill-dp", &["web-1", "web-2"])? else { return Ok(()) };
+    let Some(mut site) = Site::or_skip("kill-dp", &["web-1", "web-2", "web-3"])? else { return Ok(()) };
     let image = site.file("image", 3 * IMAGE)?;
     site.distribute(&image)?;
     site.wait_for_parts(&site.devices[0])?;
@@ -99,10 +119,11 @@ fn a_distribution_point_killed_on_the_way_goes_on_where_it_was() -> Result<()> {
 
 #[test]
 fn two_distribution_points_of_one_lan_send_on_groups_of_their_own() -> Result<()> {
-    let Some(site) = Site::or_skip("two", &["web-1", "web-2", "nas-2"])? else { return Ok(()) };
+    let devices = ["web-1", "web-2", "web-3", "web-4", "nas-2"];
+    let Some(site) = Site::or_skip("two", &devices)? else { return Ok(()) };
     let admin = site.fleet.admin();
     admin.klctl(&["group", "add", "shop"])?.ok()?;
-    for device in ["web-2", "nas-2"] {
+    for device in &devices[1..] {
         admin.klctl(&["device", "move", device, "/shop"])?.ok()?;
     }
     admin.klctl(&["dp", "assign", "nas-2", "--group", "/shop"])?.ok()?;
@@ -123,7 +144,7 @@ fn two_distribution_points_of_one_lan_send_on_groups_of_their_own() -> Result<()
 
 #[test]
 fn a_stranger_on_its_group_gives_a_distribution_point_another() -> Result<()> {
-    let Some(site) = Site::or_skip("stranger", &["web-1"])? else { return Ok(()) };
+    let Some(site) = Site::or_skip("stranger", &["web-1", "web-2", "web-3"])? else { return Ok(()) };
     let before = site.group()?;
     let stranger = site.point.neighbour("stranger")?;
     let socket = stranger.inside(|| UdpSocket::bind((stranger.address(), 0)))??;

@@ -47,6 +47,9 @@ pub struct Object {
     /// Whether this device is to send it.
     #[prost(bool, tag = "2")]
     pub send: bool,
+    /// Whether so few are to have it that each fetches it by itself, at once; it is not sent by multicast.
+    #[prost(bool, tag = "3")]
+    pub unicast: bool,
 }
 
 /// A distribution point, as one of its receivers knows it.
@@ -260,7 +263,7 @@ mod tests {
         let duties = Duties {
             device: bytes(16),
             audiences: vec![bytes(16); 33],
-            objects: vec![Object { manifest: Some(signed), send: true }; OBJECTS_LIMIT],
+            objects: vec![Object { manifest: Some(signed), send: true, unicast: true }; OBJECTS_LIMIT],
             source: Some(source),
             point: Some(point),
             polling: Some(polling),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! told ─▶ fetched, verified ─▶ announced ── GRACE ─▶ served by HTTPS, too
-//!                                 └─ sent, as long as anybody asks ─▶ next object
+//!                │                └─ sent, as long as anybody asks ─▶ next object
+//!                └─ for few: served at once, and not sent
 //! ```
 //! It holds no key that makes objects: what it cannot verify it neither sends nor serves.
 

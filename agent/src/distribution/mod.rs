@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DUTIES ─▶ Distribution ─▶ Receiving ── UDP 15001 ─▶ received/          one thread
-//!                │               └─ silent for too long ─▶ Fallback ── HTTPS, the point's 13000 ─▶ received/
+//!                │               └─ silent for too long, or for few ─▶ Fallback ── HTTPS, the point's 13000 ─▶ received/
 //!                └─ is a point ─▶ Bringing ── HTTPS, the server's ─▶ brought/ ─▶ multicast, Files (13000)
 //! DELIVERY, POINT_STATE ◀─ messages
 //! ```
@@ -10,6 +10,7 @@
 //! verified by the same code, block by block, and resumed where it was cut off. Keys live in memory only.
 
 mod bringing;
+mod due;
 mod fallback;
 mod files;
 mod object;

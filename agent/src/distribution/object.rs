@@ -16,6 +16,8 @@ pub(super) struct Object {
     pub(super) take: bool,
     /// Whether the device is to bring it to others.
     pub(super) send: bool,
+    /// Whether it is fetched by each device, at once, and not sent by multicast.
+    pub(super) unicast: bool,
 }
 
 /// The objects of some duties; one that nobody known has signed is left out.
@@ -27,7 +29,7 @@ pub(super) fn objects(duties: &Duties, signers: &[PublicKey]) -> Vec<Object> {
             .ok()?;
         let id = DistributionId::new(*object_id(&signed).0.first_chunk()?);
         let take = duties.audiences.iter().any(|audience| audience[..] == manifest.audience);
-        Some(Object { id, manifest, signed, take, send: object.send })
+        Some(Object { id, manifest, signed, take, send: object.send, unicast: object.unicast })
     };
     duties.objects.iter().filter_map(read).collect()
 }

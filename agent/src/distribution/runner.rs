@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::bringing::{self, Bringing};
+use super::due::Due;
 use super::fallback::{self, Missed};
 use super::object::{Object, objects};
 use super::place::Place;
@@ -37,7 +38,7 @@ pub(super) struct Runner {
     /// What became of each object.
     deliveries: HashMap<DistributionId, Delivery>,
     /// When an object that does not come is fetched.
-    due: HashMap<DistributionId, Instant>,
+    due: HashMap<DistributionId, Due>,
 }
 
 impl Runner {
@@ -68,6 +69,8 @@ impl Runner {
                     Ok(()) => {
                         let told = duties.borrow_and_update().clone();
                         self.take(told).await;
+                        // What is to be fetched at once is.
+                        ticks.reset_immediately();
                     }
                     Err(_) => return,
                 },
@@ -208,7 +211,9 @@ impl Runner {
         let now = Instant::now();
         let Some(object) = self.missing().find(|object| self.is_due(object, now)).cloned() else { return };
         let Some(fetched) = self.fetch(&object).await else { return };
-        self.due.insert(object.id, Instant::now() + RETRY);
+        if let Some(due) = self.due.get_mut(&object.id) {
+            due.tried(Instant::now());
+        }
         match fetched {
             Ok((fetched, took)) => {
                 let delivery = Delivery {
@@ -239,8 +244,8 @@ impl Runner {
     }
 
     fn is_due(&self, object: &Object, now: Instant) -> bool {
-        let moved = self.seen.of(&object.manifest).moved.map(|(_, at)| at + PATIENCE);
-        self.due.get(&object.id).is_some_and(|due| now >= *due) && moved.is_none_or(|moved| now >= moved)
+        let moved = self.seen.of(&object.manifest).moved.map(|(_, at)| at);
+        self.due.get(&object.id).is_some_and(|due| due.is_over(now, moved))
     }
 
     /// Objects that the device is to have and has not.
@@ -255,8 +260,12 @@ impl Runner {
     fn wait_for_objects(&mut self) {
         let now = Instant::now();
         for object in &self.objects {
-            let wait = if object.send { Duration::ZERO } else { PATIENCE };
-            self.due.entry(object.id).or_insert(now + wait);
+            let is_sent = !object.send && !object.unicast;
+            let new = || if is_sent { Due::later(now) } else { Due::at_once(now) };
+            let due = self.due.entry(object.id).or_insert_with(new);
+            if due.waits_for_multicast() && !is_sent {
+                *due = new();
+            }
         }
     }
 
@@ -301,7 +310,5 @@ fn millis(duration: Duration) -> u64 {
 }
 
 const TICK: Duration = Duration::from_secs(1);
-/// How long an object may not come, or stand still, before it is fetched.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Before it is fetched again.
+/// Before it listens again.
 const RETRY: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Sending in one epoch: one object after the other, each by every interface.
+//! Sending in one epoch: one object after the other, each by every interface. What is for few is served beside that.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
@@ -37,7 +37,8 @@ impl Sending {
         let (objects, told) = watch::channel(objects);
         let stop = Arc::new(AtomicBool::new(false));
         let work = Work { wares, point: point.clone(), stop: Arc::clone(&stop) };
-        Self { point, objects, stop, task: tokio::spawn(work.run(told)) }
+        let task = tokio::spawn(async move { tokio::join!(work.serve(told.clone()), work.run(told)).0 });
+        Self { point, objects, stop, task }
     }
 
     /// Whether it is with these keys to this group.
@@ -70,13 +71,29 @@ struct Work {
 }
 
 impl Work {
-    /// One object after the other; one that cannot be brought now waits until the others were.
-    async fn run(self, mut told: watch::Receiver<Vec<Object>>) {
+    /// Serves what is for few, which waits for nothing that is sent.
+    async fn serve(&self, mut told: watch::Receiver<Vec<Object>>) {
+        loop {
+            let objects = told.borrow_and_update().clone();
+            let mut failed = false;
+            for object in objects.iter().filter(|object| object.send && object.unicast) {
+                failed |= !self.offer(object).await;
+            }
+            let patience = if failed { RETRY } else { Duration::MAX };
+            tokio::select! {
+                changed = told.changed() => if changed.is_err() { return },
+                () = sleep(patience) => {}
+            }
+        }
+    }
+
+    /// Sends one object after the other; one that cannot be brought now waits until the others were.
+    async fn run(&self, mut told: watch::Receiver<Vec<Object>>) {
         loop {
             let objects = told.borrow_and_update().clone();
             self.clear(&objects);
             let mut failed = false;
-            for object in objects.iter().filter(|object| object.send) {
+            for object in objects.iter().filter(|object| object.send && !object.unicast) {
                 failed |= !self.bring(object).await;
             }
             let patience = if failed { RETRY } else { Duration::MAX };
@@ -88,27 +105,22 @@ impl Work {
         }
     }
 
+    /// Says whether it is there, and served.
+    async fn offer(&self, object: &Object) -> bool {
+        if self.wares.files.object(object.id).is_some() {
+            return true;
+        }
+        let Some(brought) = self.fetch(object).await else { return false };
+        self.wares.files.add(object.id, brought);
+        true
+    }
+
     /// Says whether it is there, and was sent.
     async fn bring(&self, object: &Object) -> bool {
         if self.is_done(object.id) {
             return true;
         }
-        let folder = self.folder().join(object.id.to_string());
-        let fetched = match fallback::from_server(&self.wares.place, &object.manifest, &folder).await {
-            Ok((fetched, _)) => fetched,
-            Err(error) => {
-                tracing::warn!(name = object.manifest.name, %error, "an object cannot be brought yet");
-                return false;
-            }
-        };
-        let (manifest, signed) = (object.manifest.clone(), object.signed.clone());
-        let brought = match multicast::Object::in_folder(&folder, manifest, signed, fetched.catalogue) {
-            Ok(brought) => Arc::new(brought),
-            Err(error) => {
-                tracing::warn!(name = object.manifest.name, %error, "an object cannot be brought");
-                return false;
-            }
-        };
+        let Some(brought) = self.fetch(object).await else { return false };
         if self.was_sent(object.id) {
             self.wares.files.add(object.id, brought);
             return true;
@@ -123,6 +135,25 @@ impl Work {
             self.wares.sent.lock().expect("no holder panics").insert(object.id);
         }
         sent
+    }
+
+    /// Fetches an object from the server, which costs nothing where it is there already.
+    async fn fetch(&self, object: &Object) -> Option<Arc<multicast::Object>> {
+        let folder = self.folder().join(object.id.to_string());
+        let fetched = match fallback::from_server(&self.wares.place, &object.manifest, &folder).await {
+            Ok((fetched, _)) => fetched,
+            Err(error) => {
+                tracing::warn!(name = object.manifest.name, %error, "an object cannot be brought yet");
+                return None;
+            }
+        };
+        let (manifest, signed) = (object.manifest.clone(), object.signed.clone());
+        multicast::Object::in_folder(&folder, manifest, signed, fetched.catalogue)
+            .inspect_err(|error| {
+                tracing::warn!(name = object.manifest.name, %error, "an object cannot be brought");
+            })
+            .ok()
+            .map(Arc::new)
     }
 
     fn is_done(&self, id: DistributionId) -> bool {

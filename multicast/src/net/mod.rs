@@ -9,9 +9,10 @@
 //! calls block: whoever wants more than one thing at a time gives each a thread.
 
 mod budget;
-mod drops;
 mod fetch;
 mod interface;
+mod memory;
+mod node;
 mod object;
 mod peers;
 mod receive;

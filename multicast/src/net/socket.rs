@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as Raw, Type};
 
-use super::drops::drops;
 use super::interface::Interface;
+use super::memory::Memory;
 
 /// A UDP socket that sends and receives many packets with one call.
 #[derive(Debug)]
@@ -158,9 +158,9 @@ impl Socket {
         Ok(count)
     }
 
-    /// Packets that did not fit the socket's buffer so far.
-    pub(super) fn drops(&self) -> u32 {
-        drops(&self.io)
+    /// How its buffer for what comes stands.
+    pub(super) fn memory(&self) -> Memory {
+        Memory::of(&self.io)
     }
 
     fn new(raw: Raw) -> io::Result<Self> {

@@ -63,6 +63,8 @@ pub enum Input {
     Retry,
     /// What the driver's socket dropped so far.
     Overruns(u32),
+    /// The share of the socket's buffer that is taken, from 0 to 1.
+    Backlog(f64),
 }
 
 /// The next thing to do.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::loss::Loss;
+use crate::mark::{Mark, MarkEntry};
 
 #[test]
 fn a_block_is_restored_once_enough_is_there_and_never_again() {
@@ -93,7 +94,7 @@ fn what_waits_for_the_tail_makes_room_and_holds_nobody_up() {
     world.catalogue();
     (1..9).for_each(|block| assert!(world.symbols(block, 0, 10)));
     world.mark(9, &[]);
-    assert!(world.said(Duration::from_millis(300)).iter().all(|said| !said.full));
+    assert!(world.said(Duration::from_millis(200)).iter().all(|said| !said.full));
     world.drain();
     assert!(world.symbols(9, 0, 10));
     assert_eq!(world.drain(), [Output::Forget(1)]);

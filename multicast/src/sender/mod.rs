@@ -11,19 +11,20 @@ mod audience;
 mod book;
 mod busy;
 mod config;
+mod debts;
 mod distrust;
 mod grtt;
 mod output;
 mod rate;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::announcement::Phase;
 use crate::feedback::{Feedback, State};
 use crate::id::ReceiverId;
 use crate::layout::Layout;
-use crate::mark::{ENTRIES_LIMIT, Mark, MarkEntry};
+use crate::mark::Mark;
 use crate::packet::{NUMBER_LIMIT, SYMBOL_OVERHEAD};
 use crate::tags::TAGS_LIMIT;
 
@@ -34,8 +35,8 @@ pub use output::{Event, Output};
 
 use announcer::Announcer;
 use audience::{Audience, News};
-use book::Book;
 use busy::Busy;
+use debts::Debts;
 use distrust::Distrust;
 use grtt::Grtt;
 use rate::{BURST, Rate, Signals};
@@ -45,15 +46,7 @@ use rate::{BURST, Rate, Signals};
 pub struct Sender {
     config: Config,
     layout: Layout,
-    books: Vec<Book>,
-    /// Blocks that owe symbols.
-    owing: BTreeSet<u32>,
-    /// Blocks of which something happened lately, newest last.
-    recent: VecDeque<u32>,
-    /// Every block below went out in full once.
-    frontier: u32,
-    /// The block that goes out in full now.
-    opened: Option<u32>,
+    debts: Debts,
     audience: Audience,
     /// Whether receivers have no room for another block.
     full: bool,
@@ -89,17 +82,13 @@ pub struct Counts {
 impl Sender {
     /// Begins a session.
     pub fn new(now: Instant, config: Config, layout: Layout) -> Self {
-        let books = usize::try_from(layout.blocks()).expect("a block's number has 24 bits");
+        // What is inline has gone out with the first announcement.
+        let frontier = if config.inline { layout.blocks() } else { 0 };
         Self {
             rate: Rate::new(config.cap),
-            // What is inline has gone out with the first announcement.
-            frontier: if config.inline { layout.blocks() } else { 0 },
+            debts: Debts::new(layout, frontier),
             config,
             layout,
-            books: vec![Book::default(); books],
-            owing: BTreeSet::new(),
-            recent: VecDeque::new(),
-            opened: None,
             audience: Audience::default(),
             full: false,
             grtt: Grtt::new(),
@@ -203,7 +192,7 @@ impl Sender {
 
     /// Blocks that went out in full.
     pub const fn frontier(&self) -> u32 {
-        self.frontier
+        self.debts.frontier()
     }
 
     /// What went out.
@@ -224,7 +213,7 @@ impl Sender {
         if self.announcer.is_over() {
             self.outputs.push_back(Output::Event(Event::Over));
         } else if phase == Phase::Open && sequence < REPEATS && self.is_small() {
-            self.owe_everything();
+            self.debts.owe_everything();
         }
     }
 
@@ -233,42 +222,21 @@ impl Sender {
         !self.config.inline && self.layout.total_sources() <= SMALL
     }
 
-    fn owe_everything(&mut self) {
-        for block in 0..self.layout.blocks() {
-            self.owe(block, self.layout.sources(block).into());
-        }
-        self.opened = None;
-        self.frontier = self.layout.blocks();
-    }
-
-    fn owe(&mut self, block: u32, symbols: u32) {
-        let Some(book) = self.books.get_mut(block as usize) else { return };
-        book.owed = book.owed.max(symbols);
-        self.owing.insert(block);
-    }
-
     /// Lets the blocks that the receiver asks for owe what it needs.
     fn serve(&mut self, now: Instant, receiver: ReceiverId) {
         let Some(member) = self.audience.member(receiver) else { return };
-        if member.demoted && (!self.is_tail() || self.audience.is_first_wanting(now)) {
+        if member.demoted && (!self.debts.is_tail() || self.audience.is_first_wanting(now)) {
             return;
         }
         let deviations = if self.is_crowd() { 1.0 } else { 0.0 };
         let (seen, loss) = (member.said.seen, member.said.loss.or(self.audience.loss(now)));
         let (mut is_news, mut asked) = (false, false);
         for deficit in &member.said.deficits {
-            if deficit.block >= self.frontier || deficit.symbols == 0 {
-                continue;
-            }
-            let Some(book) = self.books.get_mut(deficit.block as usize) else { continue };
             let symbols = deficit.symbols.min(self.layout.sources(deficit.block));
             let wanted = loss.map_or(symbols.into(), |loss| loss.inflate(symbols, deviations));
-            let idle = book.owed == 0;
-            is_news |= book.ask(symbols, wanted, seen);
-            if book.owed > 0 {
-                self.owing.insert(deficit.block);
-                self.counts.rounds += u64::from(idle);
-            }
+            let Some(new) = self.debts.ask(deficit.block, symbols, wanted, seen) else { continue };
+            is_news |= new.is_news;
+            self.counts.rounds += u64::from(new.begins);
             asked = true;
         }
         self.counts.requests += u64::from(asked);
@@ -280,34 +248,32 @@ impl Sender {
     /// Owes nothing any more of blocks that everybody has.
     fn drop_unneeded(&mut self, now: Instant) {
         let needed = self.audience.first_needed(now).unwrap_or(self.layout.blocks());
-        while let Some(block) = self.owing.first().copied().filter(|block| *block < needed) {
-            self.books[block as usize].owed = 0;
+        while let Some(block) = self.debts.first().filter(|block| *block < needed) {
             self.settle(now, block);
         }
     }
 
     /// Opens the next block once nothing is owed and somebody needs it.
     fn advance(&mut self, now: Instant) {
-        let waits = self.full || self.opened.is_some() || !self.owing.is_empty();
-        if waits || self.is_tail() || !self.announcer.is_open() {
+        let waits = self.full || self.debts.is_open() || !self.debts.is_empty();
+        if waits || self.debts.is_tail() || !self.announcer.is_open() {
             return;
         }
         let Some(needed) = self.audience.first_needed(now) else { return };
-        self.frontier = self.frontier.max(needed.min(self.layout.blocks()));
-        if self.is_tail() {
+        self.debts.skip_to(needed);
+        if self.debts.is_tail() {
             self.mark_at = now;
             return;
         }
-        let (block, deviations) = (self.frontier, if self.is_crowd() { 2.0 } else { 0.0 });
+        let (block, deviations) = (self.debts.frontier(), if self.is_crowd() { 2.0 } else { 0.0 });
         let sources = self.layout.sources(block);
         let symbols =
             self.audience.loss(now).map_or(sources.into(), |loss| loss.inflate(sources, deviations));
-        self.opened = Some(block);
+        self.debts.open(symbols);
         if self.distrust.is_roused() {
             self.distrust.note(now, block);
             self.tag(now, block);
         }
-        self.owe(block, symbols);
         self.burst_at = self.burst_at.max(now);
     }
 
@@ -317,42 +283,21 @@ impl Sender {
         let late = CATCH_UP.max(self.rate.time_of(self.packet() * u64::from(BURST)));
         self.burst_at = self.burst_at.max(now.checked_sub(late).unwrap_or(now));
         while self.burst_at <= now {
-            let Some(block) = self.next_block() else { return };
+            let Some(block) = self.debts.next(self.full) else { return };
             let Some(bytes) = self.send(now, block) else { return };
             self.burst_at += self.rate.time_of(bytes);
-            if self.owing.is_empty() {
+            if self.debts.is_empty() {
                 self.advance(now);
             }
         }
     }
 
-    /// The catalogue, without which nobody can verify anything; else the lowest block that owes little, so that who
-    /// misses little is done soon; else the lowest for which there is room.
-    fn next_block(&self) -> Option<u32> {
-        let owes_little = |block: &&u32| {
-            **block == 0 || self.books[**block as usize].owed < u32::from(self.layout.sources(**block) / 2)
-        };
-        let has_room = |block: &&u32| !self.full || !self.is_tail() && self.opened != Some(**block);
-        let mut owing = self.owing.iter();
-        self.owing.iter().find(owes_little).or_else(|| owing.find(has_room)).copied()
-    }
-
     /// Sends the next symbols of a block; says how many bytes they were.
     fn send(&mut self, now: Instant, block: u32) -> Option<u64> {
         let packet = self.packet();
-        let book = self.books.get(block as usize)?;
-        let (esi, run) = book.next(self.layout.symbols(block));
-        let burst = self.rate.burst(packet).min(run);
-        let count = u16::try_from(book.owed).map_or(burst, |owed| owed.min(burst));
-        if count == 0 {
-            self.owing.remove(&block);
-            return Some(0);
-        }
+        let (esi, count) = self.debts.run(block, self.rate.burst(packet));
         let number = self.number(now, count.into())?;
-        let last = number + u64::from(count) - 1;
-        let book = &mut self.books[block as usize];
-        book.went_out(count, last);
-        let done = book.owed == 0;
+        let done = self.debts.went_out(block, count, number + u64::from(count) - 1);
         self.silent_marks = 0;
         self.counts.symbols += u64::from(count);
         self.busy.sent(packet * u64::from(count));
@@ -376,16 +321,7 @@ impl Sender {
 
     /// Everything a block owed is out: says so.
     fn settle(&mut self, now: Instant, block: u32) {
-        self.owing.remove(&block);
-        if self.opened == Some(block) {
-            self.opened = None;
-            self.frontier = self.frontier.max(block + 1);
-        }
-        self.recent.retain(|recent| *recent != block);
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(block);
+        self.debts.settle(block);
         self.mark(now);
     }
 
@@ -395,19 +331,13 @@ impl Sender {
         // Who said that it is full and nothing since does not hold the others up for ever.
         self.full = self.audience.is_full(now);
         let Some(number) = self.number(now, 1) else { return };
-        let settled = self.recent.iter().rev().filter(|block| !self.owing.contains(block));
-        let blocks = settled.chain(self.owing.iter().filter(|block| self.opened != Some(**block)));
-        let entry = |block: &u32| {
-            let book = self.books[*block as usize];
-            MarkEntry { block: *block, sent: book.sent, heard: book.heard }
-        };
         let mark = Mark {
-            tail: self.is_tail(),
-            frontier: self.frontier,
+            tail: self.debts.is_tail(),
+            frontier: self.debts.frontier(),
             grtt: self.grtt.estimate(),
             group: u32::try_from(self.audience.len()).unwrap_or(u32::MAX),
             loss: self.audience.loss(now),
-            entries: blocks.take(ENTRIES_LIMIT).map(entry).collect(),
+            entries: self.debts.entries(),
         };
         self.outputs.push_back(Output::Mark { number, mark });
     }
@@ -418,7 +348,7 @@ impl Sender {
             return 5 * HEARTBEAT;
         }
         let soon = self.grtt.estimate() * (1 << self.silent_marks.min(6));
-        if self.owing.is_empty() { HEARTBEAT.min(soon) } else { HEARTBEAT }
+        if self.debts.is_empty() { HEARTBEAT.min(soon) } else { HEARTBEAT }
     }
 
     /// Gives out `count` packet numbers and returns the first; a session that has used them all ends.
@@ -454,7 +384,7 @@ impl Sender {
             Some(expected) => {
                 self.audience.count(State::Complete) >= expected as usize || silent >= self.config.patience
             }
-            None => self.owing.is_empty() && unasked >= self.config.linger,
+            None => self.debts.is_empty() && unasked >= self.config.linger,
         };
         if done {
             self.stop(now);
@@ -463,17 +393,12 @@ impl Sender {
 
     /// Whether there is something to send, and somebody has room for it.
     fn is_busy(&self) -> bool {
-        self.next_block().is_some()
+        self.debts.next(self.full).is_some()
     }
 
     /// Bytes of a symbol's packet.
     fn packet(&self) -> u64 {
         u64::from(self.layout.symbol()) + SYMBOL_OVERHEAD as u64
-    }
-
-    /// Whether every block went out in full once.
-    fn is_tail(&self) -> bool {
-        self.frontier >= self.layout.blocks()
     }
 
     /// Whether there are so many receivers that somebody will miss more than most.
@@ -492,7 +417,5 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 const MARK_GAP: Duration = Duration::from_micros(500);
 /// What a sender that was kept waiting makes up for at once; or a burst, where that takes longer.
 const CATCH_UP: Duration = Duration::from_millis(2);
-/// Settled blocks that a mark speaks of.
-const RECENT: usize = 16;
 /// From here on two deviations of parity are needed by somebody anyway.
 const CROWD: usize = 100;

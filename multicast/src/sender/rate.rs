@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Rate {
     bits: f64,
     cap: f64,
-    doubling: bool,
+    /// The rate that was too fast when it was last cut; until then it doubles.
+    limit: Option<f64>,
     stepped: Option<Instant>,
     /// Steps until the last cut shows in what is heard.
     resting: u8,
@@ -41,7 +42,7 @@ impl Rate {
         let cap = f64::from(u32::try_from(cap / 1000).unwrap_or(u32::MAX)) * 1000.0;
         let cap = cap.max(FLOOR);
         let bits = START.min(cap);
-        Self { bits, cap, doubling: true, stepped: None, resting: 0, queued: 0, steps: VecDeque::new() }
+        Self { bits, cap, limit: None, stepped: None, resting: 0, queued: 0, steps: VecDeque::new() }
     }
 
     /// Whether it is time to step.
@@ -62,7 +63,7 @@ impl Rate {
         } else if too_fast {
             self.cut(signals.achieved);
         } else if !first && signals.achieved.is_some_and(|achieved| achieved > self.bits / 2.0) {
-            self.bits = (self.bits * if self.doubling { 2.0 } else { GROWTH }).min(self.cap);
+            self.bits = self.next().min(self.cap);
         }
     }
 
@@ -82,12 +83,22 @@ impl Rate {
         self.bits
     }
 
+    /// The rate after this one: quickly back near the one that was too fast, slowly past it, and fast once that was long ago
+    /// (Ha, Rhee and Xu, 2008).
+    fn next(&self) -> f64 {
+        match self.limit {
+            None => self.bits * 2.0,
+            Some(limit) if self.bits > limit * PASSED => self.bits * GROWTH,
+            Some(limit) => (self.bits + (limit - self.bits) / 4.0).max(self.bits * PROBE),
+        }
+    }
+
     fn cut(&mut self, achieved: Option<f64>) {
         // While doubling, what was heard is of a rate that was passed already.
-        let cut = if self.doubling { FIRST_CUT } else { CUT };
+        let cut = if self.limit.is_none() { FIRST_CUT } else { CUT };
         let out = achieved.map_or(self.bits, |achieved| achieved.min(self.bits));
         self.bits = (out * cut).max(self.bits * CUT_MOST).max(FLOOR);
-        (self.doubling, self.resting, self.queued) = (false, REST, 0);
+        (self.limit, self.resting, self.queued) = (Some(out), REST, 0);
     }
 
     /// Notes the loss at this rate; says whether it grew with the rate, or is beyond what parity makes up for in one pass.
@@ -117,6 +128,10 @@ const FIRST_CUT: f64 = 0.5;
 /// What went out may have been little for want of a processor: no step takes more than this.
 const CUT_MOST: f64 = 0.25;
 const GROWTH: f64 = 1.1;
+/// What a receiver's buffer takes for many steps.
+const PROBE: f64 = 1.01;
+/// Beyond the rate that was too fast by this, it is so no more.
+const PASSED: f64 = 1.1;
 /// Steps before what receivers say is of the new rate.
 const REST: u8 = 2;
 /// Longer than a busy machine makes its programs wait, shorter than the buffers that spoil a network.

@@ -11,12 +11,25 @@ pub struct Link {
     pub loss: Pattern,
     /// Bits a second that get through; what is above is lost.
     pub limit: Option<u64>,
+    /// How fast the receiver takes packets from its system; without one it takes each at once.
+    pub intake: Option<Intake>,
     /// Bytes a second that the receiver restores and writes; without one it takes no time.
     pub disk: Option<u64>,
     /// When it is plugged in.
     pub joins: Duration,
     /// When it hears nothing.
     pub deaf: Option<(Duration, Duration)>,
+    /// When its switch forgets that it is in the group, until it joins again; what it says goes on its way.
+    pub forgotten: Option<Duration>,
+}
+
+/// A receiver that has not all of a processor.
+#[derive(Debug, Clone, Copy)]
+pub struct Intake {
+    /// Bits a second that it takes.
+    pub rate: u64,
+    /// Bytes that wait in its socket's buffer; what is above is dropped, and counted.
+    pub buffer: u64,
 }
 
 /// What is lost on a line.
@@ -52,6 +65,11 @@ pub(super) struct Lane {
     credit: f64,
     credited: Instant,
     disk_free: Instant,
+    /// When all that waits in the buffer is taken.
+    taken_at: Instant,
+    overruns: u32,
+    /// When it was last in the group again.
+    joined: Option<Instant>,
 }
 
 impl Lane {
@@ -65,6 +83,9 @@ impl Lane {
             credit: QUEUE,
             credited: start,
             disk_free: start,
+            taken_at: start,
+            overruns: 0,
+            joined: None,
         };
         lane.turn();
         lane
@@ -78,10 +99,44 @@ impl Lane {
         self.disk_free
     }
 
-    /// Whether anything can come now.
-    pub(super) fn hears(&self, now: Instant) -> bool {
+    /// Whether anything can come or go now.
+    pub(super) fn is_linked(&self, now: Instant) -> bool {
         let at = now.saturating_duration_since(self.start);
         at >= self.link.joins && self.link.deaf.is_none_or(|(from, to)| at < from || at >= to)
+    }
+
+    /// Whether what is sent to the group comes here now.
+    pub(super) fn hears(&self, now: Instant) -> bool {
+        let forgets = |after: &Duration| now >= self.start + *after;
+        let is_member = !self.link.forgotten.as_ref().is_some_and(forgets)
+            || self.joined.is_some_and(|joined| now >= joined + JOINING);
+        self.is_linked(now) && is_member
+    }
+
+    /// The receiver joins the group again.
+    pub(super) fn rejoin(&mut self, now: Instant) {
+        self.joined.get_or_insert(now);
+    }
+
+    /// Puts packets of `bytes` into the socket's buffer: how many of `count` there is room for, and when the receiver takes
+    /// the last of them; `None` where it takes all at once.
+    pub(super) fn buffer(&mut self, now: Instant, count: u16, bytes: u64) -> Option<(u16, Instant)> {
+        let Intake { rate, buffer } = self.link.intake?;
+        let (rate, bytes) = (crate::loss::whole_f64(rate) / 8.0, crate::loss::whole_f64(bytes));
+        let waits = self.taken_at.saturating_duration_since(now).as_secs_f64() * rate;
+        let room = crate::loss::whole(((crate::loss::whole_f64(buffer) - waits) / bytes).max(0.0));
+        let taken = u16::try_from(room).unwrap_or(u16::MAX).min(count);
+        self.overruns += u32::from(count - taken);
+        let time = Duration::from_secs_f64(f64::from(taken) * bytes / rate);
+        self.taken_at = self.taken_at.max(now) + time;
+        Some((taken, self.taken_at))
+    }
+
+    /// What the receiver's socket dropped so far, and the share of its buffer that is taken.
+    pub(super) fn socket(&self, now: Instant) -> (u32, f64) {
+        let Some(Intake { rate, buffer }) = self.link.intake else { return (0, 0.0) };
+        let waits = self.taken_at.saturating_duration_since(now).as_secs_f64();
+        (self.overruns, waits * crate::loss::whole_f64(rate) / 8.0 / crate::loss::whole_f64(buffer))
     }
 
     /// Lets `count` packets of `bytes` come; calls `take` with index and length of each run that does.
@@ -140,6 +195,8 @@ impl Lane {
     }
 }
 
+/// Until a switch has learned of a member.
+const JOINING: Duration = Duration::from_millis(20);
 /// Bytes that wait in front of a slow line.
 const QUEUE: f64 = 65_536.0;
 

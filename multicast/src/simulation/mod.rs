@@ -23,7 +23,7 @@ use crate::sender::{self, Counts, Sender};
 use crate::symbols::SymbolSet;
 
 pub use insider::Insider;
-pub use link::{Link, Pattern};
+pub use link::{Intake, Link, Pattern};
 
 /// What is to happen.
 #[derive(Debug, Clone)]
@@ -119,6 +119,8 @@ struct World<'a> {
     session: u32,
     sender_due: Option<Instant>,
     stations: Vec<Station>,
+    /// Runs of a packet that are not lost.
+    runs: Vec<(u16, u16)>,
     content: Option<bytes::Content>,
     dice: Dice,
     past: Counts,
@@ -152,11 +154,21 @@ enum What {
     SenderIsDue,
     ReceiverIsDue(usize),
     Group(u32, Packet),
+    Taken(Taken),
     Feedback(u32, usize, Vec<u8>),
     Receipt(u32, usize),
     Written(Written),
     Forge,
     Restart(Who),
+}
+
+/// What a receiver takes from its socket's buffer, if it was not killed meanwhile: of symbols a run.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Taken {
+    index: usize,
+    life: u32,
+    packet: Packet,
+    run: (u16, u16),
 }
 
 /// A block that a receiver restored and wrote, if it was not killed meanwhile.
@@ -169,7 +181,7 @@ struct Written {
     fits: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Packet {
     Announcement { number: u64, ended: bool, demoted: Vec<ReceiverId> },
     Symbols { number: u64, block: u32, esi: u16, count: u16 },
@@ -201,6 +213,7 @@ impl<'a> World<'a> {
             session: 0,
             sender_due: None,
             stations,
+            runs: Vec::new(),
             content: with_bytes.then(|| bytes::Content::new(scenario.layout, scenario.seed)),
             dice,
             past: Counts::default(),
@@ -246,7 +259,8 @@ impl<'a> World<'a> {
             What::Written(written) if written.life == self.stations[written.index].life => {
                 self.written(&written);
             }
-            What::Written(_) | What::Group(..) | What::Feedback(..) | What::Receipt(..) => {}
+            What::Taken(taken) if taken.life == self.stations[taken.index].life => self.taken(&taken),
+            What::Taken(_) | What::Written(_) | What::Group(..) | What::Feedback(..) | What::Receipt(..) => {}
             What::Forge => self.forge(),
             What::Restart(who) => self.restart(who),
         }
@@ -254,36 +268,62 @@ impl<'a> World<'a> {
 
     fn arrive(&mut self, packet: &Packet) {
         for index in 0..self.stations.len() {
-            if self.stations[index].lane.hears(self.now) {
+            let Station { lane, receiver, .. } = &self.stations[index];
+            // Who starts joins the group, so a switch forgets only who has begun.
+            if lane.hears(self.now) || receiver.is_none() && lane.is_linked(self.now) {
                 self.arrive_at(index, packet);
             }
         }
     }
 
+    /// Loses what the line loses; what the receiver does not take at once waits for it, or is dropped.
     fn arrive_at(&mut self, index: usize, packet: &Packet) {
-        let (mut came, now) = (false, self.now);
-        match packet {
-            Packet::Symbols { number, block, esi, count } => {
-                let bytes = u64::from(self.scenario.layout.symbol()) + SYMBOL_OVERHEAD as u64;
-                let station = &mut self.stations[index];
-                let (Some(receiver), content) = (&mut station.receiver, &mut self.content) else { return };
-                station.lane.carry(now, *count, bytes, |at, run| {
-                    let (esi, number) = (esi + at, number + u64::from(at));
-                    let run = Run { number, block: *block, esi, count: run };
-                    if receiver.handle_symbols(now, run)
-                        && let Some(content) = content
-                    {
-                        content.keep(index, *block, esi, run.count);
-                    }
-                });
-                return self.drain_receiver(index);
+        let (count, bytes) = match packet {
+            Packet::Symbols { count, .. } => {
+                (*count, u64::from(self.scenario.layout.symbol()) + SYMBOL_OVERHEAD as u64)
             }
-            Packet::Announcement { .. } | Packet::Mark { .. } | Packet::Tags { .. } => {
-                self.stations[index].lane.carry(now, 1, 500, |_, _| came = true);
+            Packet::Announcement { .. } | Packet::Mark { .. } | Packet::Tags { .. } => (1, 500),
+        };
+        let (now, mut runs) = (self.now, std::mem::take(&mut self.runs));
+        runs.clear();
+        let Station { lane, life, .. } = &mut self.stations[index];
+        let life = *life;
+        lane.carry(now, count, bytes, |at, run| runs.push((at, run)));
+        for (at, run) in runs.iter().copied() {
+            match self.stations[index].lane.buffer(now, run, bytes) {
+                None => self.take(index, packet, (at, run)),
+                Some((0, _)) => {}
+                Some((room, when)) => {
+                    let taken = Taken { index, life, packet: packet.clone(), run: (at, room) };
+                    self.schedule(when, What::Taken(taken));
+                }
             }
         }
+        self.runs = runs;
+        self.drain_receiver(index);
+    }
+
+    fn taken(&mut self, taken: &Taken) {
+        let (overruns, backlog) = self.stations[taken.index].lane.socket(self.now);
+        self.tell(taken.index, receiver::Input::Overruns(overruns));
+        self.tell(taken.index, receiver::Input::Backlog(backlog));
+        self.take(taken.index, &taken.packet, taken.run);
+        self.drain_receiver(taken.index);
+    }
+
+    /// A receiver has a packet, or `run` of its symbols.
+    fn take(&mut self, index: usize, packet: &Packet, (at, run): (u16, u16)) {
         match packet {
-            Packet::Announcement { number, ended, demoted } if came => {
+            Packet::Symbols { number, block, esi, .. } => {
+                let Some(receiver) = &mut self.stations[index].receiver else { return };
+                let (esi, number) = (esi + at, number + u64::from(at));
+                if receiver.handle_symbols(self.now, Run { number, block: *block, esi, count: run })
+                    && let Some(content) = &mut self.content
+                {
+                    content.keep(index, *block, esi, run);
+                }
+            }
+            Packet::Announcement { number, ended, demoted } => {
                 if self.stations[index].receiver.is_none() && !ended {
                     self.join(index);
                 }
@@ -291,12 +331,11 @@ impl<'a> World<'a> {
                 let input = receiver::Input::Announced { number: *number, ended: *ended, demoted };
                 self.tell(index, input);
             }
-            Packet::Mark { number, body } if came => {
+            Packet::Mark { number, body } => {
                 let mark = Mark::decode(body).expect("a mark survives the wire");
                 self.tell(index, receiver::Input::Mark { number: *number, mark });
             }
-            Packet::Tags { block, first, count } if came => self.tagged(index, *block, *first, *count),
-            _ => {}
+            Packet::Tags { block, first, count } => self.tagged(index, *block, *first, *count),
         }
     }
 
@@ -340,7 +379,7 @@ impl<'a> World<'a> {
                 let bytes = said.encode();
                 self.feedback += 1;
                 self.feedback_bytes += bytes.len() as u64;
-                if self.stations[index].lane.hears(self.now) {
+                if self.stations[index].lane.is_linked(self.now) {
                     self.schedule(self.now + DELAY, What::Feedback(self.session, index, bytes));
                 }
             }
@@ -370,7 +409,8 @@ impl<'a> World<'a> {
                     receiver.handle_input(self.now, receiver::Input::Finished);
                 }
             }
-            receiver::Output::Rejoin | receiver::Output::Over { .. } => {}
+            receiver::Output::Rejoin => self.stations[index].lane.rejoin(self.now),
+            receiver::Output::Over { .. } => {}
         }
     }
 

@@ -43,6 +43,37 @@ fn eight_receivers_whose_disks_are_slower_than_the_network_are_waited_for() {
 }
 
 #[test]
+fn receivers_that_take_less_than_the_network_brings_are_not_overrun() {
+    for (rate, buffer) in
+        [(100_000_000, MIB), (300_000_000, 4 * MIB), (300_000_000, 16 * MIB), (600_000_000, 2 * MIB)]
+    {
+        let mut scenario = Scenario::new(18, 256 * MIB, 40, 0.05);
+        scenario.links.iter_mut().for_each(|link| link.intake = Some(Intake { rate, buffer }));
+        let outcome = scenario.run();
+        assert_all_have_it(&outcome);
+        let over = outcome.ratio * 0.95;
+        let slowest = outcome.completed.iter().flatten().max().unwrap().as_secs_f64();
+        // What a receiver takes is what was not lost.
+        let least = outcome.symbols as f64 * 0.95 * 1440.0 * 8.0 / rate as f64;
+        println!("{rate} {buffer}: {over:.4} of the bound, {slowest:.2} s, {least:.2} s at least");
+        assert!(over <= 1.02, "{rate} {buffer}: {over} of the bound, {outcome:?}");
+        assert!(slowest <= least / 0.9 + 0.5, "{rate} {buffer}: {slowest} s, {least} s at least");
+    }
+}
+
+#[test]
+fn receivers_that_a_switch_forgets_cost_little_before_they_join_again() {
+    let mut scenario = Scenario::new(19, 160 * MIB, 8, 0.05);
+    scenario.links[..3].iter_mut().for_each(|link| link.forgotten = Some(Duration::from_millis(900)));
+    let outcome = scenario.run();
+    assert_all_have_it(&outcome);
+    let (over, block) = (outcome.ratio * 0.95, 4.0 / 160.0);
+    println!("{over:.4} of the bound");
+    // What was on its way when they heard nothing, at a gigabit a second.
+    assert!(over <= 1.012 + 0.35 * 125e6 / (160 * MIB) as f64 + block, "{over} of the bound, {outcome:?}");
+}
+
+#[test]
 fn bursts_that_kill_a_super_packet_are_repaired() {
     let mut scenario = Scenario::new(7, 24 * MIB, 4, 0.0);
     scenario.links.fill(Link { loss: Pattern::Bursts { share: 0.05, length: 44.0 }, ..Link::default() });
@@ -186,6 +217,8 @@ fn any_link(dice: &mut Dice) -> Link {
         disk: dice.bits().is_multiple_of(4).then_some(5_000_000),
         joins: dice.within(Duration::from_millis(200)),
         deaf: dice.bits().is_multiple_of(4).then(|| (from, from + dice.within(Duration::from_secs(2)))),
+        intake: dice.bits().is_multiple_of(6).then_some(Intake { rate: 50_000_000, buffer: 212_992 }),
+        forgotten: dice.bits().is_multiple_of(6).then(|| dice.within(Duration::from_secs(1))),
     }
 }
 

@@ -165,6 +165,31 @@ async fn an_object_is_told_to_its_group_and_to_whoever_brings_it() {
 }
 
 #[tokio::test]
+async fn what_is_for_one_or_two_devices_of_a_point_comes_by_unicast() {
+    let site = Site::new().await;
+    let office = site.group("office", None).await;
+    let room = site.group("room", Some(office)).await;
+    let [point, first, _] = [site.device(office).await, site.device(office).await, site.device(room).await];
+    site.fleet.assign_point(&site.by, point, office, 0).await.unwrap();
+    for (name, group) in [("all", office), ("inner", room)] {
+        site.fleet.distribute(&site.by, &site.image(name, None, group)).await.unwrap();
+    }
+    let unicast = |device| site.duties(device).unwrap().objects.into_iter().map(|object| object.unicast);
+    assert_eq!(unicast(point).collect::<Vec<_>>(), [true, true], "two beside the point, and one of them");
+    assert_eq!(unicast(first).collect::<Vec<_>>(), [true]);
+    let third = site.device(room).await;
+    assert_eq!(unicast(point).collect::<Vec<_>>(), [false, true], "three, and two of them");
+    assert_eq!(
+        [first, third].map(|device| unicast(device).collect::<Vec<_>>()),
+        [vec![false], vec![false, true]]
+    );
+    site.fleet.assign_point(&site.by, third, room, 0).await.unwrap();
+    assert_eq!(unicast(point).collect::<Vec<_>>(), [true, true], "two receive from another point now");
+    site.fleet.revoke_device(&site.by, first, "").await.unwrap();
+    assert!(unicast(point).all(|unicast| unicast) && unicast(third).all(|unicast| unicast));
+}
+
+#[tokio::test]
 async fn a_server_that_starts_anew_knows_all_of_it() {
     let site = Site::new().await;
     let group = site.group("office", None).await;

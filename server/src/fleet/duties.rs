@@ -27,6 +27,7 @@ impl Fleet {
         let own = model.points.get(&(tenant, device)).map(|stored| &stored.record);
         let nearest = chain.first().and_then(|group| model.nearest_point(tenant, *group));
         // What it sends it has itself.
+        let by = nearest.map(|(point, _)| point);
         let source = nearest.filter(|(point, _)| *point != device);
         let source = source.and_then(|(point, record)| {
             let told = where_is(point)?;
@@ -36,7 +37,9 @@ impl Fleet {
         Some(Duties {
             device: id(device.as_bytes()),
             audiences: chain.iter().map(|group| id(group.as_bytes())).collect(),
-            objects: objects.filter_map(|object| model.object(tenant, object, &chain, own)).collect(),
+            objects: objects
+                .filter_map(|object| model.object((tenant, device), object, &chain, own, by))
+                .collect(),
             source,
             point: own.and_then(|record| model.own_point(key, (tenant, device), record)),
             ksn: model.ksn.get(&(tenant, device)).and_then(|stored| stored.record.proxy.clone()),
@@ -88,20 +91,48 @@ impl Model {
         Some(Epoch { point, number: record.number, salt: &record.salt })
     }
 
-    /// An object, if the device is to have it or to send it.
+    /// An object, if the device is to send it, or to have it from the distribution point `by`.
     fn object(
         &self,
-        tenant: TenantId,
+        (tenant, device): (TenantId, DeviceId),
         object: Distribution,
         chain: &[GroupId],
         own: Option<&PointRecord>,
+        by: Option<DeviceId>,
     ) -> Option<Object> {
         let send = own.is_some_and(|own| self.brings(tenant, own, object.group));
-        let manifest = Some(object.signed);
-        (send || chain.contains(&object.group)).then_some(Object { manifest, send })
+        if !send && !chain.contains(&object.group) {
+            return None;
+        }
+        let by = if send { Some(device) } else { by };
+        let unicast = by.is_some_and(|point| self.has_few(tenant, point, object.group));
+        Some(Object { manifest: Some(object.signed), send, unicast })
+    }
+
+    /// Whether at most [`FEW`] devices receive from a point what is for `group`.
+    fn has_few(&self, tenant: TenantId, point: DeviceId, group: GroupId) -> bool {
+        let Some(stored) = self.points.get(&(tenant, point)) else { return false };
+        let Ok(served) = GroupId::try_from(stored.record.group.as_slice()) else { return false };
+        let own = self.device(tenant, point).map(|own| own.record().group());
+        let count = |of: GroupId| self.members(tenant, of).saturating_sub(usize::from(own == Some(of)));
+        let receives = |of: GroupId| {
+            let chain = self.chain(tenant, of);
+            let is_meant = chain.contains(&served) && chain.contains(&group);
+            is_meant && self.nearest_point(tenant, of).is_some_and(|(nearest, _)| nearest == point)
+        };
+        let groups = self.groups.keys().filter(|(of, _)| *of == tenant).map(|(_, group)| *group);
+        let mut all = 0;
+        // Ends with the first that is one too many: this is asked for each device.
+        !groups.filter(|of| count(*of) > 0 && receives(*of)).any(|of| {
+            all += count(of);
+            all > FEW
+        })
     }
 }
 
 fn id(bytes: &[u8; 16]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
+
+/// Multicast begins with announcements and ends with silence, and for two receivers saves one copy at most.
+const FEW: usize = 2;

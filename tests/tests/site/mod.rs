@@ -87,6 +87,13 @@ impl Site {
         Ok(())
     }
 
+    /// Packets of multicast that came to a device which was deafened.
+    pub(crate) fn unheard(&self, device: &Device) -> Result<u64> {
+        let rules = device.host().run("nft", &["list", "table", "inet", "deaf"])?;
+        let mut words = rules.split_whitespace().skip_while(|word| *word != "packets");
+        Ok(words.nth(1).context("a counter")?.parse()?)
+    }
+
     /// Waits until some of an object is on a device's disk.
     pub(crate) fn wait_for_parts(&self, device: &Device) -> Result<()> {
         let staging = device.state().join("received/.klcast");

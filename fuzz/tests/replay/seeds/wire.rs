@@ -140,7 +140,7 @@ fn duties() -> Duties {
     Duties {
         device: id.clone(),
         audiences: vec![id.clone(), id],
-        objects: vec![Object { manifest: Some(signed), send: true }],
+        objects: vec![Object { manifest: Some(signed), send: true, unicast: false }],
         source: Some(source),
         point: Some(point),
         polling: Some(Polling {
