@@ -10,10 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klnet_ksnproxy::counters::Counter;
-use klnet_ksnproxy::limiter::Rate;
 use klnet_ksnproxy::net::service::{Config, Service, StartError};
-use klnet_ksnproxy::policy::Policy;
-use klnet_ksnproxy::proxy;
 use klnet_wire::duties::KsnProxy;
 use klnet_wire::identity::crl::Crls;
 use klnet_wire::message::{KsnCounts, KsnState, Message};
@@ -205,7 +202,8 @@ fn config(proxy: &KsnProxy, device: &Device, crls: &Arc<Crls>, ports: Ports) -> 
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Some((host.to_owned(), port.parse().ok()?))
     };
-    let cache = if proxy.cache_mib == 0 { CACHE_MIB } else { proxy.cache_mib };
+    let default = Config::default();
+    let cache = if proxy.cache_mib == 0 { default.cache } else { (proxy.cache_mib as usize) << 20 };
     Config {
         listen: ports.listen,
         udp_port: ports.ksn_udp,
@@ -214,31 +212,14 @@ fn config(proxy: &KsnProxy, device: &Device, crls: &Arc<Crls>, ports: Ports) -> 
         identity: Some((device.identity.clone(), device.trust.clone())),
         crls: Some(Arc::clone(crls)),
         upstreams: proxy.upstreams.iter().filter_map(upstream).collect(),
-        snapshot: None,
-        prefix_bits: 0,
         allow_plain: proxy.allow_plain,
-        cache: (cache as usize) << 20,
+        cache,
         workers: WORKERS,
-        connections: CONNECTIONS,
-        tickets: TICKETS,
-        ticket_lifetime: TICKET_LIFETIME,
-        rate: RATE,
-        policy: Policy::default(),
-        proxy: proxy::Config::default(),
+        ..default
     }
 }
 
 /// How often it is told how the proxy stands: it counts as not available after fifteen minutes of silence.
 const TELL_EACH: Duration = Duration::from_secs(15);
-/// Half a million records.
-const CACHE_MIB: u32 = 64;
 /// A branch office asks less than one thread answers.
 const WORKERS: usize = 1;
-/// TCP connections at once.
-const CONNECTIONS: usize = 4096;
-/// Devices at once.
-const TICKETS: usize = 65_536;
-/// In seconds.
-const TICKET_LIFETIME: u32 = 43_200;
-/// A scan of a whole disk asks about some hundred files a second.
-const RATE: Rate = Rate { keys: 2000, burst: 10_000 };

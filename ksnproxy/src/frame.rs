@@ -41,6 +41,10 @@ pub enum Op {
     Prefix = 7,
     /// All of them, with their verdicts.
     Matches = 8,
+    /// A piece of a snapshot is asked for: [`crate::piece`].
+    Fetch = 9,
+    /// The piece.
+    Piece = 10,
 }
 
 /// Why there is no answer.
@@ -57,6 +61,8 @@ pub enum Reason {
     Op = 4,
     /// The ticket is not known, or its time is over.
     Ticket = 5,
+    /// This snapshot, or this item of it, is not here.
+    Gone = 6,
 }
 
 /// Some first bits of a key, for who must not learn which key is meant.
@@ -137,7 +143,7 @@ impl Header {
 impl Op {
     fn from_number(number: u8) -> Option<Self> {
         use Op::*;
-        [Query, Answer, Challenge, Refused, Ticket, Issued, Prefix, Matches]
+        [Query, Answer, Challenge, Refused, Ticket, Issued, Prefix, Matches, Fetch, Piece]
             .get(usize::from(number).checked_sub(1)?)
             .copied()
     }
@@ -147,7 +153,7 @@ impl Reason {
     /// The reason with this number.
     pub fn from_number(number: u8) -> Option<Self> {
         use Reason::*;
-        [Malformed, Plain, Rate, Op, Ticket].get(usize::from(number).checked_sub(1)?).copied()
+        [Malformed, Plain, Rate, Op, Ticket, Gone].get(usize::from(number).checked_sub(1)?).copied()
     }
 }
 
@@ -393,7 +399,7 @@ mod tests {
     #[test]
     fn what_has_no_meaning_is_no_header() {
         let good = header(Op::Query).encode();
-        for (at, byte) in [(0, 0x16), (1, 0), (2, 2), (3, 0), (3, 9), (4, 2), (7, 23)] {
+        for (at, byte) in [(0, 0x16), (1, 0), (2, 2), (3, 0), (3, 11), (4, 2), (7, 23)] {
             let mut bad = good;
             bad[at] = byte;
             assert_eq!(Header::parse(&bad), Err(Malformed), "byte {at}");

@@ -32,6 +32,7 @@ pub mod frame;
 pub mod limiter;
 #[cfg(feature = "net")]
 pub mod net;
+pub mod piece;
 pub mod policy;
 pub mod proxy;
 pub mod responder;

@@ -224,6 +224,18 @@ impl Kind {
         Self::CertificateMd5,
     ];
 
+    /// What the key space is of, in a word.
+    pub const fn subject(self) -> &'static str {
+        match self {
+            Self::FileSha256 | Self::FileSha1 | Self::FileMd5 => "file",
+            Self::SectionSha256 | Self::SectionSha1 | Self::SectionMd5 => "section",
+            Self::Url => "url",
+            Self::Domain => "domain",
+            Self::Network => "network",
+            Self::CertificateSha256 | Self::CertificateSha1 | Self::CertificateMd5 => "certificate",
+        }
+    }
+
     /// The kind with this number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()

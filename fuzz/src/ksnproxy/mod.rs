@@ -4,10 +4,11 @@ pub mod proxy;
 pub mod responder;
 
 use klnet_ksnproxy::frame::{self, Header, Prefix};
+use klnet_ksnproxy::piece::{Fetch, Piece};
 use klnet_ksnproxy::subject::Key;
 use klnet_ksnproxy::ticket::{Direction, Sealer, Ticket};
 
-/// Any bytes are one header, keys, verdicts, matches or a prefix, each in its one encoding, or none.
+/// Any bytes are one header, keys, verdicts, matches, a prefix, or a piece or the wish for one, each in its one encoding, or none.
 pub fn reputation_frame(data: &[u8]) {
     let Ok(header) = Header::parse(data) else { return };
     assert_eq!(header.encode(), data[..Header::LENGTH]);
@@ -24,6 +25,14 @@ pub fn reputation_frame(data: &[u8]) {
     }
     if let Ok(prefix) = Prefix::decode(body) {
         assert_eq!(prefix.encode(), body);
+    }
+    let mut encoded = Vec::new();
+    if let Ok(fetch) = Fetch::decode(body) {
+        fetch.encode(header.serial, &mut encoded);
+        assert_eq!(&encoded[Header::LENGTH..], body);
+    } else if let Ok(piece) = Piece::decode(body) {
+        piece.encode(header, &mut encoded);
+        assert_eq!(&encoded[Header::LENGTH..], body);
     }
 }
 

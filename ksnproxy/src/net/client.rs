@@ -353,7 +353,7 @@ fn refused(reason: u8) -> AskError {
         Some(Reason::Plain) => AskError::Refused(Refusal::Plain),
         Some(Reason::Rate) => AskError::Refused(Refusal::Rate),
         Some(Reason::Ticket) => AskError::Refused(Refusal::Ticket),
-        Some(Reason::Op) => AskError::Refused(Refusal::Op),
+        Some(Reason::Op | Reason::Gone) => AskError::Refused(Refusal::Op),
         Some(Reason::Malformed) | None => AskError::Malformed(Malformed),
     }
 }

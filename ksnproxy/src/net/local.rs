@@ -10,6 +10,7 @@ use std::time::Duration;
 use klnet_wire::signed::PublicKey;
 use tokio_util::sync::CancellationToken;
 
+use super::service::SnapshotFile;
 use crate::responder::Shared;
 use crate::snapshot::{Snapshot, SnapshotError};
 
@@ -33,14 +34,23 @@ pub struct LoadError {
 }
 
 impl Local {
-    /// Loads the file, so that the first query is answered from it.
+    /// Loads the file, so that the first query is answered from it. The second value is whether that was done: a file
+    /// that is replicated may not be there yet, or is mended.
     ///
     /// # Errors
     /// [`LoadError`] when it cannot be read, or nobody who is trusted has signed it.
-    pub(super) fn load(path: PathBuf, trusted: Vec<PublicKey>, shared: &Shared) -> Result<Self, LoadError> {
-        let mut local = Self { path, trusted, seen: None };
-        local.reload(shared)?;
-        Ok(local)
+    pub(super) fn open(file: &SnapshotFile, shared: &Shared) -> Result<(Self, bool), LoadError> {
+        let mut local = Self { path: file.path.clone(), trusted: file.trusted.clone(), seen: None };
+        match local.reload(shared) {
+            Ok(()) => Ok((local, true)),
+            Err(error) if file.replicated.is_some() => {
+                if local.seen.is_some() {
+                    tracing::warn!(%error, "the snapshot is replicated anew");
+                }
+                Ok((local, false))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Looks for another file until shutdown. One that is not usable changes nothing.

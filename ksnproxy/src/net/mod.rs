@@ -15,6 +15,8 @@ mod fetch;
 mod https;
 mod inbox;
 mod local;
+mod replicator;
+mod seats;
 pub mod server;
 pub mod service;
 mod stream;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::io::{AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::seats::Seats;
 use super::stream::{FrameError, Frames};
 use crate::frame::{self, Header, Op, Prefix, QUERY_LIMIT, Reason};
+use crate::piece::{Fetch, Piece};
 use crate::subject::Key;
 use crate::verdict::Verdict;
 
@@ -23,6 +24,8 @@ pub enum Question {
     Keys(Vec<Key>),
     /// Every key that begins like this.
     Prefix(Prefix),
+    /// A piece of the snapshot.
+    Fetch(Fetch),
 }
 
 /// What it is told.
@@ -32,6 +35,8 @@ pub enum Reply {
     Verdicts(Vec<Verdict>),
     /// The keys and their verdicts.
     Matches(Vec<(Key, Verdict)>),
+    /// The piece.
+    Piece(Piece),
     /// No answer, and why.
     Refused(Reason),
 }
@@ -46,7 +51,7 @@ pub async fn serve<A, F>(
     A: Fn(Question) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let (acceptor, seats) = (TlsAcceptor::from(tls), Arc::new(Semaphore::new(SEATS)));
+    let (acceptor, seats) = (TlsAcceptor::from(tls), Seats::new(SEATS));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -60,7 +65,7 @@ pub async fn serve<A, F>(
                 continue;
             }
         };
-        let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else { continue };
+        let Some(seat) = seats.take(peer.ip()) else { continue };
         let (acceptor, answer, shutdown) = (acceptor.clone(), answer.clone(), shutdown.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -91,6 +96,7 @@ where
         let reply = match (header.op, header.sealed) {
             (Op::Query, false) => answer(Question::Keys(frame::decode_keys(&header, body)?)).await,
             (Op::Prefix, false) => answer(Question::Prefix(Prefix::decode(body)?)).await,
+            (Op::Fetch, false) => answer(Question::Fetch(Fetch::decode(body)?)).await,
             _ => Reply::Refused(Reason::Op),
         };
         encode(header, &reply, &mut output);
@@ -110,6 +116,7 @@ fn encode(query: Header, reply: &Reply, output: &mut Vec<u8>) {
     match reply {
         Reply::Verdicts(verdicts) => frame::encode_answer(query, verdicts, output),
         Reply::Matches(matches) => frame::encode_matches(query, matches, output),
+        Reply::Piece(piece) => piece.encode(query, output),
         Reply::Refused(reason) => output.extend(query.bare(Op::Refused, *reason as u8, 0)),
     }
 }

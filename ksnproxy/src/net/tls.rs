@@ -8,11 +8,12 @@ use klnet_wire::identity::Principal;
 use rustls::ServerConfig;
 use tokio::io::{AsyncWriteExt, split};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::desk::Desk;
+use super::seats::Seats;
 use super::stream::{FrameError, Frames};
 use crate::frame::QUERY_LIMIT;
 
@@ -22,11 +23,11 @@ pub(super) async fn serve(
     tls: Option<Arc<ServerConfig>>,
     desk: Arc<Desk>,
 ) {
-    let seats = Arc::new(Semaphore::new(SEATS));
+    let seats = Seats::new(SEATS);
     while let Some((stream, peer)) = connections.recv().await {
         // Without an identity there is no TLS here.
         let Some(tls) = tls.clone() else { continue };
-        let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else { continue };
+        let Some(seat) = seats.take(peer.ip()) else { continue };
         let desk = Arc::clone(&desk);
         tokio::spawn(async move {
             let ended = connection(stream, tls, &desk).await;

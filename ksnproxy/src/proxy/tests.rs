@@ -148,6 +148,32 @@ fn a_dead_upstream_is_left_alone_for_longer_and_longer_and_then_tried_with_one_r
 }
 
 #[test]
+fn an_upstream_that_is_back_after_an_hour_is_asked_within_seconds() {
+    let mut stage = Stage::new(Config::default());
+    let mut requests = 0;
+    for _ in 0..3600 {
+        stage.ask(1, 1);
+        for (batch, upstream, _) in stage.sent() {
+            stage.fail(batch, upstream);
+            requests += 1;
+        }
+        stage.pass(Duration::from_secs(1));
+        assert!(stage.done().iter().all(|(_, outcome, _)| *outcome == "failed"));
+        assert_eq!((stage.proxy.under_way(), stage.proxy.waiters), (0, 0), "nothing gathers");
+    }
+    assert!(requests < 400, "{requests} requests in an hour to who is dead");
+    let back = stage.now;
+    while stage.done().iter().all(|(_, outcome, _)| *outcome != "said") {
+        stage.ask(1, 1);
+        for (batch, upstream, _) in stage.sent() {
+            stage.answer(batch, upstream);
+        }
+        stage.pass(Duration::from_millis(100));
+    }
+    assert!(stage.now - back <= Duration::from_secs(11), "{:?}", stage.now - back);
+}
+
+#[test]
 fn the_second_upstream_is_asked_when_the_first_is_slower_than_it_mostly_is() {
     let mut stage = Stage::new(Config { upstreams: 2, ..Config::default() });
     for n in 1..=50 {

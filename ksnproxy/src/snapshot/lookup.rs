@@ -4,18 +4,22 @@ use std::io::{Read, Seek};
 use std::time::Duration;
 
 use klnet_wire::signed::PublicKey;
+use prost::Message as _;
 
 use super::manifest::Manifest;
 use super::network::Networks;
 use super::reader::{Reader, SnapshotError};
 use super::record::{RECORD_LENGTH, Record};
 use super::segment::{SegmentId, Sorted, index_of};
+use crate::piece::{Fetch, Item, Piece};
 use crate::subject::{Key, Kind, Subject};
 use crate::verdict::{Reputation, Verdict};
 
 /// A snapshot that answers. It never changes: another takes its place.
 pub struct Snapshot {
     manifest: Manifest,
+    /// The manifest as it was signed, for who replicates this snapshot.
+    signed: Vec<u8>,
     body: Vec<u8>,
     /// By the number of the kind.
     spaces: [Option<LoadedSpace>; Kind::ALL.len() + 1],
@@ -66,7 +70,8 @@ impl Snapshot {
             let space = space.get_or_insert_with(|| LoadedSpace { bits, segments: Vec::new() });
             space.segments.push(begin.map(|begin| (begin, begin + segment.records as usize * RECORD_LENGTH)));
         }
-        let mut snapshot = Self { manifest, body, spaces, networks: Networks::default() };
+        let signed = reader.signed().encode_to_vec();
+        let mut snapshot = Self { manifest, signed, body, spaces, networks: Networks::default() };
         snapshot.networks = Networks::new(snapshot.records(Kind::Network));
         Ok(snapshot)
     }
@@ -124,10 +129,29 @@ impl Snapshot {
         &self.manifest
     }
 
-    /// A segment's records, when it is held: what another proxy is sent.
-    pub fn segment(&self, segment: &SegmentId) -> Option<&[u8]> {
-        let space = self.spaces[segment.kind as usize].as_ref()?;
-        let (begin, end) = space.segments.get(segment.index).copied().flatten()?;
+    /// Whether every segment is held.
+    pub fn is_whole(&self) -> bool {
+        self.spaces.iter().flatten().all(|space| space.segments.iter().all(Option::is_some))
+    }
+
+    /// A piece of this snapshot for who replicates it; `None` when it is of another snapshot, or not held.
+    pub fn piece(&self, fetch: &Fetch) -> Option<Piece> {
+        let sequence = self.manifest.sequence;
+        if ![0, sequence].contains(&fetch.sequence) {
+            return None;
+        }
+        let item = match fetch.item {
+            Item::Manifest => &self.signed[..],
+            Item::Segment(place) => self.segment(usize::try_from(place).ok()?)?,
+        };
+        Piece::cut(sequence, item, fetch.number)
+    }
+
+    /// The records of the segment with this place, when it is held.
+    fn segment(&self, place: usize) -> Option<&[u8]> {
+        let (kind, index) = self.manifest.at(place)?;
+        let space = self.spaces[kind as usize].as_ref()?;
+        let (begin, end) = space.segments.get(index).copied().flatten()?;
         self.body.get(begin..end)
     }
 

@@ -91,13 +91,24 @@ impl Manifest {
         self.sources.get(index).map(|source| source.name.as_str())
     }
 
+    /// The key space of the segment with this place among all, and its number there.
+    pub(super) fn at(&self, place: usize) -> Option<(Kind, usize)> {
+        let (space, index) = self.space_at(place)?;
+        Some((space.kind()?, index))
+    }
+
     /// The SHA-256 that a segment must have, by its place among all.
-    pub(super) fn digest(&self, ordinal: usize) -> Option<&[u8]> {
-        let mut rest = ordinal;
+    pub(super) fn digest(&self, place: usize) -> Option<&[u8; 32]> {
+        let (space, index) = self.space_at(place)?;
+        space.digests.as_chunks().0.get(index)
+    }
+
+    fn space_at(&self, place: usize) -> Option<(&Space, usize)> {
+        let mut rest = place;
         for space in &self.spaces {
-            match space.digests.as_chunks::<32>().0.get(rest) {
-                Some(digest) => return Some(digest),
-                None => rest -= space.records.len(),
+            match rest.checked_sub(space.records.len()) {
+                Some(beyond) => rest = beyond,
+                None => return Some((space, rest)),
             }
         }
         None

@@ -29,6 +29,8 @@ mod network;
 mod part;
 mod reader;
 mod record;
+#[cfg(feature = "net")]
+mod replica;
 mod segment;
 #[cfg(feature = "import")]
 mod sorter;
@@ -44,6 +46,8 @@ pub use manifest::{MANIFEST_MOST, Manifest, SOURCES_MOST, Source, Space};
 pub use part::Part;
 pub use reader::{Reader, SnapshotError, verify_manifest, verify_segment};
 pub use record::{Claim, RECORD_LENGTH, Record};
+#[cfg(feature = "net")]
+pub use replica::{Filling, Replica, ReplicaError, Wanted};
 pub use segment::{SegmentId, segments_of};
 #[cfg(feature = "import")]
 pub use sorter::Sorter;

@@ -160,6 +160,11 @@ impl<R> Reader<R> {
     pub fn is_whole(&self) -> bool {
         self.places.iter().all(Option::is_some)
     }
+
+    /// Whether this file has the segment.
+    pub fn holds(&self, segment: &SegmentId) -> bool {
+        self.places.get(segment.ordinal).is_some_and(Option::is_some)
+    }
 }
 
 /// Takes a manifest that came over a network.
@@ -174,7 +179,9 @@ pub fn verify_manifest(signed: &Signed, trusted: &[PublicKey]) -> Result<Manifes
 /// Whether these are the bytes that the manifest means by this segment.
 pub fn verify_segment(manifest: &Manifest, segment: &SegmentId, bytes: &[u8]) -> bool {
     bytes.len() as u64 == segment.length()
-        && manifest.digest(segment.ordinal) == Some(digest(&SHA256, bytes).as_ref())
+        && manifest
+            .digest(segment.ordinal)
+            .is_some_and(|signed| signed[..] == *digest(&SHA256, bytes).as_ref())
 }
 
 /// Where each held segment begins, and how long all of them are.

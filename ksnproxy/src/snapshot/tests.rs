@@ -15,6 +15,8 @@ use crate::verdict::{Category, Reputation, Verdict};
 mod faults;
 mod merging;
 mod parts;
+#[cfg(feature = "net")]
+mod replicas;
 
 static KEY: LazyLock<SigningKey> = LazyLock::new(SigningKey::generate_ed25519);
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[cfg(feature = "import")]
+mod replication;
 mod stage;
 
 use std::time::Duration;
@@ -110,6 +112,37 @@ async fn without_upstream_it_says_so_and_serves_what_it_knows() {
     stage::until(async || secure.query(&[key(2)]).await.unwrap()[0].reputation == Reputation::Malicious)
         .await;
     stage::until(async || !secure.query(&[key(1)]).await.unwrap()[0].stale).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_accepts_and_says_nothing_costs_no_more_than_its_time() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let stage = Stage::start(|mut config| {
+        config.upstreams.insert(0, ("127.0.0.1".to_owned(), address.port()));
+        config
+    })
+    .await;
+    let mut secure = stage.secure().await;
+    for n in 1..=20 {
+        // The first of them fail over to the second upstream, the others go there at once.
+        assert_eq!(secure.query(&[key(n)]).await.unwrap()[0].reputation, Reputation::Malicious);
+    }
+    let counts = stage.proxy().counts().0;
+    assert_eq!((counts.of(Counter::Succeeded), counts.of(Counter::Failed)), (20, 0));
+    assert!(counts.of(Counter::Forwarded) < 35, "a dead upstream is left alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_answers_what_was_not_asked_is_not_believed() {
+    let stage = Stage::start(|config| config).await;
+    let mut secure = stage.secure().await;
+    stage.cloud.lie(true);
+    let verdict = secure.query(&[key(1)]).await.unwrap()[0];
+    assert_eq!(verdict.reputation, Reputation::Unavailable);
+    stage.cloud.lie(false);
+    stage::until(async || secure.query(&[key(1)]).await.unwrap()[0].reputation == Reputation::Malicious)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

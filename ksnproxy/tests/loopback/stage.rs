@@ -1,12 +1,12 @@
 //! A fabric, a proxy and a reputation server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use klnet_ksnproxy::counters::Counts;
-use klnet_ksnproxy::frame::Prefix;
+use klnet_ksnproxy::frame::{Prefix, Reason};
 use klnet_ksnproxy::limiter::Rate;
 use klnet_ksnproxy::net::client::Secure;
 use klnet_ksnproxy::net::server::{Question, Reply, serve};
@@ -41,6 +41,7 @@ pub(crate) struct Cloud {
 struct Seen {
     asked: AtomicU64,
     prefixes: Mutex<Vec<Prefix>>,
+    lies: AtomicBool,
     gate: Arc<RwLock<()>>,
 }
 
@@ -53,27 +54,28 @@ impl Stage {
     pub(crate) async fn start(change: impl FnOnce(Config) -> Config) -> Self {
         let fabric = Fabric::new();
         let cloud = Cloud::start(&fabric, ([127, 0, 0, 1], 0).into(), Arc::default()).await;
-        let config = Config {
-            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            udp_port: 0,
-            tcp_port: 0,
-            https_port: Some(0),
-            identity: Some((fabric.issue(Role::Server), fabric.trust.clone())),
-            upstreams: vec![("127.0.0.1".to_owned(), cloud.address.port())],
-            snapshot: None,
-            crls: None,
-            prefix_bits: 0,
-            allow_plain: false,
-            cache: 1 << 20,
-            workers: 2,
-            connections: 1000,
-            tickets: 1000,
-            ticket_lifetime: 3600,
-            rate: Rate { keys: 0, burst: 0 },
-            policy: Default::default(),
-            proxy: Default::default(),
-        };
+        let identity = Some((fabric.issue(Role::Server), fabric.trust.clone()));
+        let upstreams = vec![("127.0.0.1".to_owned(), cloud.address.port())];
+        let config = Config { upstreams, ..loopback(identity) };
         Self { proxy: Service::start(change(config)).unwrap(), cloud, fabric }
+    }
+
+    /// Starts a proxy beside the first, of the same fabric.
+    pub(crate) fn beside(&self, change: impl FnOnce(Config) -> Config) -> Service {
+        let identity = Some((self.fabric.issue(Role::Server), self.fabric.trust.clone()));
+        Service::start(change(Config { upstreams: Vec::new(), ..loopback(identity) })).unwrap()
+    }
+
+    /// Has somebody answer on 1443 as `answer` says.
+    pub(crate) async fn server<A, F>(&self, answer: A) -> (SocketAddr, CancellationToken)
+    where
+        A: Fn(Question) -> F + Clone + Send + 'static,
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+        tokio::spawn(serve(listener, Arc::clone(&self.cloud.tls), answer, shutdown.clone()));
+        (address, shutdown)
     }
 
     pub(crate) const fn proxy(&self) -> &Service {
@@ -138,6 +140,11 @@ impl Cloud {
         Arc::clone(&self.seen.gate).try_write_owned().unwrap()
     }
 
+    /// From now on there is one verdict more than keys, each of them clean.
+    pub(crate) fn lie(&self, lies: bool) {
+        self.seen.lies.store(lies, Ordering::Relaxed);
+    }
+
     pub(crate) fn stop(&self) {
         self.shutdown.cancel();
     }
@@ -179,6 +186,23 @@ impl Fabric {
     }
 }
 
+fn loopback(identity: Option<(Identity, Trust)>) -> Config {
+    Config {
+        listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        udp_port: 0,
+        tcp_port: 0,
+        https_port: Some(0),
+        identity,
+        cache: 1 << 20,
+        workers: 2,
+        connections: 1000,
+        tickets: 1000,
+        ticket_lifetime: 3600,
+        rate: Rate { keys: 0, burst: 0 },
+        ..Config::default()
+    }
+}
+
 async fn answer(question: Question, seen: Arc<Seen>) -> Reply {
     match &question {
         Question::Keys(keys) => seen.asked.fetch_add(keys.len() as u64, Ordering::Relaxed),
@@ -186,14 +210,20 @@ async fn answer(question: Question, seen: Arc<Seen>) -> Reply {
             seen.prefixes.lock().unwrap().push(*prefix);
             seen.asked.fetch_add(1, Ordering::Relaxed)
         }
+        Question::Fetch(_) => 0,
     };
     drop(seen.gate.read().await);
+    if seen.lies.load(Ordering::Relaxed) {
+        let clean = Verdict { reputation: Reputation::Clean, ..Verdict::unknown(Duration::from_hours(1)) };
+        return Reply::Verdicts(vec![clean; 9]);
+    }
     match question {
         Question::Keys(keys) => Reply::Verdicts(keys.iter().map(verdict).collect()),
         Question::Prefix(prefix) => {
             let keys = (1..=100).map(key).filter(|key| prefix.is_of(key));
             Reply::Matches(keys.map(|key| (key, verdict(&key))).collect())
         }
+        Question::Fetch(_) => Reply::Refused(Reason::Op),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use klnet_ksnproxy::frame::{Header, Op, Prefix, encode_issued, encode_matches, encode_prefix, encode_query};
+use klnet_ksnproxy::piece::{Fetch, Item, Piece};
 use klnet_ksnproxy::subject::{Digest, Key, Subject};
 use klnet_ksnproxy::ticket::Ticket;
 use klnet_ksnproxy::verdict::Verdict;
@@ -26,7 +27,12 @@ fn frames() -> Vec<Seed> {
     encode_prefix(5, Prefix::of(&key(1), 24), &mut prefix);
     encode_matches(header, &[(key(1), Verdict::unknown(Duration::from_secs(60)))], &mut matches);
     encode_issued(header, &ticket(), &mut issued);
+    let (mut fetch, mut piece) = (Vec::new(), Vec::new());
+    Fetch { sequence: 3, item: Item::Segment(1), number: 0 }.encode(4, &mut fetch);
+    Piece::cut(3, b"a segment", 0).unwrap().encode(header, &mut piece);
     vec![
+        ("reputation_frame", "fetch", fetch),
+        ("reputation_frame", "piece", piece),
         ("reputation_frame", "query", query(&[key(1), key(2)])),
         ("reputation_frame", "prefix", prefix),
         ("reputation_frame", "matches", matches),

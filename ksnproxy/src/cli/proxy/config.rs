@@ -31,6 +31,12 @@
 //! [upstream]
 //! timeout = "900ms"
 //! patience = "2s"                     # when a device is told that nobody could be asked
+//!
+//! [replicate]                         # have `snapshot` follow those of reputation servers
+//! from = ["ksn.example.org:1443"]     # the best first
+//! kinds = []                          # of file, section, url, domain, network, certificate; all of them with none
+//! every = "5min"                      # how often another one is asked for
+//! limit = "2GiB"                      # a longer snapshot is not taken; twice as much memory is used while it changes
 //! ```
 
 use std::fmt::Display;
@@ -46,9 +52,11 @@ use super::args::DEFAULT_METRICS;
 use crate::cli::identity::{self, IdentityError};
 use crate::cli::units::{bytes, duration, place};
 use crate::limiter::Rate;
-use crate::net::service;
+use crate::net::service::{self, Replication, SnapshotFile};
 use crate::policy::Policy;
 use crate::proxy;
+use crate::snapshot::Wanted;
+use crate::subject::Kind;
 
 /// What the command is run with.
 #[derive(Debug)]
@@ -92,12 +100,13 @@ struct Raw {
     trusted: Vec<String>,
     prefix_bits: u8,
     allow_plain: bool,
-    cache: String,
+    cache: Option<String>,
     workers: usize,
     metrics: String,
     limits: RawLimits,
     ttl: RawTtl,
     upstream: RawUpstream,
+    replicate: RawReplicate,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +116,7 @@ struct RawLimits {
     burst: u32,
     connections: usize,
     tickets: usize,
-    ticket_lifetime: String,
+    ticket_lifetime: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -126,65 +135,77 @@ struct RawUpstream {
     patience: Option<String>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawReplicate {
+    from: Vec<String>,
+    kinds: Vec<String>,
+    every: Option<String>,
+    limit: Option<String>,
+}
+
 impl Default for Raw {
     fn default() -> Self {
+        let service::Config {
+            listen, udp_port, tcp_port, https_port, prefix_bits, allow_plain, workers, ..
+        } = service::Config::default();
         Self {
-            listen: "0.0.0.0".to_owned(),
-            udp_port: 15111,
-            tcp_port: 13111,
-            https_port: 17111,
+            listen: listen.to_string(),
+            udp_port,
+            tcp_port,
+            https_port: https_port.unwrap_or_default(),
             identity: None,
             upstreams: Vec::new(),
             snapshot: None,
             trusted: Vec::new(),
-            prefix_bits: 0,
-            allow_plain: false,
-            cache: "64MiB".to_owned(),
-            workers: 0,
+            prefix_bits,
+            allow_plain,
+            cache: None,
+            workers,
             metrics: DEFAULT_METRICS.to_owned(),
             limits: RawLimits::default(),
             ttl: RawTtl::default(),
             upstream: RawUpstream::default(),
+            replicate: RawReplicate::default(),
         }
     }
 }
 
 impl Default for RawLimits {
-    /// A scan of a whole disk asks about some hundred files a second; a branch office has less than ten thousand devices,
-    /// whose tickets overlap when they are renewed.
     fn default() -> Self {
-        Self {
-            keys_per_second: 2000,
-            burst: 10_000,
-            connections: 4096,
-            tickets: 65_536,
-            ticket_lifetime: "12h".to_owned(),
-        }
+        let service::Config { rate, connections, tickets, .. } = service::Config::default();
+        let (keys_per_second, burst) = (rate.keys, rate.burst);
+        Self { keys_per_second, burst, connections, tickets, ticket_lifetime: None }
     }
 }
 
 impl Raw {
     /// Everything that is wrong, each with its key.
     fn check(self) -> Result<Config, Vec<String>> {
-        let mut mistakes = Mistakes(Vec::new());
+        let (mut mistakes, default) = (Mistakes(Vec::new()), service::Config::default());
         let policy = self.ttl.policy(&mut mistakes);
         let proxy = self.upstream.proxy(&mut mistakes);
-        let upstreams =
-            self.upstreams.iter().map(|text| mistakes.take("upstreams", place(text, UPSTREAM_PORT)));
-        let upstreams: Vec<_> = upstreams.collect::<Vec<_>>().into_iter().flatten().collect();
-        let trusted = self.trusted.iter().map(|text| mistakes.take("trusted", public_key(text)));
-        let trusted: Vec<_> = trusted.collect::<Vec<_>>().into_iter().flatten().collect();
+        let upstreams = mistakes.each("upstreams", &self.upstreams, |text| place(text, UPSTREAM_PORT));
+        let trusted = mistakes.each("trusted", &self.trusted, public_key);
         mistakes.expect("trusted", self.snapshot.is_none() || !trusted.is_empty(), "names no key");
+        let replicated = self.replicate.replication(&mut mistakes);
+        mistakes.expect(
+            "replicate",
+            replicated.is_none() || self.snapshot.is_some(),
+            "needs a snapshot to follow",
+        );
         let listen = mistakes.take("listen", self.listen.parse::<IpAddr>());
-        let cache = mistakes.take("cache", bytes(&self.cache));
-        let lifetime = mistakes.take("limits.ticket_lifetime", duration(&self.limits.ticket_lifetime));
-        let lifetime = lifetime.map_or(0, |lifetime| u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX));
+        let cache = self.cache.and_then(|text| mistakes.take("cache", bytes(&text)));
+        let lifetime = Duration::from_secs(default.ticket_lifetime.into());
+        let lifetime = mistakes.or("limits.ticket_lifetime", self.limits.ticket_lifetime.as_ref(), lifetime);
+        let lifetime = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         let metrics = Some(self.metrics).filter(|metrics| !metrics.is_empty());
         let metrics = metrics.and_then(|metrics| mistakes.take("metrics", metrics.parse::<SocketAddr>()));
         let identity = self.identity.map(|path| identity::load(&path));
         let identity =
             identity.and_then(|identity: Result<_, IdentityError>| mistakes.take("identity", identity));
         mistakes.expect("upstreams", upstreams.is_empty() || identity.is_some(), "need an identity");
+        mistakes.expect("replicate", replicated.is_none() || identity.is_some(), "needs an identity");
         mistakes.expect(
             "prefix_bits",
             matches!(self.prefix_bits, 0 | 16..=64),
@@ -194,17 +215,16 @@ impl Raw {
         mistakes.expect("limits.ticket_lifetime", lifetime >= 60, "is less than a minute");
         mistakes.expect("limits.tickets", self.limits.tickets > 0, "leaves no device a ticket");
         let service = service::Config {
-            listen: listen.unwrap_or(IpAddr::from([0; 4])),
+            listen: listen.unwrap_or(default.listen),
             udp_port: self.udp_port,
             tcp_port: self.tcp_port,
             https_port: Some(self.https_port).filter(|port| *port != 0),
             identity,
-            crls: None,
             upstreams,
-            snapshot: self.snapshot.map(|path| (path, trusted)),
+            snapshot: self.snapshot.map(|path| SnapshotFile { path, trusted, replicated }),
             prefix_bits: self.prefix_bits,
             allow_plain: self.allow_plain,
-            cache: cache.unwrap_or_default(),
+            cache: cache.unwrap_or(default.cache),
             workers: self.workers,
             connections: self.limits.connections,
             tickets: self.limits.tickets,
@@ -212,6 +232,7 @@ impl Raw {
             rate: Rate { keys: self.limits.keys_per_second, burst: self.limits.burst },
             policy,
             proxy,
+            ..default
         };
         if mistakes.0.is_empty() { Ok(Config { service, metrics }) } else { Err(mistakes.0) }
     }
@@ -242,6 +263,24 @@ impl RawUpstream {
     }
 }
 
+impl RawReplicate {
+    fn replication(&self, mistakes: &mut Mistakes) -> Option<Replication> {
+        let servers = mistakes.each("replicate.from", &self.from, |text| place(text, UPSTREAM_PORT));
+        let kinds = mistakes.each("replicate.kinds", &self.kinds, kinds).concat();
+        let every = mistakes.or("replicate.every", self.every.as_ref(), EVERY);
+        mistakes.expect("replicate.every", every >= LEAST, "is less than 10s");
+        let limit = self.limit.as_ref().and_then(|text| mistakes.take("replicate.limit", bytes(text)));
+        let wanted = Wanted { kinds, limit: limit.map_or(LIMIT, |limit| limit as u64) };
+        (!self.from.is_empty()).then_some(Replication { servers, wanted, every })
+    }
+}
+
+/// The key spaces of what a word names.
+fn kinds(text: &str) -> Result<Vec<Kind>, String> {
+    let kinds: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.subject() == text).collect();
+    if kinds.is_empty() { Err(format!("{text:?} is nothing that can be asked about")) } else { Ok(kinds) }
+}
+
 /// Reads a public key as `ksnserver snapshot key` prints it.
 fn public_key(text: &str) -> Result<PublicKey, String> {
     let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
@@ -255,6 +294,15 @@ struct Mistakes(Vec<String>);
 impl Mistakes {
     fn take<T, E: Display>(&mut self, key: &str, value: Result<T, E>) -> Option<T> {
         value.map_err(|error| self.0.push(format!("{key}: {error}"))).ok()
+    }
+
+    fn each<T, E: Display>(
+        &mut self,
+        key: &str,
+        texts: &[String],
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        texts.iter().filter_map(|text| self.take(key, read(text))).collect()
     }
 
     fn or(&mut self, key: &str, text: Option<&String>, default: Duration) -> Duration {
@@ -272,6 +320,15 @@ impl Mistakes {
 pub(super) const UPSTREAM_PORT: u16 = 1443;
 
 const WORKERS: usize = 256;
+
+/// How often another snapshot is asked for: as often as the quickest of the published lists change.
+const EVERY: Duration = Duration::from_mins(5);
+
+/// No more often: a server would do nothing else.
+const LEAST: Duration = Duration::from_secs(10);
+
+/// Bytes of 64 million records.
+const LIMIT: u64 = 2 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -301,6 +358,11 @@ mod tests {
             clean = "6 hours"
             [upstream]
             timeout = "1h"
+            [replicate]
+            from = [":1"]
+            kinds = ["files"]
+            every = "1s"
+            limit = "2GB"
             "#,
         )
         .unwrap_err();
@@ -315,6 +377,11 @@ mod tests {
             "ttl.clean",
             "upstream.timeout",
             "upstream.patience",
+            "replicate ",
+            "replicate.from",
+            "replicate.kinds",
+            "replicate.every",
+            "replicate.limit",
         ] {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(key)), "{key} in {mistakes:?}");
         }
@@ -329,7 +396,9 @@ mod tests {
             .skip(1)
             .take_while(|line| *line != "```")
             .filter(|line| {
-                !["identity", "upstreams", "snapshot", "trusted"].iter().any(|key| line.starts_with(key))
+                !["identity", "upstreams", "snapshot", "trusted", "from"]
+                    .iter()
+                    .any(|key| line.starts_with(key))
             })
             .collect();
         let (written, default) = (parse(&example.join("\n")).unwrap(), parse("").unwrap());

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,7 @@ use crate::net::service::{Service, StartError};
 /// Runs a proxy until it is told to end.
 pub(super) fn main(options: &ServeArgs) -> Result<(), Failure> {
     let Config { service, metrics } = Config::load(&options.config)?;
+    raise_descriptors();
     let has_identity = service.identity.is_some();
     let knows = !service.upstreams.is_empty() || service.snapshot.is_some();
     let service = Arc::new(Service::start(service)?);
@@ -33,6 +35,13 @@ pub(super) fn main(options: &ServeArgs) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::System)?;
     runtime.block_on(until_told(metrics, &service))
+}
+
+/// As many descriptors as the system grants: there may be more connections than a process mostly has.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // With fewer, those above them wait.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Reads the configuration, and says what is wrong with it.
@@ -78,7 +87,8 @@ async fn answer(mut stream: TcpStream, service: &Service) -> std::io::Result<()>
     let length = stream.read(&mut request).await?;
     let line = String::from_utf8_lossy(&request[..length]);
     let (counts, records) = service.counts();
-    let report = Report { counts, records, devices: service.devices() };
+    let (snapshot, devices) = (service.snapshot(), service.devices());
+    let report = Report { counts, records, snapshot, devices, now: now() };
     let (kind, body) = match line.split(' ').nth(1) {
         Some("/stats") => ("application/json", report.json().to_string()),
         _ => ("text/plain; version=0.0.4", report.prometheus()),
@@ -90,6 +100,11 @@ async fn answer(mut stream: TcpStream, service: &Service) -> std::io::Result<()>
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     stream.shutdown().await
+}
+
+/// Seconds of Unix time.
+fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 /// How long an answer may take.

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::args::StatsArgs;
 use super::failure::Failure;
@@ -20,11 +20,31 @@ pub(super) fn main(options: &StatsArgs) -> Result<(), Failure> {
         let count = body[*name].as_u64().unwrap_or_default();
         writeln!(output, "{label:<28}{count}").map_err(Failure::Output)?;
     }
+    if let Some(snapshot) = body["snapshot"].as_object() {
+        for (label, value) in about(snapshot) {
+            writeln!(output, "{label:<28}{value}").map_err(Failure::Output)?;
+        }
+    }
     let devices = body["devices"].as_object().into_iter().flatten();
     for (device, asked) in devices {
         writeln!(output, "  {device}  {asked}").map_err(Failure::Output)?;
     }
     Ok(())
+}
+
+/// What is said of the snapshot that is answered from.
+fn about(snapshot: &Map<String, Value>) -> Vec<(&'static str, String)> {
+    let number = |name: &str| snapshot.get(name).and_then(Value::as_u64);
+    let ago = |name: &str| number(name).map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
+    let sources = snapshot.get("sources").and_then(Value::as_array).into_iter().flatten();
+    let sources: Vec<_> = sources.filter_map(Value::as_str).collect();
+    let part = if snapshot.get("whole") == Some(&Value::Bool(true)) { "" } else { ", a part of it" };
+    let sequence = number("sequence").unwrap_or_default();
+    vec![
+        ("snapshot", format!("{sequence} ({}){part}", sources.join(", "))),
+        ("  made", ago("age")),
+        ("  known to be the newest", ago("checked")),
+    ]
 }
 
 fn fetch(address: SocketAddr) -> io::Result<Value> {

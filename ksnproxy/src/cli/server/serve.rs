@@ -67,6 +67,7 @@ fn reply(snapshot: &Snapshot, question: Question) -> Reply {
             let matches = snapshot.matches(prefix.kind, prefix.value, prefix.bits, MATCHES_LIMIT, now());
             matches.map_or(Reply::Refused(Reason::Op), Reply::Matches)
         }
+        Question::Fetch(fetch) => snapshot.piece(&fetch).map_or(Reply::Refused(Reason::Gone), Reply::Piece),
     }
 }
 

@@ -12,12 +12,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
+use super::seats::Seats;
 use super::tls::{HANDSHAKE, device};
 
 /// Who asks.
@@ -35,7 +35,7 @@ pub(super) async fn serve(
     desk: Arc<Desk>,
     shutdown: CancellationToken,
 ) {
-    let (acceptor, seats) = (TlsAcceptor::from(tls), Arc::new(Semaphore::new(SEATS)));
+    let (acceptor, seats) = (TlsAcceptor::from(tls), Seats::new(SEATS));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -49,7 +49,7 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else { continue };
+        let Some(seat) = seats.take(address.ip()) else { continue };
         let (acceptor, desk) = (acceptor.clone(), Arc::clone(&desk));
         tokio::spawn(async move {
             let ended = timeout(AGE, connection(stream, address, &acceptor, desk)).await;
@@ -79,6 +79,8 @@ async fn connection(
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(HEADERS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(4 * WINDOW)
             .max_pending_accept_reset_streams(RESETS)
             .max_local_error_reset_streams(RESETS)
             .keep_alive_interval(KEEP_ALIVE)
@@ -114,6 +116,9 @@ const STREAMS: u32 = 256;
 
 /// Bytes of the headers of one request.
 const HEADERS: u32 = 16 << 10;
+
+/// Bytes of the body of one request that may be under way, as many as are taken; of all of a connection four times that.
+const WINDOW: u32 = 64 << 10;
 
 /// Requests that were taken back before they were looked at; one more ends the connection (CVE-2023-44487).
 const RESETS: usize = 32;

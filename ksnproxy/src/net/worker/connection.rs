@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 
+use super::super::seats::Seat;
 use super::Table;
 use crate::clock::Moment;
 use crate::frame::{Header, MAGIC, QUERY_LIMIT};
@@ -15,6 +16,7 @@ use crate::responder::{Channel, Responder, Response, Waiting};
 pub(super) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
+    _seat: Seat,
     input: Vec<u8>,
     output: Vec<u8>,
     sent: usize,
@@ -44,11 +46,12 @@ pub(super) enum Next {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, now: Instant) -> Self {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, seat: Seat, now: Instant) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
         Self {
             stream,
             peer,
+            _seat: seat,
             input,
             output,
             sent: 0,

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::fetch::{Ask, Asks};
 use super::inbox::{Inbox, Letter, Waiter};
+use super::seats::Seats;
 use crate::clock::Moment;
 use crate::counters::Counter;
 use crate::responder::{Channel, Responder, Response, Waiting};
@@ -36,8 +37,8 @@ pub(super) struct Worker {
     pub(super) asks: Asks,
     /// Connections that speak TLS go there.
     pub(super) tls: mpsc::Sender<(TcpStream, SocketAddr)>,
-    /// Most connections at once.
-    pub(super) connections: usize,
+    /// Of the connections of all workers.
+    pub(super) seats: Arc<Seats>,
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -202,16 +203,16 @@ impl Work {
     fn accept(&mut self, now: Moment) {
         for _ in 0..ACCEPTS {
             match self.worker.listener.accept() {
-                Ok((stream, peer)) if self.connections.len() < self.worker.connections => {
+                Ok((stream, peer)) => {
+                    // One more than there may be is closed.
+                    let Some(seat) = self.worker.seats.take(peer.ip()) else { continue };
                     let Ok(stream) = connection::prepared(stream) else { continue };
-                    let key = self.connections.insert(Connection::new(stream, peer, now.instant));
+                    let key = self.connections.insert(Connection::new(stream, peer, seat, now.instant));
                     let stream = self.connections[key].stream();
                     if watch(&self.epoll, stream.as_fd(), key.data().as_ffi()).is_err() {
                         self.connections.remove(key);
                     }
                 }
-                // One more than there may be is closed.
-                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Of the connection, or a lack of descriptors: the listener rests until the next sweep.
                 Err(_) => {

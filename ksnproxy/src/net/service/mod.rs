@@ -1,21 +1,20 @@
 //! A proxy: its ports bound, its threads started, until it is told to stop.
 
+mod config;
+mod sockets;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use klnet_wire::identity::crl::Crls;
-use klnet_wire::identity::tls::{Clients, Identity, Shown, client_config, server_config};
-use klnet_wire::identity::{Role, Trust};
-use klnet_wire::signed::PublicKey;
+use klnet_wire::identity::Role;
+use klnet_wire::identity::tls::{Clients, Shown, client_config, server_config};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -24,64 +23,29 @@ use super::desk::Desk;
 use super::fetch::Fetch;
 use super::inbox::inbox;
 use super::local::{LoadError, Local};
+use super::replicator::Replicator;
+use super::seats::Seats;
 use super::upstream::Upstream;
 use super::worker::Worker;
 use super::{https, tls};
 use crate::cache::Cache;
 use crate::cookie::Cookies;
 use crate::counters::{Counters, Counts};
-use crate::limiter::{Limiter, Rate};
-use crate::policy::Policy;
+use crate::limiter::Limiter;
 use crate::proxy::{self, Proxy};
 use crate::responder::{Responder, Shared};
+use crate::snapshot::{Replica, ReplicaError};
 use crate::ticket::Tickets;
-
-/// What a proxy is run with.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The address of all ports.
-    pub listen: IpAddr,
-    /// Port of sealed and plain datagrams.
-    pub udp_port: u16,
-    /// Port of the codec on TCP, and of TLS.
-    pub tcp_port: u16,
-    /// Port of HTTPS; none without one or without an identity.
-    pub https_port: Option<u16>,
-    /// Who the proxy is, and whose certificates it takes: there is no TLS without.
-    pub identity: Option<(Identity, Trust)>,
-    /// Lists of revoked certificates: with them nobody is let in who is on one, or whose issuer has no fresh one.
-    pub crls: Option<Arc<Crls>>,
-    /// Reputation servers, the best first: name or address, and port.
-    pub upstreams: Vec<(String, u16)>,
-    /// A snapshot to answer from, and by whose keys it has to be signed.
-    pub snapshot: Option<(PathBuf, Vec<PublicKey>)>,
-    /// How many bits of a key an upstream learns; the whole key with 0.
-    pub prefix_bits: u8,
-    /// Whether who shows neither ticket nor certificate is answered.
-    pub allow_plain: bool,
-    /// Bytes of the cache.
-    pub cache: usize,
-    /// Threads; one for each processor that may be used with 0.
-    pub workers: usize,
-    /// Most TCP connections of the codec.
-    pub connections: usize,
-    /// Most tickets at once.
-    pub tickets: usize,
-    /// Seconds a ticket is good for.
-    pub ticket_lifetime: u32,
-    /// Most keys a device may ask about.
-    pub rate: Rate,
-    /// How long verdicts are used.
-    pub policy: Policy,
-    /// Limits of the core.
-    pub proxy: proxy::Config,
-}
+pub use config::{Config, Replication, SnapshotFile};
+use sockets::{bind, listen};
 
 /// A proxy that runs; it stops when it is dropped.
 #[derive(Debug)]
 pub struct Service {
     shared: Arc<Shared>,
     counters: Vec<Arc<Counters>>,
+    /// When the snapshot was last known to be the newest.
+    checked: Arc<AtomicU32>,
     addresses: Addresses,
     stop: Arc<AtomicBool>,
     shutdown: CancellationToken,
@@ -98,6 +62,23 @@ pub struct Addresses {
     pub tcp: SocketAddr,
     /// HTTPS.
     pub https: Option<SocketAddr>,
+}
+
+/// A snapshot that is answered from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answering {
+    /// Grows with each snapshot of a reputation server.
+    pub sequence: u64,
+    /// When it was made, in seconds of Unix time.
+    pub created: u64,
+    /// The names of its sources.
+    pub sources: Vec<String>,
+    /// How many records it has, here or not.
+    pub records: u64,
+    /// Whether all of it is here.
+    pub whole: bool,
+    /// When a server last said that nothing is newer, in Unix time; never, where it is not replicated.
+    pub checked: Option<u32>,
 }
 
 /// Why a proxy does not start.
@@ -119,15 +100,15 @@ pub enum StartError {
     /// The snapshot is not usable.
     #[error(transparent)]
     Snapshot(#[from] LoadError),
+    /// There is no room for a snapshot.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// A snapshot is replicated within TLS alone.
+    #[error("a snapshot is replicated by who has an identity")]
+    Anonymous,
     /// The system gives no thread, or the like.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
-}
-
-/// The sockets of one worker.
-struct Sockets {
-    udp: UdpSocket,
-    tcp: TcpListener,
 }
 
 impl Service {
@@ -144,8 +125,13 @@ impl Service {
             .enable_all()
             .build()?;
         let (shared, shutdown) = (Arc::new(shared(&config)), CancellationToken::new());
-        if let Some((path, trusted)) = config.snapshot.clone() {
-            let local = Local::load(path, trusted, &shared)?;
+        let (identities, checked) = (Configs::new(&config)?, Arc::<AtomicU32>::default());
+        if let Some(file) = &config.snapshot {
+            let (local, sound) = Local::open(file, &shared)?;
+            if let Some(replicator) = identities.replicator(file, sound, &checked)? {
+                let (handle, token) = (runtime.handle().clone(), shutdown.clone());
+                runtime.spawn_blocking(move || handle.block_on(replicator.run(token)));
+            }
             runtime.spawn(local.follow(Arc::clone(&shared), shutdown.clone()));
         }
         let mut counters = Vec::new();
@@ -158,7 +144,7 @@ impl Service {
         let (to_tls, from_workers) = mpsc::channel(TLS_QUEUE);
         let stop = Arc::new(AtomicBool::new(false));
         let mut addresses = sockets[0].addresses()?;
-        let mut slots = Vec::new();
+        let (seats, mut slots) = (Seats::new(config.connections), Vec::new());
         let mut workers = Vec::new();
         for ((number, sockets), processor) in sockets.into_iter().enumerate().zip(&processors) {
             let (inbox, slot) = inbox()?;
@@ -173,14 +159,13 @@ impl Service {
                     inbox,
                     asks: asks.clone(),
                     tls: to_tls.clone(),
-                    connections: config.connections.div_ceil(processors.len()),
+                    seats: Arc::clone(&seats),
                     stop: Arc::clone(&stop),
                 },
             ));
         }
         let fetch_counters = Arc::<Counters>::default();
         counters.push(Arc::clone(&fetch_counters));
-        let identities = Configs::new(&config)?;
         let (answers, answered) = mpsc::channel(ANSWERS);
         let upstreams = identities.upstreams(&config, &answers, &runtime);
         let fetch = Fetch {
@@ -207,7 +192,7 @@ impl Service {
         }
         let workers = workers.into_iter().map(|(processor, worker)| spawn(processor, worker));
         let workers = workers.collect::<io::Result<_>>()?;
-        Ok(Self { shared, counters, addresses, stop, shutdown, workers, runtime: Some(runtime) })
+        Ok(Self { shared, counters, checked, addresses, stop, shutdown, workers, runtime: Some(runtime) })
     }
 
     /// Where it listens.
@@ -218,6 +203,20 @@ impl Service {
     /// What was counted so far, and how many records are in the cache.
     pub fn counts(&self) -> (Counts, usize) {
         (Counts::sum(self.counters.iter().map(Arc::as_ref)), self.shared.cache.len())
+    }
+
+    /// The snapshot that is answered from.
+    pub fn snapshot(&self) -> Option<Answering> {
+        let snapshot = self.shared.snapshot.load_full()?;
+        let (manifest, checked) = (snapshot.manifest(), self.checked.load(Ordering::Relaxed));
+        Some(Answering {
+            sequence: manifest.sequence,
+            created: manifest.created,
+            sources: manifest.sources.iter().map(|source| source.name.clone()).collect(),
+            records: manifest.records().values().sum(),
+            whole: snapshot.is_whole(),
+            checked: Some(checked).filter(|checked| *checked > 0),
+        })
     }
 
     /// The devices with a ticket, and how many keys each asked about.
@@ -267,6 +266,20 @@ impl Configs {
         })
     }
 
+    /// Who follows the snapshots that a file is to be, if it is.
+    fn replicator(
+        &self,
+        file: &SnapshotFile,
+        sound: bool,
+        checked: &Arc<AtomicU32>,
+    ) -> Result<Option<Replicator>, StartError> {
+        let Some(from) = file.replicated.clone() else { return Ok(None) };
+        let tls = self.upstream.clone().ok_or(StartError::Anonymous)?;
+        let (path, trusted) = (file.path.clone(), file.trusted.clone());
+        let replica = Replica::new(path, trusted, from.wanted.clone(), sound)?;
+        Ok(Some(Replicator { replica, from, tls, checked: Arc::clone(checked) }))
+    }
+
     fn upstreams(
         &self,
         config: &Config,
@@ -292,12 +305,6 @@ impl Configs {
     }
 }
 
-impl Sockets {
-    fn addresses(&self) -> io::Result<Addresses> {
-        Ok(Addresses { udp: self.udp.local_addr()?, tcp: self.tcp.local_addr()?, https: None })
-    }
-}
-
 fn shared(config: &Config) -> Shared {
     Shared {
         cache: Cache::new(config.cache, secret()),
@@ -309,73 +316,6 @@ fn shared(config: &Config) -> Shared {
         snapshot: ArcSwapOption::empty(),
         alone: config.snapshot.is_some() && config.upstreams.is_empty(),
     }
-}
-
-/// As many sockets of each port as there are workers: the kernel deals out what comes (socket(7), `SO_REUSEPORT`).
-fn bind(config: &Config, workers: usize) -> Result<Vec<Sockets>, StartError> {
-    let (mut udp, mut tcp) =
-        (SocketAddr::new(config.listen, config.udp_port), SocketAddr::new(config.listen, config.tcp_port));
-    let mut all = Vec::new();
-    for _ in 0..workers {
-        let sockets = Sockets { udp: datagrams(udp)?, tcp: listen(tcp, "TCP", true)? };
-        // Port 0 is drawn once for all.
-        (udp, tcp) = (sockets.udp.local_addr()?, sockets.tcp.local_addr()?);
-        all.push(sockets);
-    }
-    Ok(all)
-}
-
-fn datagrams(address: SocketAddr) -> Result<UdpSocket, StartError> {
-    let bound = || -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        // What the system grants of it is enough.
-        let _ = socket.set_recv_buffer_size(BUFFER);
-        let _ = socket.set_send_buffer_size(BUFFER);
-        if address.ip().is_unspecified() {
-            if address.is_ipv4() {
-                addressed_v4(&socket)?
-            } else {
-                socket.set_only_v6(false)?;
-                addressed_v6(&socket)?
-            }
-        }
-        socket.bind(&address.into())?;
-        Ok(socket.into())
-    };
-    bound().map_err(|error| StartError::Bind { what: "UDP", address, error })
-}
-
-fn listen(address: SocketAddr, what: &'static str, shared: bool) -> Result<TcpListener, StartError> {
-    let bound = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(shared)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    bound().map_err(|error| StartError::Bind { what, address, error })
-}
-
-fn addressed_v4(socket: &Socket) -> io::Result<()> {
-    option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)
-}
-
-fn addressed_v6(socket: &Socket) -> io::Result<()> {
-    option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
-}
-
-#[allow(unsafe_code)] // no crate at hand sets these
-fn option(socket: &Socket, level: i32, name: i32) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(4);
-    // SAFETY: the kernel reads as many bytes as the integer has.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn spawn(processor: Option<usize>, worker: Worker) -> io::Result<JoinHandle<()>> {
@@ -415,9 +355,3 @@ const TLS_QUEUE: usize = 256;
 
 /// Answers that wait for the core.
 const ANSWERS: usize = 256;
-
-/// Bytes of a UDP socket's buffers: 64 batches of small datagrams.
-const BUFFER: usize = 4 << 20;
-
-/// Connections that wait to be taken.
-const BACKLOG: i32 = 1024;
