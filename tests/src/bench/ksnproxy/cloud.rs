@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use super::fabric::Fabric;
 use super::rig::Rig;
 
-/// It ends when it is dropped.
+/// It ends when it is dropped or told to.
 pub(super) struct Cloud {
     pub(super) address: SocketAddr,
     seen: Arc<Seen>,
-    _runtime: Runtime,
+    runtime: Option<Runtime>,
 }
 
 #[derive(Default)]
@@ -48,7 +48,12 @@ impl Cloud {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         runtime.spawn(serve(listener, tls, answer, CancellationToken::new()));
         drop(inside);
-        Ok(Self { address, seen, _runtime: runtime })
+        Ok(Self { address, seen, runtime: Some(runtime) })
+    }
+
+    /// Closes its port and all connections.
+    pub(super) fn stop(&mut self) {
+        self.runtime = None;
     }
 
     /// Makes it answer so long after it was asked.

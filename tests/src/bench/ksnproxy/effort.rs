@@ -17,6 +17,8 @@ pub(super) struct Effort {
     pub(super) zipf: (u32, u32),
     /// Entries whose memory is counted.
     pub(super) entries: u32,
+    /// TLS handshakes: no more than a client has ports for in all rounds.
+    pub(super) handshakes: u32,
     /// Lines of a list that is imported.
     pub(super) lines: u32,
     /// Records of a snapshot, and how many of them are looked up.
@@ -40,6 +42,7 @@ impl Effort {
         keys: 20_000,
         zipf: (5_000_000, 10_000_000),
         entries: 2_000_000,
+        handshakes: 2_000,
         lines: 1_000_000,
         records: (5_000_000, 1_000_000),
         packets: 10_000_000,
@@ -52,6 +55,7 @@ impl Effort {
         keys: 1_000,
         zipf: (10_000, 50_000),
         entries: 50_000,
+        handshakes: 50,
         lines: 2_000,
         records: (20_000, 10_000),
         packets: 20_000,

@@ -42,6 +42,8 @@ pub(super) struct Flow {
     pub(super) rate: f64,
     /// CPU time of the server meanwhile.
     pub(super) cpu: Duration,
+    /// Queries that nothing came for in time.
+    pub(super) lost: u64,
     /// How long each query took, in nanoseconds.
     pub(super) times: Histogram<u64>,
 }
@@ -105,8 +107,9 @@ fn run<const SOCKETS: usize>(
     }
     let bad: u64 = lanes.iter().map(|lane| lane.bad).sum();
     ensure!(bad == 0 || matches!(until, Until::Answers(_)), "{bad} answers are not what was asked for");
+    let lost = lanes.iter().map(|lane| lane.lost).sum();
     let rate = times.len() as f64 / counted_from.elapsed().as_secs_f64();
-    Ok(Flow { rate, cpu: cpu_time(process)?.saturating_sub(cpu), times })
+    Ok(Flow { rate, cpu: cpu_time(process)?.saturating_sub(cpu), lost, times })
 }
 
 /// One socket and its window.
@@ -122,6 +125,7 @@ struct Lane {
     /// When an answer came last.
     heard: Instant,
     bad: u64,
+    lost: u64,
 }
 
 impl Lane {
@@ -141,6 +145,7 @@ impl Lane {
             flying: 0,
             heard: Instant::now(),
             bad: 0,
+            lost: 0,
         })
     }
 
@@ -149,7 +154,7 @@ impl Lane {
         if self.flying > 0 && now - self.heard > LOST {
             // Nothing comes any more: they are lost, and others are sent.
             self.sent.fill(None);
-            self.flying = 0;
+            self.lost += std::mem::take(&mut self.flying) as u64;
         }
         if self.flying == 0 {
             self.heard = now;

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use klnet_wire::identity::Role;
 
 use super::Bench;
 use super::nginx::{self, Nginx};
@@ -33,7 +34,8 @@ pub(super) fn misses(bench: &Bench) -> Result<Report> {
     let rig = Rig::new()?;
     let ours = Ours::start(&rig)?;
     ours.cloud.delay(DELAY);
-    let nginx = Nginx::start(&rig)?;
+    let nginx = Nginx::start(&rig, &ours.fabric.issue(Role::Server, rig.address())?)?;
+    nginx.origin.delay(DELAY);
     let asked = Asked {
         server: rig.at(ours::TCP),
         process: ours.process.id(),
@@ -115,7 +117,7 @@ const REQUESTS: &str = "requests upstream (aim 1)";
 const LATE: &str = "99 % of answers after the upstream's within (aim <= 1)";
 
 /// Long enough that everybody has asked before the upstream answers.
-pub(super) const DELAY: Duration = Duration::from_millis(200);
+const DELAY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const NOTE: &str = "\

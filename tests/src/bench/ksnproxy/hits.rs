@@ -12,9 +12,9 @@ use super::{Bench, memcached};
 use crate::bench::{Better, Report, Row, Samples, Subject, compare_each};
 
 /// Ours, as it is asked.
-struct Side<'a> {
-    rig: &'a Rig,
-    ours: &'a Ours,
+pub(super) struct Side<'a> {
+    pub(super) rig: &'a Rig,
+    pub(super) ours: &'a Ours,
 }
 
 /// K1, K3 and K4.
@@ -80,7 +80,7 @@ impl Side<'_> {
         self.drive::<SOCKETS>(bench, window, &Plain::prove)
     }
 
-    fn sealed<const SOCKETS: usize>(&self, bench: &Bench, window: usize) -> Result<Flow> {
+    pub(super) fn sealed<const SOCKETS: usize>(&self, bench: &Bench, window: usize) -> Result<Flow> {
         self.drive::<SOCKETS>(bench, window, &|_| Ok(Sealed::under(&self.ours.ticket(self.rig)?)))
     }
 
@@ -97,7 +97,7 @@ impl Bench {
 }
 
 /// Answers a second, and the server's CPU time for each.
-fn row(
+pub(super) fn row(
     bench: &Bench,
     what: &str,
     aim: &str,
@@ -112,7 +112,7 @@ fn row(
     compare_each(&bench.options, subjects, ours, peer)
 }
 
-fn rates(flow: Flow) -> Samples<2> {
+pub(super) fn rates(flow: Flow) -> Samples<2> {
     Samples { figures: [flow.rate, flow.cost()], cpu: flow.cpu }
 }
 

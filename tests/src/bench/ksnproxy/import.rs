@@ -1,4 +1,4 @@
-//! Lists of others, from the file until they can be asked: K17 and K18.
+//! Lists of others, from the file until they can be asked: K17 to K19.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -61,12 +61,39 @@ pub(super) fn malwarebazaar(bench: &Bench) -> Result<Report> {
     Ok(Report { rows, notes: Vec::new() })
 }
 
+/// K19.
+pub(super) fn nsrl(bench: &Bench) -> Result<Report> {
+    let folder = tempfile::Builder::new().prefix("klnet-bench-").tempdir()?;
+    let (list, database) = (folder.path().join("file.csv"), folder.path().join("RDS_minimal.db"));
+    let mut output = BufWriter::new(File::create(&list)?);
+    let mut rng = Rng::new(19);
+    for number in 0..bench.effort.lines {
+        // In capital letters, as it is published.
+        let hashes = format!("{},{},{}", digest(number), sha1(&mut rng), md5(&mut rng)).to_uppercase();
+        writeln!(output, "{hashes},{number:08X},file-{number}.dll,{number},{}", number % 1000)?;
+    }
+    output.into_inner().context("the list is written")?.sync_all()?;
+    let mut command = Command::new("sqlite3");
+    command.arg(&database).args([MINIMAL, ".mode csv", &format!(".import {} FILE", list.display())]);
+    run(&mut command).context("a database as it is published")?;
+    let what = format!("import of {} rows of NSRL RDSv3", bench.effort.lines);
+    let whats = [format!("{what}: time (aim <= 1.5)"), format!("{what}: memory")];
+    let subjects = [
+        Subject { what: &whats[0], unit: "s", better: Better::Lower },
+        Subject { what: &whats[1], unit: "MiB", better: Better::Lower },
+    ];
+    let ours = || import(folder.path(), "nsrl", &database);
+    let peer = || {
+        let mut command = Command::new("sqlite3");
+        run(command.arg("-readonly").arg(&database).arg("select sha256, sha1, md5 from FILE"))
+    };
+    let rows = compare_each(&bench.options, subjects, ("ksnserver", ours), ("sqlite3, a dump", peer))?;
+    Ok(Report { rows, notes: Vec::new() })
+}
+
 /// A row as the publisher writes them: 14 cells, three of them hashes.
 fn write_row(output: &mut impl Write, number: u32, rng: &mut Rng) -> Result<()> {
-    let (mut sha1, mut md5) = ([0; 20], [0; 16]);
-    rng.fill(&mut sha1);
-    rng.fill(&mut md5);
-    let (sha256, md5, sha1) = (digest(number), Digest::Md5(md5), Digest::Sha1(sha1));
+    let (sha256, sha1, md5) = (digest(number), sha1(rng), md5(rng));
     let (hour, minute, second) = (number / 3600 % 24, number / 60 % 60, number % 60);
     writeln!(
         output,
@@ -74,6 +101,18 @@ fn write_row(output: &mut impl Write, number: u32, rng: &mut Rng) -> Result<()> 
          \"sample-{number}.exe\",\"exe\",\"application/x-dosexec\",\"Family\",\"n/a\",\"n/a\",\"n/a\",\"n/a\",\"n/a\""
     )?;
     Ok(())
+}
+
+fn sha1(rng: &mut Rng) -> Digest {
+    let mut hash = [0; 20];
+    rng.fill(&mut hash);
+    Digest::Sha1(hash)
+}
+
+fn md5(rng: &mut Rng) -> Digest {
+    let mut hash = [0; 16];
+    rng.fill(&mut hash);
+    Digest::Md5(hash)
 }
 
 /// Into a new store.
@@ -126,9 +165,14 @@ fn peak(process: u32) -> Option<u32> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
+/// The table of the minimal set.
+const MINIMAL: &str = "create table FILE(sha256 VARCHAR, sha1 VARCHAR, md5 VARCHAR, crc32 VARCHAR, file_name VARCHAR, \
+    file_size INTEGER, package_id INTEGER, \
+    constraint PK_FILE__FILE primary key (sha256, sha1, md5, file_name, file_size, package_id))";
+
 /// How often a running program is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
 const NOTE: &str = "\
 Import: the whole program, from its start until what was read can be asked (ours is then sorted, signed, and synced to the disk); \
-clamscan loads the list to scan one empty file. Memory is VmHWM, looked at every 2 ms.";
+clamscan loads the list to scan one empty file, and sqlite3 writes the hashes of NSRL's database to nowhere. Memory is VmHWM, looked at every 2 ms.";

@@ -1,5 +1,6 @@
 //! What a snapshot knows, beside a B-tree: K20.
 
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -49,7 +50,14 @@ fn ask(records: u32, lookups: u32, mut find: impl FnMut(u32) -> Result<bool>) ->
 }
 
 /// A snapshot of one source, loaded, and the time at which it was made.
-fn snapshot(folder: &std::path::Path, records: u32) -> Result<(Snapshot, u64)> {
+fn snapshot(folder: &Path, records: u32) -> Result<(Snapshot, u64)> {
+    let (store, signer, now) = store(folder, records)?;
+    let (snapshot, _) = store.load(std::slice::from_ref(signer.public()))?;
+    Ok((snapshot, now))
+}
+
+/// A store of one source, who signed it, and when.
+pub(super) fn store(folder: &Path, records: u32) -> Result<(SnapshotStore, SigningKey, u64)> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
     let store = SnapshotStore::open(folder.join("store"))?;
     let signer = SigningKey::generate_ed25519();
@@ -69,8 +77,7 @@ fn snapshot(folder: &std::path::Path, records: u32) -> Result<(Snapshot, u64)> {
         records: records.into(),
     };
     store.import(source, sorter, &signer)?;
-    let (snapshot, _) = store.load(std::slice::from_ref(signer.public()))?;
-    Ok((snapshot, now))
+    Ok((store, signer, now))
 }
 
 fn fill(database: &Database, records: u32) -> Result<()> {

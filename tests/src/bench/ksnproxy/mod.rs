@@ -16,6 +16,7 @@ mod fabric;
 mod generator;
 mod herd;
 mod hits;
+mod https;
 mod import;
 mod keys;
 mod lookup;
@@ -23,10 +24,12 @@ mod memcached;
 mod nginx;
 mod origin;
 mod ours;
+mod outage;
 mod pipeline;
 mod redis;
 mod rig;
 mod streams;
+mod swap;
 
 use anyhow::{Result, ensure};
 
@@ -57,16 +60,20 @@ pub(super) fn run(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 15] = [
     ("memcached", hits::memcached),
     ("dns", hits::resolvers),
     ("alone", hits::alone),
     ("tcp", streams::hits),
+    ("https", https::hits),
     ("misses", herd::misses),
+    ("outage", outage::hits),
+    ("renewal", swap::renewals),
     ("cache", capacity::hits),
     ("memory", capacity::memory),
     ("clamav", import::clamav),
     ("malwarebazaar", import::malwarebazaar),
+    ("nsrl", import::nsrl),
     ("lookup", lookup::records),
     ("amplification", amplification::ratio),
 ];

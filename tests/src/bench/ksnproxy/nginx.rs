@@ -1,18 +1,21 @@
-//! nginx as a cache that lets one of many ask.
+//! nginx as a cache that lets one of many ask, on HTTP and HTTPS.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use klnet_wire::identity::pem::identity_to_pem;
+use klnet_wire::identity::secret_file::write_secret;
+use klnet_wire::identity::tls::Identity;
 
-use super::origin::Origin;
+use super::origin::{BODY, Origin};
 use super::pipeline::Dialect;
 use super::rig::Rig;
 use crate::fleet::PATIENCE;
 use crate::lab::Process;
 
-/// It runs, with a slow server behind it.
+/// It runs, with a server behind it.
 pub(super) struct Nginx {
     pub(super) process: Process,
     pub(super) origin: Origin,
@@ -22,14 +25,18 @@ pub(super) struct Nginx {
 
 impl Nginx {
     /// Starts it on the servers' core, with one worker.
-    pub(super) fn start(rig: &Rig) -> Result<Self> {
+    pub(super) fn start(rig: &Rig, identity: &Identity) -> Result<Self> {
         let origin = Origin::start(rig)?;
-        let config = rig.path("nginx.conf");
+        let (config, pem) = (rig.path("nginx.conf"), rig.path("nginx.pem"));
+        write_secret(&pem, identity_to_pem(identity).as_bytes())?;
         let settings = format!(
             "daemon off;\nuser root;\nworker_processes 1;\npid {folder}/nginx.pid;\nerror_log stderr;\n\
              events {{ worker_connections 4096; }}\n\
-             http {{\n  access_log off;\n  proxy_cache_path {folder}/cache keys_zone=verdicts:10m;\n  \
-             server {{\n    listen {address}:{PORT} backlog=4096;\n    location / {{\n      \
+             http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  open_file_cache max=10000;\n  \
+             ssl_certificate {pem:?};\n  ssl_certificate_key {pem:?};\n  ssl_protocols TLSv1.3;\n  \
+             ssl_session_tickets off;\n  proxy_cache_path {folder}/cache keys_zone=verdicts:10m;\n  \
+             server {{\n    listen {address}:{PORT} backlog=4096;\n    \
+             listen {address}:{TLS} ssl http2;\n    location / {{\n      \
              proxy_pass http://{origin};\n      proxy_cache verdicts;\n      proxy_cache_valid 200 1h;\n      \
              proxy_cache_lock on;\n    }}\n  }}\n}}\n",
             folder = rig.folder().display(),
@@ -65,7 +72,7 @@ impl Dialect for Http {
     }
 
     fn is_answer(&self, answer: &[u8]) -> bool {
-        answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(b"\r\n\r\n0123456789abcdef")
+        answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(BODY.as_bytes())
     }
 }
 
@@ -85,3 +92,4 @@ fn request(path: &str) -> String {
 }
 
 pub(super) const PORT: u16 = 8080;
+pub(super) const TLS: u16 = 8443;

@@ -1,14 +1,13 @@
-//! A slow HTTP server of this process.
+//! An HTTP server of this process, as slow as it is told to be.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::herd::DELAY;
 use super::rig::Rig;
 
 /// It serves as long as the process lives.
@@ -20,6 +19,7 @@ pub(super) struct Origin {
 #[derive(Default)]
 struct Seen {
     requests: AtomicU64,
+    delay: AtomicU64,
     answered: Mutex<Option<Instant>>,
 }
 
@@ -39,6 +39,12 @@ impl Origin {
         Ok(Self { address, seen })
     }
 
+    /// Makes it answer so long after it was asked.
+    pub(super) fn delay(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.seen.delay.store(delay, Ordering::Relaxed);
+    }
+
     /// How many requests came.
     pub(super) fn requests(&self) -> u64 {
         self.seen.requests.load(Ordering::Relaxed)
@@ -55,10 +61,15 @@ impl Seen {
     fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let _ = stream.read(&mut [0; 4096])?;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(DELAY);
+        std::thread::sleep(Duration::from_millis(self.delay.load(Ordering::Relaxed)));
         *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        stream.write_all(
-            b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 16\r\n\r\n0123456789abcdef",
-        )
+        let length = BODY.len();
+        let head = format!(
+            "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{BODY}"
+        );
+        stream.write_all(head.as_bytes())
     }
 }
+
+/// A verdict, as ours gives it.
+pub(super) const BODY: &str = r#"{"reputation":"malicious","category":"malware","confidence":90,"source":0,"ttl":86400,"age":0,"stale":false,"partial":false}"#;

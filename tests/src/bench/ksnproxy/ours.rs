@@ -24,21 +24,26 @@ use crate::program;
 pub(super) struct Ours {
     pub(super) process: Process,
     pub(super) cloud: Cloud,
-    fabric: Fabric,
+    pub(super) fabric: Fabric,
     device: Identity,
 }
 
 impl Ours {
     /// Starts it on the servers' core.
     pub(super) fn start(rig: &Rig) -> Result<Self> {
+        Self::start_with(rig, "")
+    }
+
+    /// As [`Self::start`], with more lines of its configuration.
+    pub(super) fn start_with(rig: &Rig, settings: &str) -> Result<Self> {
         let fabric = Fabric::new()?;
         let cloud = Cloud::start(rig, &fabric)?;
         let (identity, config) = (rig.path("proxy.pem"), rig.path("ksnproxy.toml"));
         write_secret(&identity, identity_to_pem(&fabric.issue(Role::Server, rig.address())?).as_bytes())?;
         let text = format!(
-            "listen = \"{}\"\nudp_port = {UDP}\ntcp_port = {TCP}\nhttps_port = 0\nidentity = {identity:?}\n\
+            "listen = \"{}\"\nudp_port = {UDP}\ntcp_port = {TCP}\nhttps_port = {HTTPS}\nidentity = {identity:?}\n\
              upstreams = [\"{}\"]\nallow_plain = true\nworkers = 1\nmetrics = \"\"\n\
-             [limits]\nkeys_per_second = 0\n",
+             limits.keys_per_second = 0\n{settings}",
             rig.address(),
             cloud.address,
         );
@@ -54,6 +59,12 @@ impl Ours {
     /// As [`Self::start`], with so many keys in its cache.
     pub(super) fn start_warm(rig: &Rig, keys: u32) -> Result<Self> {
         let ours = Self::start(rig)?;
+        ours.warm(rig, keys)?;
+        Ok(ours)
+    }
+
+    /// Has it ask for so many keys.
+    pub(super) fn warm(&self, rig: &Rig, keys: u32) -> Result<()> {
         let address = rig.address().to_string();
         rig.ask(|| {
             block_on(async {
@@ -68,8 +79,7 @@ impl Ours {
                 }
                 Ok(())
             })
-        })?;
-        Ok(ours)
+        })
     }
 
     /// A ticket for a device; to be called on the machine of those who ask.
@@ -81,3 +91,4 @@ impl Ours {
 
 pub(super) const UDP: u16 = 15111;
 pub(super) const TCP: u16 = 13111;
+pub(super) const HTTPS: u16 = 17111;
