@@ -42,3 +42,25 @@ fn relay_is_measured_beside_haproxy() -> Result<()> {
     ensure!(throughput.ours.figures.min > 0.0 && peer.side.figures.min > 0.0, "{}", report.table());
     Ok(())
 }
+
+#[test]
+fn proxy_is_measured_beside_memcached() -> Result<()> {
+    if let Err(reason) = Lab::available() {
+        skip(&reason);
+        return Ok(());
+    }
+    if !need_programs(&["memcached"]) {
+        return Ok(());
+    }
+    let proxy = ALL.iter().find(|benchmark| benchmark.name == "ksnproxy").context("there is one")?;
+    let only = Some("memcached".to_owned());
+    let report = (proxy.run)(&Options { rounds: 1, smoke: true, only, ..Options::default() })?;
+    ensure!(
+        report.rows.len() == 6 && report.rows.iter().all(|row| row.ours.figures.max >= 0.0),
+        "{}",
+        report.table()
+    );
+    let answers = report.rows.first().context("it has rows")?;
+    ensure!(answers.ours.figures.min > 0.0, "{}", report.table());
+    Ok(())
+}

@@ -27,6 +27,7 @@
 mod compare;
 mod discovery;
 mod fleet;
+mod ksnproxy;
 mod machine;
 mod multicast;
 mod percentile;
@@ -85,6 +86,11 @@ pub const ALL: &[Benchmark] = &[
         name: "fleet",
         about: "enrolling, idle and revoked devices of a server; idle ones against mosquitto",
         run: fleet::run,
+    },
+    Benchmark {
+        name: "ksnproxy",
+        about: "ksnproxy, against memcached, Redis, unbound, dnsdist, Knot DNS, nginx, clamscan, sqlite3, quick_cache and redb",
+        run: ksnproxy::run,
     },
     Benchmark {
         name: "multicast",
