@@ -46,7 +46,7 @@ mod sweep;
 mod windows;
 mod zeroconf;
 
-pub use cards::own_cards;
+pub use cards::{Link, own_cards, own_links};
 #[cfg(feature = "directory")]
 pub use directory::{Account, DirectoryError, Reading, Server, read_directory};
 pub use error::PollError;
