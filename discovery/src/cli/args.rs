@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::everything::Interval;
+use super::interval::Interval;
+use super::show::Show;
 use crate::net;
 use crate::profile;
 use crate::range::Range;
@@ -225,26 +226,6 @@ pub(super) struct DirectoryArgs {
 
     #[command(flatten)]
     pub(super) show: Show,
-}
-
-/// How results are shown.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Show {
-    /// Print one JSON object per line for every host
-    #[arg(long, group = "format")]
-    pub(super) json: bool,
-
-    /// Print comma-separated values, a line for every address
-    #[arg(long, group = "format")]
-    pub(super) csv: bool,
-
-    /// Print XML as nmap does
-    #[arg(long, group = "format")]
-    pub(super) xml: bool,
-
-    /// Print no progress and no advice
-    #[arg(long, short)]
-    pub(super) quiet: bool,
 }
 
 /// The names of profiles on the command line.
