@@ -64,8 +64,8 @@ impl Everything {
 
     /// Reads the directory, when there is one; what it says replaces what it said before.
     async fn read(&self, inventory: &mut Inventory) -> Result<(), Failure> {
-        let Some(server) = &self.directory else { return Ok(()) };
-        let (reading, mut shown) = (directory::reading(server, &self.login, None)?, BTreeSet::new());
+        let Some(of) = &self.directory else { return Ok(()) };
+        let (reading, mut shown) = (directory::reading(of, &self.login, None)?, BTreeSet::new());
         let take = |member: crate::directory::Member| {
             shown.insert(member.id);
             inventory.learn_member(&member, SystemTime::now());

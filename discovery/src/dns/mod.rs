@@ -8,3 +8,4 @@ pub mod resolver;
 mod reverse;
 
 pub use reverse::{Reply, question, reply};
+pub mod service;

@@ -48,7 +48,7 @@ mod zeroconf;
 
 pub use cards::{Link, own_cards, own_links};
 #[cfg(feature = "directory")]
-pub use directory::{Account, DirectoryError, Reading, Server, read_directory};
+pub use directory::{Account, Directory, DirectoryError, Domain, Reading, Server, read_directory};
 pub use error::PollError;
 #[cfg(target_os = "linux")]
 pub use linux::{give_up_privileges, opener};
