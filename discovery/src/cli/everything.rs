@@ -3,6 +3,7 @@
 //! One at a time, for what a profile promises is promised of all packets together.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::args::{AllArgs, Everything};
@@ -11,6 +12,7 @@ use super::gather::{apart, learn, members};
 use super::interval::{KINDS, Kind};
 use super::{directory, output, range, windows, zeroconf};
 use crate::inventory::Inventory;
+use crate::plan::Plan;
 
 /// Makes every poll and shows the hosts; one that fails does not keep the others from what they find.
 pub(super) async fn main(args: AllArgs) -> Result<(), Failure> {
@@ -47,12 +49,14 @@ impl Everything {
                 learn(inventory, async |tell| apart(move || range::sweep(options, quiet, tell)).await).await
             }
             Kind::Windows => {
+                let known = plan.clone();
                 let poll = async |tell| apart(move || windows::quick(plan, profile, quiet, tell)).await;
-                learn(inventory, poll).await
+                learn(inventory, poll).await?;
+                let found = known_in(&known, inventory);
+                learn(inventory, async |tell| apart(move || windows::by_link(found, tell)).await).await
             }
             Kind::Full => {
-                let known = windows::addresses(inventory);
-                let found = known.into_iter().filter(move |address| plan.index(*address).is_some());
+                let found = known_in(&plan, inventory);
                 learn(inventory, async |tell| apart(move || windows::by_smb(found, tell)).await).await
             }
             Kind::Zeroconf => {
@@ -75,6 +79,11 @@ impl Everything {
         inventory.keep_members(&shown);
         Ok(())
     }
+}
+
+/// Addresses of the plan where somebody is known.
+fn known_in(plan: &Plan, inventory: &Inventory) -> Vec<IpAddr> {
+    windows::addresses(inventory).into_iter().filter(|address| plan.index(*address).is_some()).collect()
 }
 
 /// As `klpoll zeroconf` does.
