@@ -1,4 +1,5 @@
 //! A device, a proxy and a reputation server, each a host of its own.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod datagram;
 
