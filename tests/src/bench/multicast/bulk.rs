@@ -34,12 +34,19 @@ pub(super) fn four(bench: &Bench, permille: u16) -> Result<Report> {
         let ours = Klcast::new(&site)?;
         let subject =
             |index: usize| Subject { what: &whats[index], unit: units[index], better: Better::Lower };
-        report.rows.extend(compare_each(
+        let mut gave_up = false;
+        let rows = compare_each(
             &bench.options,
             [subject(0), subject(1), subject(2), subject(3), subject(4)],
             (ours.name(), || sample(&site, &cables, &ours, &file)),
-            (peer.name(), || sample(&site, &cables, &*peer, &file)),
-        )?);
+            (peer.name(), || sample(&site, &cables, &*peer, &file).inspect_err(|_| gave_up = true)),
+        );
+        match rows {
+            Ok(rows) => report.rows.extend(rows),
+            // That it does not bring the file to all is what there is to say of a peer.
+            Err(error) if gave_up => report.notes.push(format!("No row: {error:#}.")),
+            Err(error) => return Err(error),
+        }
     }
     let (lost, seen) = (cables.lost()?, cables.seen()?);
     report.notes.push(format!(

@@ -44,6 +44,7 @@ impl Effort {
         bulk: 128 << 20,
         wire: 32 << 20,
         sweep: 24 << 20,
+        straggler: 24 << 20,
         policies: 60,
         crowd: 256 << 20,
         ..Self::USUAL

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::Bench;
 use super::cast::cast;
@@ -42,7 +42,7 @@ fn fastest(
         return Ok((settings.into_iter().next().context("a setting")?, "not tried".to_owned()));
     }
     let file = site.file("sweep", bench.effort.sweep)?;
-    let (mut best, mut words) = (None, Vec::new());
+    let (mut best, mut failure, mut words) = (None, None, Vec::new());
     for caster in settings {
         match cast(site, cables, &*caster, &file) {
             Ok(cast) => {
@@ -52,12 +52,18 @@ fn fastest(
                 }
             }
             // It did not bring the file to all: that is what there is to say.
-            Err(_) => words.push("failed".to_owned()),
+            Err(error) => {
+                failure = Some(error);
+                words.push("failed".to_owned());
+            }
         }
     }
     std::fs::remove_file(file)?;
-    let (_, caster) = best.with_context(|| format!("no setting works: {}", words.join(", ")))?;
-    Ok((caster, words.join(", ")))
+    match (best, failure) {
+        (Some((_, caster)), _) => Ok((caster, words.join(", "))),
+        (None, Some(error)) => Err(error.context("no setting works")),
+        (None, None) => bail!("there is no setting"),
+    }
 }
 
 fn candidates() -> [Vec<Box<dyn Caster>>; 4] {
