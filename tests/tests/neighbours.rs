@@ -61,7 +61,7 @@ fn who_is_to_say_nothing_says_nothing_and_who_was_revoked_is_not_believed() -> R
     let identity = Folder::new(quiet.state()).device()?.identity;
     let third = fleet.beside(&quiet, "web-2")?;
     let said = seal(&identity, quiet.host().address(), "quiet")?;
-    quiet.host().inside(|| broadcast(quiet.host().address(), &[said.clone()]))??;
+    quiet.host().inside(|| broadcast(quiet.host().address(), std::slice::from_ref(&said)))??;
     let found = wait_until(ROUND, || Ok(neighbours(&third)?.contains("web-1").then_some(())))?;
     ensure!(found.is_some(), "{}", third.status()?);
     ensure!(!neighbours(&third)?.contains("quiet"), "{}", third.status()?);
@@ -107,7 +107,7 @@ impl Stranger {
         for (bytes, from) in heard {
             self.host.ip(&format!("addr add {from}/32 dev eth0"))?;
             let IpAddr::V4(address) = from else { continue };
-            self.host.inside(|| broadcast(*address, &[bytes.clone()]))??;
+            self.host.inside(|| broadcast(*address, std::slice::from_ref(&bytes)))??;
             self.host.ip(&format!("addr del {from}/32 dev eth0"))?;
         }
         Ok(())
