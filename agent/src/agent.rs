@@ -41,6 +41,7 @@ use crate::directory::{Candidate, Directory, Taken};
 use crate::discovery::{self, Discovered, DiscoveryError};
 use crate::distribution::{Distribution, News};
 use crate::ksn::Ksn;
+use crate::neighbours::{self, Neighbours};
 use crate::polling::Polling;
 use crate::random::Random;
 use crate::state::{Device, Folder, Lock, Settled, StateError, Sync};
@@ -63,6 +64,7 @@ pub struct Agent {
     distribution: Distribution,
     polling: Polling,
     ksn: Ksn,
+    neighbours: Neighbours,
     backoff: Backoff,
     renewing: Renewing,
     refreshing: Refreshing,
@@ -178,6 +180,12 @@ impl Agent {
             ),
             polling: Polling::start(),
             ksn: Ksn::start(&device, &crls, config.ports),
+            neighbours: Neighbours::start(
+                &device,
+                &crls,
+                config.ports.neighbours,
+                Random::new(random.bits()),
+            ),
             backoff: Backoff::new(Random::new(random.bits())),
             renewing: Renewing::new(&device, Random::new(random.bits())),
             refreshing: Refreshing::new(Random::new(random.bits())),
@@ -263,6 +271,7 @@ impl Agent {
                 }
                 _ = self.polling.message() => {}
                 _ = self.ksn.message() => {}
+                news = self.neighbours.news() => self.neighboured(news),
                 news = self.distribution.news() => {
                     if let News::Stands(shown) = news {
                         self.status.distribution(shown);
@@ -401,7 +410,16 @@ impl Agent {
     /// Takes in how far this clock is from the server's, where somebody may look.
     fn told(&mut self, skew: Skew) {
         self.clock.measured(Instant::now(), SystemTime::now(), skew);
+        self.neighbours.clock(self.clock);
         self.status.clock_skew(skew.seconds);
+    }
+
+    /// Takes in who is in the device's networks.
+    fn neighboured(&mut self, news: neighbours::News) {
+        match news {
+            neighbours::News::Heard(fact) => self.polling.heard(fact),
+            neighbours::News::Stand(neighbours) => self.status.neighbours(neighbours),
+        }
     }
 
     /// Takes a new certificate; says whether there is one. Until it is stored the old one is used, and is good.
@@ -435,6 +453,7 @@ impl Agent {
             control::tls(&self.device, &self.directory, &self.crls).map_err(|error| error.to_string())?;
         self.distribution.identify(&self.device);
         self.ksn.identify(&self.device);
+        self.neighbours.identify(&self.device, &self.crls);
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 //! ksn_tcp = 13111                     # KSN proxy
 //! ksn_udp = 15111
 //! ksn_https = 17111
+//! neighbours = 15000                  # UDP; 0: other agents of its networks do not hear of this device, nor it of them
 //!
 //! [tunnel]                            # may forbid what the server would allow, never the other way round
 //! deny_ports = [23, "8000-8100"]      # wins over allow_ports

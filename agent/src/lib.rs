@@ -27,6 +27,8 @@
 //! # What it never does
 //! - It listens on no TCP port unless the server made it a distribution point ([`distribution`]) or a KSN proxy ([`ksn`]): it
 //!   connects out, and greets no server that does not prove its role in the fabric whose root was pinned (`tests/control.rs`: `a_server_of_another_role_or_fabric_is_never_greeted`).
+//! - It answers nothing that comes by UDP: what its [`neighbours`] say is heard, and no more
+//!   (`neighbours::core::tests`: `nothing_is_ever_answered`).
 //! - It tells its token to no server that lacks the pinned root, and stores nothing before everything is verified
 //!   (`tests/enroll.rs`: `a_server_without_the_pinned_root_is_told_nothing`,
 //!   `a_certificate_for_another_key_is_not_stored`).
@@ -75,6 +77,8 @@ pub mod enroll;
 pub mod ksn;
 #[cfg(feature = "net")]
 pub mod mover;
+#[cfg(feature = "net")]
+pub mod neighbours;
 #[cfg(feature = "net")]
 pub mod platform;
 #[cfg(feature = "net")]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::distribution::Shown;
+use crate::neighbours::Neighbour;
 use crate::state::{Folder, write_public};
 use crate::unix::unix_now;
 
@@ -34,6 +35,9 @@ pub struct Status {
     /// What is distributed to it, and by it.
     #[serde(default)]
     pub distribution: Shown,
+    /// Other agents of its networks.
+    #[serde(default)]
+    pub neighbours: Vec<Neighbour>,
 }
 
 /// How an agent stands with its server.
@@ -120,6 +124,7 @@ impl StatusFile {
             clock_skew: None,
             tunnel_connections: 0,
             distribution: Shown::default(),
+            neighbours: Vec::new(),
         };
         let mut file = Self { path: path(folder), status, due: None };
         file.write();
@@ -181,6 +186,12 @@ impl StatusFile {
     /// Tells how distribution stands.
     pub fn distribution(&mut self, shown: Shown) {
         self.status.distribution = shown;
+        self.write();
+    }
+
+    /// Tells who is in the device's networks.
+    pub fn neighbours(&mut self, neighbours: Vec<Neighbour>) {
+        self.status.neighbours = neighbours;
         self.write();
     }
 

@@ -133,8 +133,11 @@ fn command(program: &str, arguments: &[&str], place: &Place) -> Command {
         "klmover" => env!("CARGO_BIN_EXE_klmover"),
         _ => env!("CARGO_BIN_EXE_klnagchk"),
     };
+    let config = place.folder().path().join("agent.toml");
+    std::fs::write(&config, "[ports]\nneighbours = 0\n").unwrap();
     let mut command = Command::new(program);
-    command.args(arguments).arg("--state").arg(place.folder().path()).kill_on_drop(true);
+    command.args(arguments).arg("--state").arg(place.folder().path()).arg("--config").arg(config);
+    command.kill_on_drop(true);
     command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -263,7 +263,8 @@ impl Site {
     }
 
     fn configure(&self, device_key: &str) {
-        std::fs::write(self.config(), format!("device_key = {device_key:?}\n")).unwrap();
+        std::fs::write(self.config(), format!("device_key = {device_key:?}\n[ports]\nneighbours = 0\n"))
+            .unwrap();
     }
 
     fn config(&self) -> PathBuf {

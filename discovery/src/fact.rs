@@ -105,6 +105,8 @@ pub enum Source {
     Smb,
     /// A directory, over TLS.
     Directory,
+    /// A signed beacon of another agent.
+    Agent,
 }
 
 /// How much a fact is worth where facts disagree.
@@ -125,7 +127,7 @@ impl Source {
             Self::Arp | Self::Neighbor | Self::Mdns | Self::Nbns | Self::Llmnr | Self::Wsd => Confidence::Low,
             // The answer carried a cookie or belongs to a connection; the name comes from the network's own servers.
             Self::Echo | Self::Tcp | Self::Udp | Self::ReverseDns | Self::Smb => Confidence::Medium,
-            Self::Directory => Confidence::High,
+            Self::Directory | Self::Agent => Confidence::High,
         }
     }
 
@@ -144,6 +146,7 @@ impl Source {
             Self::Wsd => "wsd",
             Self::Smb => "smb",
             Self::Directory => "directory",
+            Self::Agent => "agent",
         }
     }
 }

@@ -3,13 +3,13 @@
 mod field;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use field::Field;
 use klnet_tests::lab::{Process, wait_until};
-use klnet_tests::need_programs;
+use klnet_tests::{Unavailable, need_programs, skip};
 use serde_json::Value;
 
 #[test]
@@ -78,6 +78,26 @@ fn samba_is_known_by_its_names_without_a_password() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_host_that_answers_by_llmnr_alone_is_known_by_its_name() -> Result<()> {
+    let Some(resolved) = resolved() else { return Ok(()) };
+    let Some(field) = Field::or_skip("llmnr")? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let _responder = responder(&field, folder.path(), &resolved)?;
+    let (range, router) = (format!("{}/32", field.router), field.router.to_string());
+    field.poller.default_route(field.router)?;
+    // It answers once nobody has objected to its name.
+    let host = wait_until(Duration::from_secs(20), || {
+        let polled = field.klpoll(&["windows", &range, "--full", "--profile", "lan", "--json"])?;
+        let host = the_one(&polled.out, &router)?;
+        // By IPv4 it says its address of IPv4 alone.
+        Ok(says(&host, "local", "pc-llmnr").then_some(host))
+    })?;
+    let host = host.context("nobody says its name")?;
+    ensure!(host["sources"].to_string().contains("llmnr"), "{host}");
+    Ok(())
+}
+
 /// The line of the host with this address.
 fn the_one(lines: &str, address: &str) -> Result<Value> {
     let hosts = lines.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
@@ -120,6 +140,37 @@ fn avahi(field: &Field, folder: &Path, families: &str) -> Result<Process> {
     avahi.wait_for_line(&format!("Service \"Site {}\"", SERVICES - 1), Duration::from_secs(20))?;
     avahi.wait_for_line("successfully established", Duration::from_secs(20))?;
     Ok(avahi)
+}
+
+/// Where systemd-resolved is, which `tests/run` unpacks where it is not installed.
+fn resolved() -> Option<PathBuf> {
+    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers/bin/systemd-resolved");
+    let found =
+        ["/lib/systemd/systemd-resolved", unpacked].map(PathBuf::from).into_iter().find(|path| path.exists());
+    if found.is_none() {
+        skip(&Unavailable::Missing("systemd-resolved".to_owned()));
+    }
+    found.filter(|_| need_programs(&["unshare", "setpriv"]))
+}
+
+/// systemd-resolved on the crowd, which answers LLMNR as pc-llmnr. Started as root it would look for an account of its own.
+fn responder(field: &Field, folder: &Path, resolved: &Path) -> Result<Process> {
+    let settings = folder.join("resolved.conf");
+    std::fs::write(&settings, "[Resolve]\nLLMNR=yes\nMulticastDNS=no\nDNSStubListener=no\n")?;
+    let script = format!(
+        "mount -t tmpfs none /run && mkdir -p /run/systemd/resolve /run/systemd/resolved.conf.d && \
+         cp {} /run/systemd/resolved.conf.d/test.conf && chmod -R a+rwX /run/systemd && hostname pc-llmnr && \
+         exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+setpcap,+net_raw,+net_bind_service \
+         --ambient-caps=+setpcap,+net_raw,+net_bind_service {}",
+        settings.display(),
+        resolved.display()
+    );
+    let mut command = field.crowd.command("unshare");
+    command.args(["--mount", "--uts", "sh", "-c", &script]).env("SYSTEMD_LOG_TARGET", "console");
+    let process = Process::spawn("systemd-resolved", &mut command)?;
+    field.crowd.wait_for_listener(5355, Duration::from_secs(20))?;
+    // It says what it may not do, and does without.
+    Ok(process.tolerating_errors())
 }
 
 /// nmbd and smbd on the crowd, in a folder of their own.

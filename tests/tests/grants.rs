@@ -255,7 +255,7 @@ async fn an_operator_reads_why_a_grant_is_refused() -> Result<()> {
     let stage = Stage::set().await?;
     let mut device = stage.enrolled("web-7").await?;
     let policy = stage.path("agent.toml");
-    std::fs::write(&policy, "[tunnel]\ndeny_ports = [23]\nhosts_allowed = false\n")?;
+    std::fs::write(&policy, "[tunnel]\ndeny_ports = [23]\nhosts_allowed = false\n[ports]\nneighbours = 0\n")?;
     device.start_with(|command| {
         command.arg("--config").arg(&policy);
         Ok(())

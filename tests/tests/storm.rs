@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use klnet_agent::agent::{Agent, AgentError};
-use klnet_agent::config::Config;
+use klnet_agent::config::{Config, Ports};
 use klnet_agent::platform;
 use klnet_agent::state::{Device, Folder};
 use klnet_agent::status::Status;
@@ -67,7 +67,8 @@ impl Fleet {
         let mut folders = Vec::with_capacity(devices);
         for number in 0..devices {
             let folder = enroll(stage, number, &token).await?;
-            let config = Config { state: folder.path().to_owned(), ..Config::default() };
+            let ports = Ports { neighbours: 0, ..Ports::default() };
+            let config = Config { state: folder.path().to_owned(), ports, ..Config::default() };
             agents.spawn(Agent::open(&config)?.run(shutdown.clone()));
             folders.push(folder);
         }

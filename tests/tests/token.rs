@@ -82,7 +82,7 @@ const PIN: &str = "canary-70415";
 /// An enrolled device that runs, with its key in the token.
 async fn keyed(stage: &Stage, name: &str, token: &SoftHsm) -> Result<Device> {
     let config = token.path("agent.toml");
-    std::fs::write(&config, format!("device_key = {:?}\n", token.uri()))?;
+    std::fs::write(&config, format!("device_key = {:?}\n[ports]\nneighbours = 0\n", token.uri()))?;
     let secret = stage.token(1).await?;
     let mut device = stage.enrolled_as(name, &secret, |enroll| with(enroll, &config, token))?;
     device.start_with(|run| with(run, &config, token))?;

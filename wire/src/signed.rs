@@ -28,6 +28,8 @@ pub enum Context {
     MulticastSession,
     /// [`Duties`](crate::duties::Duties) of a device, signed by a distribution key.
     Duties,
+    /// What an agent says of itself to those of its network, signed by the device key.
+    Beacon,
     /// What a snapshot of reputations consists of, signed by the reputation server that made it.
     ReputationSnapshot,
 }
@@ -43,6 +45,7 @@ impl Context {
             Self::MulticastManifest => b"klnet/multicast-manifest/v1\0",
             Self::MulticastSession => b"klnet/multicast-session/v1\0",
             Self::Duties => b"klnet/duties/v1\0",
+            Self::Beacon => b"klnet/beacon/v1\0",
             Self::ReputationSnapshot => b"klnet/reputation-snapshot/v1\0",
         }
     }

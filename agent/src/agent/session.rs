@@ -63,6 +63,7 @@ impl Agent {
                 }
                 message = self.polling.message() => control.send(message).await,
                 message = self.ksn.message() => control.send(message).await,
+                news = self.neighbours.news() => self.neighboured(news),
                 news = self.distribution.news() => match news {
                     News::Say(message) => control.send(message).await,
                     News::Stands(shown) => self.status.distribution(shown),
@@ -223,6 +224,7 @@ impl Agent {
     /// A clock that is off is told, and nothing else: no decision depends on it.
     fn compare_clocks(&mut self, now: Instant, server: u64) {
         self.clock.told(now, server);
+        self.neighbours.clock(self.clock);
         let Some(skew) = self.clock.skew(now, SystemTime::now()) else { return };
         if skew.is_wrong() {
             tracing::warn!(%skew, "the clock is wrong");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::check::{Outcome, Report};
 use crate::distribution::{Group, ObjectShown, Shown};
+use crate::neighbours::Neighbour;
 use crate::status::{Connection, Status};
 use crate::unix::unix_now;
 
@@ -38,6 +39,7 @@ pub(super) fn status(status: &Status, running: bool) -> String {
     }
     lines.push(("tunnels", format!("{} connections", status.tunnel_connections)));
     lines.extend(distribution(&status.distribution));
+    lines.extend(neighbours(&status.neighbours));
     if let Some(error) = &status.last_error {
         let ago = span(unix_now().saturating_sub(error.at));
         lines.push(("last error", format!("{} ({ago} ago)", error.text)));
@@ -59,6 +61,17 @@ fn distribution(shown: &Shown) -> Vec<(&'static str, String)> {
     receives.into_iter().chain(brings).chain(shown.objects.iter().map(object)).collect()
 }
 
+/// Other agents of its networks; of many, the first.
+fn neighbours(neighbours: &[Neighbour]) -> Vec<(&'static str, String)> {
+    let line = |one: &Neighbour| ("neighbour", format!("{}, {}", one.name, one.addresses.join(" ")));
+    let mut lines: Vec<_> = neighbours.iter().take(NEIGHBOURS).map(line).collect();
+    let more = neighbours.len() - lines.len();
+    if more > 0 {
+        lines.push(("neighbour", format!("and {more} more; --json has them all")));
+    }
+    lines
+}
+
 /// The report: a line for each step, and what to do below one that failed.
 pub(super) fn report(report: &Report) -> String {
     let mut text = String::new();
@@ -75,6 +88,9 @@ pub(super) fn report(report: &Report) -> String {
     }
     text
 }
+
+/// Lines of neighbours that leave the rest on one screen.
+const NEIGHBOURS: usize = 8;
 
 fn span(seconds: u64) -> String {
     match seconds {

@@ -27,6 +27,13 @@ impl Hosts {
         self.inventory.learn(fact);
     }
 
+    /// Takes in what a neighbour says, where a poll has found somebody: a neighbour is managed, and no news by itself.
+    pub(super) fn confirm(&mut self, fact: &Fact) {
+        if self.inventory.hosts().any(|(_, host)| host.addresses.contains_key(&fact.address)) {
+            self.inventory.learn(fact);
+        }
+    }
+
     /// Everything is to be told, and what nobody has seen for long is forgotten.
     pub(super) fn tell_all(&mut self) {
         self.inventory.expire(SystemTime::now());
@@ -133,6 +140,16 @@ mod tests {
         let second = only(&mut hosts);
         assert_eq!(first.key, second.key);
         assert_eq!((first.macs.len(), second.macs.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_neighbour_is_no_host_of_its_own_and_confirms_one() {
+        let mut hosts = Hosts::default();
+        let agent = |n| Fact { source: Source::Agent, ..fact(n, Claim::Alive { rtt: None, hops: None }) };
+        hosts.learn(&fact(1, Claim::Mac(Mac([2, 0, 0, 0, 0, 1]))));
+        hosts.confirm(&agent(1));
+        hosts.confirm(&agent(2));
+        assert_eq!(only(&mut hosts).sources, ["icmp", "agent"]);
     }
 
     fn only(hosts: &mut Hosts) -> Sighting {

@@ -3,7 +3,7 @@
 //! ```text
 //! DUTIES ─▶ Polling ─▶ Runner ── one poll at a time ─▶ facts ─▶ Inventory ─▶ hosts ── paced ─▶ SIGHTINGS
 //! ```
-//! Hosts are told after each poll, and again in each session; the server stores what is news to it.
+//! A host that a neighbour's beacon comes from is confirmed by that. Hosts are told after each poll, and again in each session; the server stores what is news to it.
 
 mod hosts;
 mod polls;
@@ -11,6 +11,7 @@ mod runner;
 
 use std::net::IpAddr;
 
+use klnet_discovery::fact::Fact;
 use klnet_wire::duties;
 use klnet_wire::message::Message;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +23,7 @@ use runner::Runner;
 #[derive(Debug)]
 pub struct Polling {
     told: watch::Sender<Told>,
+    heard: mpsc::Sender<Fact>,
     messages: mpsc::Receiver<Message>,
     task: JoinHandle<()>,
 }
@@ -39,8 +41,9 @@ impl Polling {
     pub fn start() -> Self {
         let (told, tells) = watch::channel(Told::default());
         let (say, messages) = mpsc::channel(1);
-        let task = tokio::spawn(Runner::new(say).run(tells));
-        Self { told, messages, task }
+        let (heard, facts) = mpsc::channel(HEARD);
+        let task = tokio::spawn(Runner::new(say, facts).run(tells));
+        Self { told, heard, messages, task }
     }
 
     /// A session has begun.
@@ -55,6 +58,12 @@ impl Polling {
             told.polling = polling;
             is_news
         });
+    }
+
+    /// A neighbour was heard.
+    pub fn heard(&self, fact: Fact) {
+        // It is heard again.
+        let _ = self.heard.try_send(fact);
     }
 
     /// The next message for the server. Without a session it may be dropped: all is told again in the next.
@@ -82,3 +91,6 @@ fn own_addresses() -> impl Iterator<Item = std::net::Ipv4Addr> {
     let addresses = crate::platform::own_addresses().into_iter().filter_map(v4);
     addresses.filter(|address| !address.is_loopback() && !address.is_link_local())
 }
+
+/// Neighbours are heard about twice a second.
+const HEARD: usize = 16;

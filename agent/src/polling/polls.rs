@@ -70,6 +70,7 @@ pub(super) async fn poll(
         Kind::Windows => {
             for own in own_addresses() {
                 net::discover(own, LINK, &facts).await?;
+                net::link_names(own, known.iter().copied(), &facts).await?;
             }
             net::smb_names(known, &facts).await;
             Ok(())

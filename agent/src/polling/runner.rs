@@ -15,6 +15,7 @@ use super::polls::{Failed, Kind, poll, schedule};
 
 pub(super) struct Runner {
     say: mpsc::Sender<Message>,
+    heard: mpsc::Receiver<Fact>,
     told: Told,
     /// None while nothing is to be polled.
     schedule: Option<Schedule<Kind>>,
@@ -43,11 +44,11 @@ enum Progress {
 }
 
 impl Runner {
-    pub(super) fn new(say: mpsc::Sender<Message>) -> Self {
+    pub(super) fn new(say: mpsc::Sender<Message>, heard: mpsc::Receiver<Fact>) -> Self {
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (told, schedule) = Default::default();
-        Self { say, told, schedule, running: None, hosts: Hosts::default(), pace }
+        Self { say, heard, told, schedule, running: None, hosts: Hosts::default(), pace }
     }
 
     pub(super) async fn run(mut self, mut tells: watch::Receiver<Told>) {
@@ -59,6 +60,7 @@ impl Runner {
                     Err(_) => return,
                 },
                 kind = wait_for(due) => self.begin(kind),
+                Some(fact) = self.heard.recv() => self.hosts.confirm(&fact),
                 progress = Running::progress(&mut self.running) => self.progressed(progress),
                 _ = self.pace.tick(), if self.hosts.has_news() => self.tell(),
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use klnet_agent::agent::Agent;
-use klnet_agent::config::Config;
+use klnet_agent::config::{Config, Ports};
 use klnet_agent::state::{Device, Folder};
 use klnet_wire::id::{Id, TenantId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root};
@@ -174,8 +174,13 @@ impl Place {
     }
 
     pub fn config(&self) -> Config {
-        Config { state: self.0.path().to_owned(), ..Config::default() }
+        Config { state: self.0.path().to_owned(), ports: quiet(), ..Config::default() }
     }
+}
+
+/// Of a device that says nothing in the networks of the machine that it is tested on.
+pub fn quiet() -> Ports {
+    Ports { neighbours: 0, ..Ports::default() }
 }
 
 pub fn unix(time: SystemTime) -> u64 {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::everything::Interval;
+use super::interval::Interval;
+use super::show::Show;
 use crate::net;
 use crate::profile;
 use crate::range::Range;
@@ -153,8 +154,8 @@ pub(super) struct Everything {
     pub(super) from: Option<Ipv4Addr>,
 
     /// Also read this directory, as with `klpoll directory`
-    #[arg(long, value_name = "URL")]
-    pub(super) directory: Option<net::Server>,
+    #[arg(long, value_name = "URL|DOMAIN")]
+    pub(super) directory: Option<net::Directory>,
 
     #[command(flatten)]
     pub(super) login: Login,
@@ -197,6 +198,14 @@ pub(super) struct WatchArgs {
 /// How to enter a directory.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Login {
+    /// The name server that knows the controllers of a domain [default: that of this machine]
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = name_server)]
+    pub(super) dns: Option<SocketAddr>,
+
+    /// Begin TLS at once with controllers of a domain [default: by StartTLS, at the port that DNS names]
+    #[arg(long)]
+    pub(super) ldaps: bool,
+
     /// Look below this name [default: the server's own]
     #[arg(long, value_name = "NAME")]
     pub(super) base: Option<String>,
@@ -217,8 +226,10 @@ pub(super) struct Login {
 /// What goes with `directory`.
 #[derive(Debug, clap::Args)]
 pub(super) struct DirectoryArgs {
-    /// The server: ldaps://dc1.example.org, or ldap://dc1.example.org, where TLS begins with StartTLS
-    pub(super) server: net::Server,
+    /// The server: ldaps://dc1.example.org, or ldap://dc1.example.org, where TLS begins with StartTLS; or the domain,
+    /// example.org, whose controllers DNS names
+    #[arg(value_name = "URL|DOMAIN")]
+    pub(super) directory: net::Directory,
 
     #[command(flatten)]
     pub(super) login: Login,
@@ -229,26 +240,6 @@ pub(super) struct DirectoryArgs {
 
     #[command(flatten)]
     pub(super) show: Show,
-}
-
-/// How results are shown.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Show {
-    /// Print one JSON object per line for every host
-    #[arg(long, group = "format")]
-    pub(super) json: bool,
-
-    /// Print comma-separated values, a line for every address
-    #[arg(long, group = "format")]
-    pub(super) csv: bool,
-
-    /// Print XML as nmap does
-    #[arg(long, group = "format")]
-    pub(super) xml: bool,
-
-    /// Print no progress and no advice
-    #[arg(long, short)]
-    pub(super) quiet: bool,
 }
 
 /// The names of profiles on the command line.
@@ -323,6 +314,7 @@ Examples:
   klpoll zeroconf --wait 10
   klpoll windows 192.168.1.0/24 --full
   klpoll watch 192.168.1.0/24 --every range=1h --directory ldaps://dc1.example.org
+  klpoll directory example.org --since computers.mark --bind 'poll@example.org' --password-file password
   klpoll directory ldaps://dc1.example.org --bind 'EXAMPLE\\poll' --password-file password
 
 Ask only networks that you may ask. Without privileges klpoll uses what every user has; klpoll-open beside it, with the

@@ -14,28 +14,34 @@ use super::args::{DirectoryArgs, Login};
 use super::failure::Failure;
 use super::gather::{interruptible, members};
 use super::output;
-use crate::directory::{Mark, Member};
+use crate::directory::{Bookmark, Member};
 use crate::inventory::Inventory;
-use crate::net::{Account, Reading, Server, give_up_privileges, read_directory};
+use crate::net::{Account, Directory, Reading, give_up_privileges, read_directory};
 
 /// Reads, and shows the computers; where the next reading goes on is noted when this one is whole.
 pub(super) async fn main(args: DirectoryArgs) -> Result<(), Failure> {
     let since = args.since.as_deref().map(last).transpose()?.flatten();
-    let reading = reading(&args.server, &args.login, since)?;
+    let reading = reading(&args.directory, &args.login, since)?;
     let (begun, mut inventory) = (SystemTime::now(), Inventory::default());
     let learn = |member| {
         inventory.learn_member(&member, SystemTime::now());
     };
-    let mark = members(learn, async |tell| read(&reading, tell).await).await?;
+    let ended = members(learn, async |tell| read(&reading, tell).await).await?;
     output::show(&inventory, &output::Run { begun, asked: 0 }, args.show)?;
-    match (&args.since, mark) {
-        (Some(file), Some(mark)) => note(file, mark).map_err(|error| Failure::File(file.clone(), error)),
+    match (&args.since, ended) {
+        (Some(file), Some(bookmark)) => {
+            note(file, &bookmark).map_err(|error| Failure::File(file.clone(), error))
+        }
         _ => Ok(()),
     }
 }
 
 /// What to read, with everything that files say about it.
-pub(super) fn reading(server: &Server, login: &Login, since: Option<Mark>) -> Result<Reading, Failure> {
+pub(super) fn reading(
+    directory: &Directory,
+    login: &Login,
+    since: Option<Bookmark>,
+) -> Result<Reading, Failure> {
     let account = match (&login.bind, &login.password_file) {
         (Some(name), Some(file)) => {
             let password = fs::read_to_string(file).map_err(|error| Failure::File(file.clone(), error))?;
@@ -44,11 +50,12 @@ pub(super) fn reading(server: &Server, login: &Login, since: Option<Mark>) -> Re
         _ => None,
     };
     let roots = roots(login.ca.as_deref())?;
-    Ok(Reading { server: server.clone(), base: login.base.clone(), account, roots, since })
+    let (directory, base) = (directory.clone(), login.base.clone());
+    Ok(Reading { directory, dns: login.dns, ldaps: login.ldaps, base, account, roots, since })
 }
 
 /// Tells every computer.
-pub(super) async fn read(reading: &Reading, tell: mpsc::Sender<Member>) -> Result<Option<Mark>, Failure> {
+pub(super) async fn read(reading: &Reading, tell: mpsc::Sender<Member>) -> Result<Option<Bookmark>, Failure> {
     give_up_privileges().map_err(Failure::Privileges)?;
     interruptible(async { Ok(read_directory(reading, &tell).await?) }).await
 }
@@ -72,7 +79,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, Failure> {
 }
 
 /// Where the last reading ended; nowhere when there was none.
-fn last(file: &Path) -> Result<Option<Mark>, Failure> {
+fn last(file: &Path) -> Result<Option<Bookmark>, Failure> {
     let failed = |error| Failure::File(file.to_owned(), error);
     match fs::read_to_string(file) {
         Ok(text) => text.parse().map(Some).map_err(|error| failed(io::Error::other(error))),
@@ -82,8 +89,8 @@ fn last(file: &Path) -> Result<Option<Mark>, Failure> {
 }
 
 /// Replaces the note in one step: a crash leaves the old one, and something is read twice.
-fn note(file: &Path, mark: Mark) -> io::Result<()> {
+fn note(file: &Path, bookmark: &Bookmark) -> io::Result<()> {
     let beside = file.with_extension("new");
-    fs::write(&beside, format!("{mark}\n"))?;
+    fs::write(&beside, format!("{bookmark}\n"))?;
     fs::rename(beside, file)
 }

@@ -40,7 +40,9 @@ impl Failure {
         match self {
             Self::Plan(_) | Self::Large(_) => USAGE,
             Self::Directory(DirectoryError::Refused { .. }) => REFUSED,
-            Self::Directory(DirectoryError::Connection { .. }) => UNREACHABLE,
+            Self::Directory(DirectoryError::Connection { .. } | DirectoryError::Unknown { .. }) => {
+                UNREACHABLE
+            }
             Self::Poll(PollError::NoRoute(_)) | Self::NoInterface => UNREACHABLE,
             _ => FAILED,
         }

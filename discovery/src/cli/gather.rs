@@ -55,12 +55,17 @@ where
 {
     let (tell, ended) = oneshot::channel();
     let run = move || {
-        let ended = super::runtime().and_then(|runtime| runtime.block_on(poll()));
+        let ended = runtime().and_then(|runtime| runtime.block_on(poll()));
         // Nobody waits for it where the command was interrupted.
         let _ = tell.send(ended);
     };
     thread::Builder::new().name("poll".into()).spawn(run).map_err(Failure::Runtime)?;
     ended.await.unwrap_or(Err(Failure::Interrupted))
+}
+
+/// One thread: privileges belong to threads, and are given up before anything is read.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)
 }
 
 /// Facts on their way to the inventory.

@@ -6,14 +6,17 @@ mod directory;
 mod everything;
 mod failure;
 mod gather;
+mod interval;
 mod output;
+mod print;
 mod range;
+mod show;
 mod watch;
 mod windows;
 mod zeroconf;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -21,6 +24,7 @@ use tracing_subscriber::EnvFilter;
 
 use args::{Args, Command};
 use failure::Failure;
+use print::print;
 
 /// Runs the command: `args` begin with the program's own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -45,7 +49,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    let runtime = runtime()?;
+    let runtime = gather::runtime()?;
     match command {
         Command::Range(args) => runtime.block_on(range::main(args)),
         Command::Zeroconf(args) => runtime.block_on(zeroconf::main(args)),
@@ -64,16 +68,6 @@ fn run(command: Command) -> Result<(), Failure> {
             print(&page)
         }
     }
-}
-
-/// One thread: privileges belong to threads, and are given up before anything is read.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)
-}
-
-fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
 fn log_to_stderr() {

@@ -9,9 +9,10 @@ use time::format_description::well_known::Rfc3339;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::WatchArgs;
-use super::everything::{Interval, KINDS, Kind};
 use super::failure::Failure;
-use super::{print, range};
+use super::interval::{Interval, KINDS, Kind};
+use super::print::print;
+use super::range;
 use crate::inventory::{Change, Face, Inventory, Watched};
 use crate::schedule::Schedule;
 

@@ -13,7 +13,7 @@ use super::zeroconf::default_address;
 use super::{bar, output};
 use crate::fact::Fact;
 use crate::inventory::Inventory;
-use crate::net::{Names, Options, discover, give_up_privileges, node_status, smb_names};
+use crate::net::{Names, Options, discover, give_up_privileges, link_names, node_status, smb_names};
 use crate::plan::Plan;
 use crate::profile::Profile;
 
@@ -25,9 +25,21 @@ pub(super) async fn main(args: WindowsArgs) -> Result<(), Failure> {
     let ended = if args.full {
         full(plan, profile, quiet, &mut inventory).await
     } else {
-        learn(&mut inventory, async |tell| quick(plan, profile, quiet, tell).await).await
+        quick_and_names(plan, profile, quiet, &mut inventory).await
     };
     output::show_as_ended(&inventory, &output::Run { begun, asked }, args.show, ended)
+}
+
+/// Everybody's NetBIOS names, and other names of who is known then.
+async fn quick_and_names(
+    plan: Plan,
+    profile: Profile,
+    quiet: bool,
+    inventory: &mut Inventory,
+) -> Result<(), Failure> {
+    learn(inventory, async |tell| quick(plan, profile, quiet, tell).await).await?;
+    let found = addresses(inventory);
+    learn(inventory, async |tell| by_link(found, tell).await).await
 }
 
 /// Asks for NetBIOS names, and on the link for who says that it is there.
@@ -61,7 +73,8 @@ async fn full(plan: Plan, profile: Profile, quiet: bool, inventory: &mut Invento
     let options = with_smb(plan, profile);
     learn(inventory, async |tell| sweep(options, quiet, tell).await).await?;
     let found = addresses(inventory);
-    learn(inventory, async |tell| by_smb(found, tell).await).await
+    learn(inventory, async |tell| by_smb(found.clone(), tell).await).await?;
+    learn(inventory, async |tell| by_link(found, tell).await).await
 }
 
 /// Names and builds of those whose SMB servers tell them.
@@ -72,6 +85,23 @@ pub(super) async fn by_smb(
     give_up_privileges().map_err(Failure::Privileges)?;
     let asking = async {
         smb_names(hosts, &tell).await;
+        Ok(())
+    };
+    interruptible(asking).await
+}
+
+/// Names of those on the link, as each says its own (LLMNR).
+pub(super) async fn by_link(
+    hosts: impl IntoIterator<Item = IpAddr>,
+    tell: mpsc::Sender<Fact>,
+) -> Result<(), Failure> {
+    give_up_privileges().map_err(Failure::Privileges)?;
+    let asking = async {
+        // Where there is no such link there is nobody to ask.
+        if let Some(own) = default_address() {
+            let asked = link_names(own, hosts, &tell).await;
+            asked.unwrap_or_else(|error| tracing::debug!(%error, "LLMNR"));
+        }
         Ok(())
     };
     interruptible(asking).await

@@ -118,7 +118,7 @@ impl Resolver {
 
     /// Asks again what was not answered in time, or gives up.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for attempt in 0..TRIES.len() {
+        for (attempt, wait) in TRIES.into_iter().enumerate() {
             while let Some((until, port, id)) = self.deadlines[attempt].front().copied()
                 && until <= now
             {
@@ -126,7 +126,7 @@ impl Resolver {
                 let over = self.flying.get(&(port, id)).copied().filter(|flight| flight.until == until);
                 let Some(flight) = over else { continue };
                 self.land(port, id);
-                self.window.lost(until - TRIES[attempt], now);
+                self.window.lost(until - wait, now);
                 match flight.attempt + 1 {
                     next if next < TRIES.len() => self.waiting.push_front((flight.address, next)),
                     _ => self.outputs.push_back(Output::Unknown(flight.address)),

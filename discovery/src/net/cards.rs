@@ -1,7 +1,20 @@
-//! This machine's own network cards.
+//! This machine's own network cards, and the networks that it is in by them.
+
+use std::net::IpAddr;
 
 use super::{PollError, route};
 use crate::mac::Mac;
+
+/// A network that this machine is in by one of its cards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The interface's number.
+    pub index: u32,
+    /// The interface's name.
+    pub name: String,
+    /// Own addresses, and the length of their prefixes.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
 
 /// Addresses of this machine's network cards, in order: whoever finds one of them has found this machine.
 ///
@@ -13,4 +26,22 @@ pub async fn own_cards() -> Result<Vec<Mac>, PollError> {
     cards.sort_unstable();
     cards.dedup();
     Ok(cards)
+}
+
+/// The networks that this machine is in by a card, in the order of their numbers.
+///
+/// # Errors
+/// [`PollError::Routes`].
+pub async fn own_links() -> Result<Vec<Link>, PollError> {
+    let routes = route::read().await.map_err(PollError::Routes)?;
+    let cards = routes.interfaces.into_values().filter(|interface| interface.mac.is_some());
+    let mut links: Vec<_> = cards
+        .map(|interface| Link {
+            index: interface.index,
+            name: interface.name,
+            addresses: interface.addresses,
+        })
+        .collect();
+    links.sort_by_key(|link| link.index);
+    Ok(links)
 }

@@ -38,6 +38,7 @@ mod directory;
 mod error;
 #[cfg(target_os = "linux")]
 mod linux;
+mod llmnr;
 mod names;
 mod poll;
 mod route;
@@ -46,12 +47,13 @@ mod sweep;
 mod windows;
 mod zeroconf;
 
-pub use cards::own_cards;
+pub use cards::{Link, own_cards, own_links};
 #[cfg(feature = "directory")]
-pub use directory::{Account, DirectoryError, Reading, Server, read_directory};
+pub use directory::{Account, Directory, DirectoryError, Domain, Reading, Server, read_directory};
 pub use error::PollError;
 #[cfg(target_os = "linux")]
 pub use linux::{give_up_privileges, opener};
+pub use llmnr::link_names;
 pub use poll::{Names, Note, Options, Poll, Progress, Stage};
 pub use windows::{discover, node_status, smb_names};
 pub use zeroconf::browse;

@@ -1,13 +1,15 @@
 //! The decoders of `klnet-discovery`: whatever stands on the link.
 
+pub mod account;
 pub mod machines;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use klnet_discovery::cookie::CookieKey;
+use klnet_discovery::dns::llmnr::{self, Inquiry};
 use klnet_discovery::dns::mdns::{Browser, Output};
-use klnet_discovery::dns::{self, Reply};
+use klnet_discovery::dns::{self, Reply, service};
 use klnet_discovery::fact::Claim;
 use klnet_discovery::mac::Mac;
 use klnet_discovery::plan::Plan;
@@ -60,6 +62,21 @@ pub fn reverse(data: &[u8]) {
     names.iter().for_each(|name| harmless(name.as_str()));
 }
 
+/// An answer about a service leads to few servers, all of them in its domain, and each is tried once.
+pub fn service(data: &[u8]) {
+    let (name, domain) = ("_ldap._tcp.dc._msdcs.example.org", "example.org");
+    let _ = service::addresses(7, name, service::Kind::V4, data).map(|all| assert!(all.len() <= 8));
+    let Some(targets) = service::servers(7, name, domain, data) else { return };
+    for target in &targets {
+        harmless(target.host.as_str());
+        assert!(target.host.as_str().ends_with(".example.org") && target.addresses.len() <= 8);
+    }
+    let (len, drawn) = (targets.len(), u32::from(data[0]));
+    let ordered = service::order(targets, |most| drawn.min(most));
+    assert!(len <= 64 && ordered.len() == len);
+    assert!(ordered.is_sorted_by_key(|target| target.priority));
+}
+
 /// Whatever is announced, a browser asks and tells a bounded number of things.
 pub fn mdns(data: &[u8]) {
     let mut browser = Browser::new(Instant::now(), Duration::from_secs(3));
@@ -73,6 +90,43 @@ pub fn mdns(data: &[u8]) {
         });
         assert!(outputs.count() < 100_000);
     }
+}
+
+/// Whatever is answered, each host is asked a bounded number of times, and says few and harmless things.
+pub fn llmnr(data: &[u8]) {
+    let (mut now, mut script) = (Instant::now(), Script::new(data));
+    let hosts: [IpAddr; 2] = [[10, 1, 0, 9].into(), [0xfe; 16].into()];
+    let mut inquiry = Inquiry::new(now, COOKIES, hosts);
+    let (mut last, mut sent, mut learned) = (Vec::new(), 0, 0);
+    while let Some(decision) = script.decision() {
+        while let Some(output) = inquiry.poll_output() {
+            match output {
+                llmnr::Output::Send(_, bytes) => (last, sent) = (bytes, sent + 1),
+                llmnr::Output::Learned(_, claim) => {
+                    check(&claim);
+                    learned += 1;
+                }
+            }
+        }
+        let from = hosts[usize::from(decision & 1)];
+        match decision % 3 {
+            0 => {
+                now += script.duration();
+                inquiry.handle_timeout(now);
+            }
+            1 => inquiry.handle_input(now, from, script.bytes(512)),
+            // The last question, turned into an answer with the records of the input.
+            _ => {
+                let mut answer = last.clone();
+                if let Some(flags) = answer.get_mut(2..8) {
+                    flags.copy_from_slice(&[0x80, 0, 0, 1, 0, script.byte()]);
+                }
+                answer.extend(script.bytes(255));
+                inquiry.handle_input(now, from, &answer);
+            }
+        }
+    }
+    assert!(sent <= 12 && learned <= 18, "{sent} questions, {learned} facts");
 }
 
 /// A node status is read within its bounds.

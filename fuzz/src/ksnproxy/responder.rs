@@ -61,5 +61,6 @@ fn shared(cookies: Cookies, start: Instant) -> Shared {
         allow_plain: true,
         snapshot: None.into(),
         alone: false,
+        rest: 0.into(),
     }
 }

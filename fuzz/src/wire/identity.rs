@@ -1,10 +1,12 @@
 //! Certificates, requests, enrolment replies and key files.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root};
-use klnet_wire::identity::crl::Crl;
+use klnet_wire::identity::beacon::{BEACON_WINDOW, Beacon, EVERY_MAX, EVERY_MIN, NAME_LIMIT};
+use klnet_wire::identity::crl::{Crl, Crls};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest, parse_pin, print_pin, unix};
 use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_from_pem, key_to_pem};
 use klnet_wire::identity::renew::RenewRequest;
@@ -53,6 +55,21 @@ pub fn certificate(data: &[u8]) {
     for other in Role::ALL.into_iter().filter(|other| *other != role) {
         assert!(trust.verify(&chain, &[other], unix(now())).is_err(), "a certificate has one role");
     }
+}
+
+/// A root, with its length in front, and a beacon: nothing of it is taken but what was looked at, and nobody is believed
+/// of whose authority no list is known.
+pub fn beacon(data: &[u8]) {
+    let mut script = Script::new(data);
+    let Ok(trust) = Trust::new(CertificateDer::from(script.bytes(u16::MAX).to_vec())) else { return };
+    let (fabric, time, from) = (trust.fabric(), unix(now()), IpAddr::from([10, 0, 0, 7]));
+    let own = Principal { fabric, tenant: TENANT, role: Role::Agent, id: [0; 16], serial: Vec::new() };
+    let Ok(opened) = Beacon::open(script.rest(), &own, from, time) else { return };
+    let presence = &opened.presence;
+    assert_eq!(presence.address, from);
+    assert!(presence.sent.abs_diff(time.as_secs()) <= BEACON_WINDOW.as_secs());
+    assert!(presence.name.len() <= NAME_LIMIT && (EVERY_MIN..=EVERY_MAX).contains(&presence.every));
+    assert!(opened.verify(&trust, &Crls::default(), time).is_err());
 }
 
 /// A request that is taken is answered with a certificate for its key and the names of the authority's choice.

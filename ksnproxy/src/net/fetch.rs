@@ -65,6 +65,7 @@ impl Fetch {
                 self.proxy.handle_input(now, Input::Ask(ask.key, ask.waiter));
             }
             self.proxy.handle_timeout(now);
+            self.shared.rest(self.proxy.rest(now), moment().unix);
         }
     }
 

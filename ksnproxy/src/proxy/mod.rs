@@ -14,7 +14,7 @@ mod upstream;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::subject::Key;
 use crate::verdict::Verdict;
@@ -162,6 +162,12 @@ impl<Waiter> Proxy<Waiter> {
         });
         let batches = self.batches.values().filter_map(|batch| batch.deadline(self.may_hedge()));
         batches.chain(patience).chain(flush).min()
+    }
+
+    /// How long nobody is asked; nothing while somebody may be.
+    pub fn rest(&self, now: Instant) -> Duration {
+        let pauses = self.upstreams.iter().map(|upstream| upstream.pause(now));
+        pauses.min().unwrap_or(self.config.pause_limit)
     }
 
     /// How many keys are under way.
@@ -344,9 +350,7 @@ impl<Waiter> Proxy<Waiter> {
 
     /// What is said when nobody can be asked: come back when the first upstream may be asked again.
     fn unavailable(&self, now: Instant) -> Verdict {
-        let pauses = self.upstreams.iter().map(|upstream| upstream.pause(now));
-        let pause = pauses.min().unwrap_or(self.config.pause_limit);
-        Verdict::unavailable(pause.max(std::time::Duration::from_secs(1)))
+        Verdict::unavailable(self.rest(now).max(Duration::from_secs(1)))
     }
 }
 

@@ -7,6 +7,8 @@ mod waiting;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
@@ -42,6 +44,8 @@ pub struct Shared {
     pub snapshot: ArcSwapOption<Snapshot>,
     /// Whether nobody else can be asked: what the snapshot does not have is then unknown.
     pub alone: bool,
+    /// The Unix time until which nobody is asked.
+    pub rest: AtomicU32,
 }
 
 /// Answers the frames that come to one thread.
@@ -79,6 +83,15 @@ pub enum Response {
     Waiting(Box<Waiting>),
     /// What came is no frame: a connection is closed.
     Close,
+}
+
+impl Shared {
+    /// Has nothing newer be wanted for so long: nobody could be asked, and to find that out for each answer would cost more
+    /// than the answer. Less than a second is none.
+    pub fn rest(&self, rest: Duration, unix: u32) {
+        let until = u32::try_from(rest.as_secs()).map_or(u32::MAX, |rest| unix.saturating_add(rest));
+        self.rest.store(until, Ordering::Relaxed);
+    }
 }
 
 impl Responder {
@@ -245,6 +258,9 @@ impl Responder {
 
     /// Wants a newer verdict, at most once a second.
     fn want(&mut self, key: &Key, unix: u32) {
+        if unix < self.shared.rest.load(Ordering::Relaxed) {
+            return;
+        }
         let at = &mut self.wanted[usize::from(key.bytes[0]) % WANTED];
         if *at != Some((*key, unix)) && self.refresh.len() < REFRESH_LIMIT {
             *at = Some((*key, unix));

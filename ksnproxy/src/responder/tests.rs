@@ -99,6 +99,18 @@ fn what_is_past_its_time_is_marked_and_asked_for_once_a_second() {
 }
 
 #[test]
+fn nothing_newer_is_wanted_while_nobody_can_be_asked() {
+    let mut stage = Stage::new(true);
+    stage.now.unix += 200;
+    stage.responder.shared.rest(Duration::from_millis(2500), stage.now.unix);
+    for expected in [0, 0, 1] {
+        assert!(stage.responder.lookup(stage.now, &key(1)).unwrap().stale);
+        assert_eq!(stage.responder.drain_refresh().count(), expected);
+        stage.now.unix += 1;
+    }
+}
+
+#[test]
 fn what_is_hot_is_asked_for_before_its_time_is_over_and_what_is_cold_is_not() {
     let mut stage = Stage::new(true);
     stage.now.unix += 95;
@@ -167,6 +179,7 @@ impl Stage {
             allow_plain,
             snapshot: ArcSwapOption::empty(),
             alone: false,
+            rest: AtomicU32::new(0),
         };
         shared.cache.insert(
             &key(1),

@@ -27,7 +27,10 @@ pub struct Interface {
 /// What the system says, or that a named one is not there.
 pub fn interfaces(group: IpAddr, names: &[String]) -> io::Result<Vec<Interface>> {
     let mut found: Vec<Interface> = Vec::new();
-    for one in if_addrs::get_if_addrs()? {
+    let mut addresses = if_addrs::get_if_addrs()?;
+    // An address that is good for more than the link comes before one that is not.
+    addresses.sort_by_key(if_addrs::Interface::is_link_local);
+    for one in addresses {
         let address = one.ip();
         let wanted = if names.is_empty() { !one.is_loopback() } else { names.contains(&one.name) };
         let is_known = found.iter().any(|interface| interface.name == one.name);

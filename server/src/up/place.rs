@@ -132,7 +132,7 @@ impl RolePorts {
         let Self { files, ksn: [tcp, udp, https] } = self;
         format!(
             "[ports]\nlisten = \"127.0.0.1\"\nfiles = {files}\nksn_tcp = {tcp}\nksn_udp = {udp}\n\
-             ksn_https = {https}\n"
+             ksn_https = {https}\nneighbours = 0\n"
         )
     }
 }

@@ -1,4 +1,5 @@
 //! A device, a proxy and a reputation server, each a host of its own.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod datagram;
 
@@ -30,7 +31,8 @@ pub(crate) struct Lan {
     folder: TempDir,
     authority: Authority,
     pub(crate) trust: Trust,
-    running: Vec<Process>,
+    serving: Option<Process>,
+    proxying: Option<Process>,
 }
 
 impl Lan {
@@ -43,39 +45,71 @@ impl Lan {
         let (root, now) = (SigningKey::generate_p256(), SystemTime::now());
         let trust = make_root(&root, now)?;
         let authority = Authority::make(trust.clone(), &root, SigningKey::generate_p256(), now)?;
-        let running = Vec::new();
-        Ok(Some(Self { _lab: lab, switch, device, proxy, server, folder, authority, trust, running }))
+        let (serving, proxying) = (None, None);
+        let lan =
+            Self { _lab: lab, switch, device, proxy, server, folder, authority, trust, serving, proxying };
+        Ok(Some(lan))
     }
 
     /// Makes a snapshot of a list and serves it.
     pub(crate) fn serve(&mut self, format: &str, list: &str, text: &str) -> Result<()> {
+        self.import("store", format, list, text)?;
+        self.start_server("store")
+    }
+
+    /// Makes a snapshot of a list in a store.
+    pub(crate) fn import(&self, store: &str, format: &str, list: &str, text: &str) -> Result<()> {
         let path = self.path(list);
         fs::write(&path, text)?;
-        let mut import = self.server.command(program("ksnserver")?);
-        import.arg("--store").arg(self.path("store")).args(["import", format]).arg(&path);
-        let mut import = Process::spawn("import", &mut import)?;
-        ensure!(import.wait(PATIENCE)?.success(), "{}", import.output()?);
+        self.ksnserver(store, &["import", format, &path.display().to_string()]).map(drop)
+    }
+
+    /// Serves the snapshot of a store.
+    pub(crate) fn start_server(&mut self, store: &str) -> Result<()> {
         let identity = self.identity_file("server", Role::Server, self.server.address())?;
         let mut serve = self.server.command(program("ksnserver")?);
-        serve.arg("--store").arg(self.path("store")).arg("serve").arg("--identity").arg(identity);
+        serve.arg("--store").arg(self.path(store)).arg("serve").arg("--identity").arg(identity);
         let serve = Process::spawn("ksnserver", &mut serve)?;
         self.server.wait_for_listener(1443, PATIENCE)?;
-        self.running.push(serve);
+        self.serving = Some(serve);
         Ok(())
     }
 
-    /// Runs a proxy, whose configuration ends with `more`.
+    /// Ends the server at once.
+    pub(crate) fn kill_server(&mut self) -> Result<()> {
+        self.serving.take().context("it runs")?.kill().map(drop)
+    }
+
+    /// Runs a proxy that asks the server, and whose configuration ends with `more`.
     pub(crate) fn start_proxy(&mut self, more: &str) -> Result<()> {
+        let upstream = self.server.address();
+        self.start_proxy_alone(&format!("upstreams = [\"{upstream}\"]\n{more}"))
+    }
+
+    /// Runs a proxy that asks nobody.
+    pub(crate) fn start_proxy_alone(&mut self, more: &str) -> Result<()> {
         let identity = self.identity_file("proxy", Role::Server, self.proxy.address())?;
-        let (identity, upstream, config) =
-            (identity.display(), self.server.address(), self.path("ksnproxy.toml"));
-        let text = format!("identity = \"{identity}\"\nupstreams = [\"{upstream}\"]\n{more}");
-        fs::write(&config, text)?;
+        let config = self.path("ksnproxy.toml");
+        fs::write(&config, format!("identity = \"{}\"\n{more}", identity.display()))?;
         let mut serve = self.proxy.command(program("ksnproxy")?);
         let proxy = Process::spawn("ksnproxy", serve.arg("serve").arg("--config").arg(config))?;
         self.proxy.wait_for_listener(17111, PATIENCE)?;
-        self.running.push(proxy);
+        self.proxying = Some(proxy);
         Ok(())
+    }
+
+    /// Ends the proxy at once.
+    pub(crate) fn kill_proxy(&mut self) -> Result<()> {
+        self.proxying.take().context("it runs")?.kill().map(drop)
+    }
+
+    /// What `ksnserver` says about a store.
+    pub(crate) fn ksnserver(&self, store: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self.server.command(program("ksnserver")?);
+        command.arg("--store").arg(self.path(store)).args(arguments);
+        let mut command = Process::spawn("store", &mut command)?;
+        ensure!(command.wait(PATIENCE)?.success(), "{}", command.output()?);
+        command.output()
     }
 
     /// What the device is told about each subject.
@@ -96,7 +130,7 @@ impl Lan {
 
     /// What the proxy and the server have said.
     pub(crate) fn log(&self) -> Result<String> {
-        self.running.iter().map(Process::output).collect()
+        self.serving.iter().chain(&self.proxying).map(Process::output).collect()
     }
 
     /// What the proxy counted.
@@ -128,7 +162,7 @@ impl Lan {
         Ok(path)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }

@@ -44,6 +44,12 @@ impl Device {
         let mut run = Command::new(program("klnagent")?);
         run.arg("run").arg("--state").arg(&self.state);
         adjust(&mut run)?;
+        if run.get_args().all(|argument| argument != "--config") {
+            // The stage is on this machine, whose networks are nobody's business.
+            let config = self.state.with_extension("toml");
+            std::fs::write(&config, "[ports]\nneighbours = 0\n")?;
+            run.arg("--config").arg(config);
+        }
         self.agent = Some(Process::spawn("klnagent", &mut run)?);
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Identity: who holds which role in which fabric, proven by certificates under one pinned root.
 //!
-//! No sockets here; TLS is configured, not driven. `PROTOCOL.md`, sections 8 to 12.
+//! No sockets here; TLS is configured, not driven. `PROTOCOL.md`, sections 8 to 12 and 17.
 
 pub mod authority;
+pub mod beacon;
 mod chain_error;
 pub mod crl;
 pub mod crypto;

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::args::Show;
 use super::failure::Failure;
-use super::print;
+use super::print::print;
+use super::show::Show;
 use crate::fact::Suspicion;
 use crate::inventory::{Host, Inventory};
 

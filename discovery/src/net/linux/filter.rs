@@ -7,7 +7,7 @@ use libc::{
 };
 use socket2::SockFilter;
 
-use super::packet::Want;
+use super::want::Want;
 
 /// The program for answers of a kind.
 pub(super) fn program(want: Want) -> Vec<SockFilter> {

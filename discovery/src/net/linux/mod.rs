@@ -5,7 +5,8 @@ mod filter;
 pub mod opener;
 mod packet;
 mod privilege;
+mod want;
 
 pub(super) use packet::PacketSocket;
-pub(super) use packet::Want;
 pub use privilege::give_up_privileges;
+pub(super) use want::Want;

@@ -20,7 +20,8 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-use super::packet::{Want, open};
+use super::packet::open;
+use super::want::Want;
 
 /// Opens sockets: by itself where this process may, else through the opener beside this program.
 ///

@@ -7,21 +7,9 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
+use super::want::Want;
 use super::{batch, filter};
 use crate::packet::Frame;
-
-/// Which answers a socket is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::net) enum Want {
-    /// ARP replies.
-    Arp,
-    /// ICMP echo replies.
-    Echo,
-    /// TCP segments to a port.
-    Tcp(u16),
-    /// ICMPv6 echo replies and neighbour advertisements.
-    V6,
-}
 
 /// An open socket, and the frames that wait to be sent.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use klnet_discovery::dns;
+use klnet_discovery::dns::{self, service};
 use klnet_discovery::probe::Method;
 use klnet_discovery::windows::{nbns, ntlm, smb, wsd};
 use klnet_fuzz::discovery::prober;
@@ -17,6 +17,10 @@ pub(super) fn seeds() -> Vec<Seed> {
         ("range", "v6", b"fd00::/120".to_vec()),
         ("reverse", "answer", answer()),
         ("mdns", "answer", [&[0, 0, 60][..], &answer()[..60], &[0, 1, 0], &announcement()].concat()),
+        ("service", "controllers", controllers()),
+        ("account", "active-directory", [&account(0)[..], &[255], &account(1), &[255]].concat()),
+        ("account", "mark", mark()),
+        ("llmnr", "name-and-addresses", llmnr()),
         ("nbns", "answer", node_status()),
         ("nbns", "question", nbns::question(7)),
         ("ntlm", "challenge", challenge()),
@@ -86,6 +90,52 @@ fn announcement() -> Vec<u8> {
     bytes.extend(b"\xc0\x28\0\x21\x80\x01\0\0\0\x78\0\x0a\0\0\0\0\0\x50\x01h\xc0\x17");
     bytes.extend(b"\x01h\xc0\x17\0\x01\x80\x01\0\0\0\x78\0\x04\x0a\x01\0\x07");
     bytes
+}
+
+/// Two controllers of a domain, and one of another.
+fn controllers() -> Vec<u8> {
+    let mut bytes = service::question(7, "_ldap._tcp.dc._msdcs.example.org", service::Kind::Servers).unwrap();
+    (bytes[2], bytes[7], bytes[11]) = (0x81, 3, 1);
+    // The domain is the name in the question from its fifth label on.
+    let domain = 12 + 6 + 5 + 3 + 7;
+    for (priority, name) in [(0, "dc1"), (1, "dc2")] {
+        bytes.extend([0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 60, 0, 12, 0, priority, 0, 100, 1, 0x85, 3]);
+        bytes.extend(name.as_bytes());
+        bytes.extend([0xc0, domain]);
+    }
+    bytes.extend(b"\xc0\x0c\0\x21\0\x01\0\0\0\x3c\0\x0b\0\0\0\x64\x01\x85\x03bad\0");
+    bytes.extend([3, b'd', b'c', b'1', 0xc0, domain, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, 1]);
+    bytes
+}
+
+/// An entry with an identifier, two names and a system.
+fn account(number: u8) -> Vec<u8> {
+    let value =
+        |index: u8, value: &[u8]| [&[index, 1, 1, u8::try_from(value.len()).unwrap()][..], value].concat();
+    let name = b"CN=PC-7,OU=Sales,DC=example,DC=org";
+    let attributes = [
+        value(0, &[number; 16]),
+        value(3, b"pc-7.example.org"),
+        value(5, b"PC-7$"),
+        value(7, b"Windows 11"),
+        value(9, b"02:00:00:00:00:07"),
+        value(11, b"20261126053000.0Z"),
+    ];
+    [&[0, u8::try_from(name.len()).unwrap()][..], name, &[6], &attributes.concat()].concat()
+}
+
+/// An entry whose time of change would be more than a time.
+fn mark() -> Vec<u8> {
+    let value = b"20261126053000)(cn=*";
+    [&[0, 4][..], b"cn=x", &[1, 11, 1, 1, u8::try_from(value.len()).unwrap()], value].concat()
+}
+
+/// The name of the second host, and then its address of the other family.
+fn llmnr() -> Vec<u8> {
+    let name = b"\xc0\x0c\0\x0c\0\x01\0\0\0\x1e\0\x06\x04pc-9\0";
+    let address = b"\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04\x0a\x01\0\x09";
+    let answer = |records: &[u8]| [&[5, 1, u8::try_from(records.len()).unwrap()][..], records].concat();
+    [answer(name), vec![0, 20], answer(address), vec![0, 60]].concat()
 }
 
 fn node_status() -> Vec<u8> {

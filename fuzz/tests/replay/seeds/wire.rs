@@ -5,8 +5,10 @@ use klnet_fuzz::fixed::{FABRIC, KEY, NOW, SERVER, TENANT, now};
 use klnet_wire::duties::{Duties, KsnProxy, Object, Point, Polling, Source};
 use klnet_wire::id::{DeviceId, FabricId};
 use klnet_wire::identity::authority::{AGENT_LIFE, Authority, Leaf, make_root, request};
+use klnet_wire::identity::beacon::{Beacon, EVERY_MIN, Presence};
 use klnet_wire::identity::enroll::{EnrollReply, EnrollRequest};
 use klnet_wire::identity::pem::{chain_to_pem, key_to_pem};
+use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::{Principal, Role};
 use klnet_wire::keyset::{Key, KeySet, Purpose};
 use klnet_wire::message::tunnel::State;
@@ -199,6 +201,7 @@ fn certificates() -> Vec<Seed> {
         last = chain;
     }
     let key = SigningKey::generate_p256();
+    seeds.push(("beacon", "of-a-device", beacon(&authority, &key)));
     let request_der = request(&key).unwrap();
     let asked = EnrollRequest {
         token: "token".into(),
@@ -217,6 +220,19 @@ fn certificates() -> Vec<Seed> {
     seeds.push(("pem", "pkcs8", key.to_pkcs8().unwrap().to_vec()));
     seeds.push(("pem", "pin", b"0123456789abcdef".repeat(4)));
     seeds
+}
+
+/// A root, and a beacon of one of its devices.
+fn beacon(authority: &Authority, key: &SigningKey) -> Vec<u8> {
+    let (trust, role) = (authority.trust(), Role::Agent);
+    let principal =
+        Principal { fabric: trust.fabric(), tenant: TENANT, role, id: [9; 16], serial: Vec::new() };
+    let leaf = Leaf::new(principal, Vec::new(), now(), AGENT_LIFE);
+    let identity = Identity { chain: authority.issue(key.public(), &leaf).unwrap(), key: key.clone() };
+    let (address, name) = ([10, 0, 0, 7].into(), "web-7".to_owned());
+    let datagram = Beacon::seal(&identity, &Presence { sent: NOW, address, every: EVERY_MIN, name }).unwrap();
+    let root = trust.root();
+    [&u16::try_from(root.len()).unwrap().to_be_bytes(), &root[..], &datagram].concat()
 }
 
 fn key_set(fabric: FabricId, key: &SigningKey) -> KeySet {

@@ -45,7 +45,7 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The configuration file
+    /// The configuration file; it and the identity are read once, and revocation lists are not consulted
     #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub(super) config: PathBuf,
 }

@@ -41,7 +41,8 @@ pub(super) struct ServeArgs {
     /// Address and port.
     #[arg(long, default_value = "0.0.0.0:1443")]
     pub(super) listen: SocketAddr,
-    /// PEM file with the server's certificate chain and key; proxies have to show certificates of the same root.
+    /// PEM file with the server's certificate chain and key; proxies have to show certificates of the same root. It is read
+    /// once: start the server again after a renewal or a change of the root. Revocation lists are not consulted.
     #[arg(long)]
     pub(super) identity: PathBuf,
 }

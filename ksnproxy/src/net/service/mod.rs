@@ -315,6 +315,7 @@ fn shared(config: &Config) -> Shared {
         allow_plain: config.allow_plain,
         snapshot: ArcSwapOption::empty(),
         alone: config.snapshot.is_some() && config.upstreams.is_empty(),
+        rest: AtomicU32::new(0),
     }
 }
 

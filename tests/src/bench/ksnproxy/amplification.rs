@@ -77,6 +77,7 @@ impl Stage {
             allow_plain: true,
             snapshot: Default::default(),
             alone: true,
+            rest: 0.into(),
         };
         let responder = Responder::new(Arc::new(shared), Arc::<Counters>::default());
         let sealer = Sealer::new(&ticket.key);

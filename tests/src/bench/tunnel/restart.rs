@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use klnet_agent::agent::Agent;
-use klnet_agent::config::Config;
+use klnet_agent::config::{Config, Ports};
 use klnet_agent::state::Folder;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -103,7 +103,8 @@ fn open_site(internet: &Switch, server: &Server, names: Vec<String>, stop: &Canc
 async fn run_agents(folders: &[Folder], stop: &CancellationToken) -> Result<()> {
     let mut agents = JoinSet::new();
     for folder in folders {
-        let config = Config { state: folder.path().to_owned(), ..Config::default() };
+        let ports = Ports { neighbours: 0, ..Ports::default() };
+        let config = Config { state: folder.path().to_owned(), ports, ..Config::default() };
         agents.spawn(Agent::open(&config)?.run(stop.clone()));
     }
     while let Some(ended) = agents.join_next().await {

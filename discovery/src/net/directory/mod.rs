@@ -1,36 +1,44 @@
 //! Reads the computers of a directory: over TLS alone, page by page, each told as it comes.
 
+mod controller;
+mod server;
+
 use std::fmt;
-use std::str::FromStr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::adapters::{Adapter, PagedResults};
 use ldap3::asn1::{PL, StructureTag};
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Scope};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, StdStream};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use url::Url;
+use tokio::task::JoinHandle;
 
-use crate::directory::{ATTRIBUTES, Entry, Mark, Member, filter};
-
-/// A directory server: `ldaps://host[:port]`, or `ldap://host[:port]`, where TLS begins with StartTLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server(Url);
+use super::names;
+use crate::directory::{ATTRIBUTES, Bookmark, Entry, Mark, Member, filter};
+use crate::dns::service::Target;
+use controller::controllers;
+pub use server::{Directory, Domain, Server};
 
 /// What is read, and as whom.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// The server.
-    pub server: Server,
+    /// Where.
+    pub directory: Directory,
+    /// The name server to ask for controllers; that of this machine when none is given.
+    pub dns: Option<SocketAddr>,
+    /// Whether TLS begins at once with controllers, too, and not by StartTLS.
+    pub ldaps: bool,
     /// Below which name to look; the server's own default when none is given.
     pub base: Option<String>,
     /// As whom; as nobody when none is given.
     pub account: Option<Account>,
     /// Who says who the server is.
     pub roots: RootCertStore,
-    /// Only what was changed since.
-    pub since: Option<Mark>,
+    /// Only what was changed since, where the same server can be read.
+    pub since: Option<Bookmark>,
 }
 
 /// A name and its password.
@@ -46,8 +54,23 @@ pub struct Account {
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The text is no server.
-    #[error("{0:?} is no directory server: write ldaps://dc1.example.org or ldap://dc1.example.org")]
+    #[error(
+        "{0:?} is no directory: write ldaps://dc1.example.org, ldap://dc1.example.org or the domain, example.org"
+    )]
     Server(String),
+    /// The domain has no controllers that are known.
+    #[error("the controllers of {domain} are not known from {server}: {why}")]
+    Unknown {
+        /// The domain.
+        domain: String,
+        /// Who was asked.
+        server: SocketAddr,
+        /// Why not.
+        why: String,
+    },
+    /// This machine has no name server, and none was given.
+    #[error("no name server is known that could say where {0} is: give one with --dns")]
+    NoNameServer(String),
     /// TLS cannot be used with these settings.
     #[error("cannot use TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -81,34 +104,104 @@ pub enum DirectoryError {
 /// Referrals to other servers are not followed. Ends early when nobody listens.
 ///
 /// # Errors
-/// When the server is not reached by TLS, refuses, or breaks off: what was told until then is not all.
+/// When no server is reached by TLS, or the one that is refuses or breaks off: what was told until then is not all.
 pub async fn read_directory(
     reading: &Reading,
     members: &mpsc::Sender<Member>,
-) -> Result<Option<Mark>, DirectoryError> {
-    let config = tls(reading.roots.clone())?;
-    let failed = |error| reading.server.failed(error);
-    let settings = LdapConnSettings::new().set_conn_timeout(CONNECT).set_starttls(true).set_config(config);
-    let (connection, mut ldap) =
-        LdapConnAsync::from_url_with_settings(settings, &reading.server.0).await.map_err(failed)?;
+) -> Result<Option<Bookmark>, DirectoryError> {
+    let mut connection = connect(reading).await?;
+    let read = read(reading, &mut connection, members).await;
+    // The server would notice by itself.
+    let _ = connection.ldap.unbind().await;
+    let server = connection.server.to_string();
+    read.map(|mark| mark.map(|mark| Bookmark { mark, server }))
+}
+
+/// A server that has shown who it is.
+struct Connection {
+    server: Server,
+    ldap: Ldap,
+    driving: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driving.abort();
+    }
+}
+
+async fn connect(reading: &Reading) -> Result<Connection, DirectoryError> {
+    match &reading.directory {
+        Directory::Server(server) => dial(server.clone(), reading, None).await,
+        Directory::Domain(domain) => connect_to_one_of(domain, reading).await,
+    }
+}
+
+/// Tries the controllers of a domain in their order. One that does not show who it is by TLS is not spoken to, and the next
+/// is tried; what one refuses later, the others would refuse too, and passwords lock accounts.
+async fn connect_to_one_of(domain: &Domain, reading: &Reading) -> Result<Connection, DirectoryError> {
+    let dns = reading.dns.or_else(names::system_server);
+    let dns = dns.ok_or_else(|| DirectoryError::NoNameServer(domain.to_string()))?;
+    let last = reading.since.as_ref().and_then(|since| since.server.parse::<Server>().ok());
+    let targets = controllers(domain, dns, last.as_ref().and_then(|server| server.0.host_str())).await?;
+    let why = "none of them has an address".to_owned();
+    let mut failed = DirectoryError::Unknown { domain: domain.to_string(), server: dns, why };
+    for target in targets.iter().take(CONTROLLERS) {
+        let server = server_of(target, reading.ldaps)?;
+        for address in &target.addresses {
+            match dial(server.clone(), reading, Some(*address)).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    tracing::warn!(%error, %address, "a controller is not reached; the next is tried");
+                    failed = error;
+                }
+            }
+        }
+    }
+    Err(failed)
+}
+
+fn server_of(target: &Target, ldaps: bool) -> Result<Server, DirectoryError> {
+    match ldaps {
+        // DNS names the port of the other way alone.
+        true => format!("ldaps://{}", target.host).parse(),
+        false => format!("ldap://{}:{}", target.host, target.port).parse(),
+    }
+}
+
+/// Connects, at this address where one is known, and takes nobody whose certificate is not the server's.
+async fn dial(
+    server: Server,
+    reading: &Reading,
+    address: Option<IpAddr>,
+) -> Result<Connection, DirectoryError> {
+    let mut settings = LdapConnSettings::new().set_conn_timeout(CONNECT).set_starttls(true);
+    settings = settings.set_config(tls(reading.roots.clone())?);
+    if let Some(address) = address {
+        let port = server.0.port().unwrap_or(if server.0.scheme() == "ldaps" { LDAPS } else { LDAP });
+        let stream = tokio::time::timeout(CONNECT, TcpStream::connect((address, port))).await;
+        let stream = stream.map_err(LdapError::from).and_then(|stream| Ok(stream?.into_std()?));
+        settings = settings.set_std_stream(StdStream::Tcp(stream.map_err(|error| server.failed(error))?));
+    }
+    let (connection, ldap) = LdapConnAsync::from_url_with_settings(settings, &server.0)
+        .await
+        .map_err(|error| server.failed(error))?;
     let driving = tokio::spawn(async move {
         if let Err(error) = connection.drive().await {
             tracing::debug!(%error, "directory");
         }
     });
-    let read = read(reading, &mut ldap, members).await;
-    // The server would notice by itself.
-    let _ = ldap.unbind().await;
-    driving.abort();
-    read
+    Ok(Connection { server, ldap, driving })
 }
 
 async fn read(
     reading: &Reading,
-    ldap: &mut Ldap,
+    Connection { server, ldap, .. }: &mut Connection,
     members: &mpsc::Sender<Member>,
 ) -> Result<Option<Mark>, DirectoryError> {
-    let server = &reading.server;
+    // Another server counts its changes otherwise: of that everything is read.
+    let since = reading.since.as_ref().filter(|since| since.server == server.to_string());
+    let since = since.map(|since| since.mark);
     if let Some(Account { name, password }) = &reading.account {
         let bound = ldap.with_timeout(ANSWER).simple_bind(name, password).await;
         server.accepted("let that account in", bound.map_err(|error| server.failed(error))?)?;
@@ -117,9 +210,9 @@ async fn read(
     let of_root = root.text("defaultnamingcontext").or_else(|| root.text("namingcontexts"));
     let base = reading.base.as_deref().or(of_root);
     let base = base.ok_or_else(|| DirectoryError::NoBase(server.to_string()))?;
-    let latest = search(reading, base, ldap, members).await?;
+    let latest = search(server, ldap, base, since, members).await?;
     // A controller's count was read before its entries: nothing falls between two readings.
-    Ok(Mark::of_root(&root).or(latest).or(reading.since))
+    Ok(Mark::of_root(&root).or(latest).or(since))
 }
 
 /// What the server says about itself.
@@ -133,15 +226,15 @@ async fn root(server: &Server, ldap: &mut Ldap) -> Result<Entry, DirectoryError>
 
 /// Tells every computer; the latest time of a change.
 async fn search(
-    reading: &Reading,
-    base: &str,
+    server: &Server,
     ldap: &mut Ldap,
+    base: &str,
+    since: Option<Mark>,
     members: &mpsc::Sender<Member>,
 ) -> Result<Option<Mark>, DirectoryError> {
-    let server = &reading.server;
     let failed = |error| server.failed(error);
     let paged: Vec<Box<dyn Adapter<'_, &str, [&str; 12]>>> = vec![Box::new(PagedResults::new(PAGE))];
-    let wanted = filter(reading.since);
+    let wanted = filter(since);
     let searching =
         ldap.with_timeout(ANSWER).streaming_search_with(paged, base, Scope::Subtree, &wanted, ATTRIBUTES);
     let mut found = searching.await.map_err(failed)?;
@@ -190,63 +283,16 @@ fn tls(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-impl Server {
-    fn failed(&self, error: LdapError) -> DirectoryError {
-        DirectoryError::Connection { server: self.to_string(), error: Box::new(error) }
-    }
-
-    fn accepted(&self, what: &'static str, result: LdapResult) -> Result<(), DirectoryError> {
-        if result.rc == 0 {
-            return Ok(());
-        }
-        // What it says is text from the network like any other.
-        let said = crate::name::Text::new(&result.text).map(|text| text.to_string());
-        let why = said.unwrap_or_else(|| words(result.rc).to_owned());
-        Err(DirectoryError::Refused { server: self.to_string(), what, why, code: result.rc })
-    }
-}
-
-impl FromStr for Server {
-    type Err = DirectoryError;
-
-    fn from_str(text: &str) -> Result<Self, DirectoryError> {
-        let server = Url::parse(text).ok().filter(|url| {
-            let has_host = url.host_str().is_some_and(|host| !host.is_empty());
-            let is_bare =
-                url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
-            matches!(url.scheme(), "ldap" | "ldaps") && has_host && is_bare && url.query().is_none()
-        });
-        server.map(Self).ok_or_else(|| DirectoryError::Server(text.chars().take(256).collect()))
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
-    }
-}
-
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Account").field("name", &self.name).field("password", &"[redacted]").finish()
     }
 }
 
-/// What the usual results mean (RFC 4511, appendix A.2).
-const fn words(code: u32) -> &'static str {
-    match code {
-        3 => "it took longer than the server allows",
-        4 => "there are more entries than the server gives",
-        8 => "it wants an account",
-        11 => "a limit of its administrators",
-        32 => "there is no such name",
-        49 => "name or password is wrong",
-        50 => "the account may not",
-        51 | 52 => "it is busy or not available",
-        _ => "it does not say why",
-    }
-}
-
+/// Controllers that are tried.
+const CONTROLLERS: usize = 8;
+const LDAP: u16 = 389;
+const LDAPS: u16 = 636;
 /// Until TLS is up.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Until the next entry comes: a server that searches a large tree without an index takes its time.
@@ -257,25 +303,6 @@ const PAGE: i32 = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_server_is_one() {
-        for text in ["ldaps://dc1.example.org", "ldap://dc1.example.org:3389", "ldap://[fd00::1]/"] {
-            let server: Server = text.parse().unwrap();
-            assert_eq!(server.to_string(), text.trim_end_matches('/'));
-        }
-        for text in [
-            "dc1.example.org",
-            "ldapi:///x",
-            "ldap:",
-            "ldap://",
-            "http://a",
-            "ldaps://a:b@c",
-            "ldap://a/dc=b",
-        ] {
-            assert!(text.parse::<Server>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn no_password_is_shown() {
