@@ -107,7 +107,7 @@ impl Stranger {
         for (bytes, from) in heard {
             self.host.ip(&format!("addr add {from}/32 dev eth0"))?;
             let IpAddr::V4(address) = from else { continue };
-            self.host.inside(|| broadcast(*address, std::slice::from_ref(&bytes)))??;
+            self.host.inside(|| broadcast(*address, std::slice::from_ref(bytes)))??;
             self.host.ip(&format!("addr del {from}/32 dev eth0"))?;
         }
         Ok(())
