@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use field::Field;
 use klnet_tests::lab::{Process, wait_until};
+use klnet_tests::peer::Avahi;
 use klnet_tests::{Unavailable, need_programs, skip};
 use serde_json::Value;
 
@@ -18,15 +19,18 @@ fn every_service_of_an_avahi_daemon_is_resolved() -> Result<()> {
         return Ok(());
     }
     let Some(field) = Field::or_skip("avahi")? else { return Ok(()) };
-    let folder = tempfile::tempdir()?;
-    let _avahi = avahi(&field, folder.path(), "use-ipv6=no")?;
+    let _avahi = Avahi::announcing(&field.crowd, SERVICES, "use-ipv6=no")?;
     let from = field.poller.address().to_string();
     let polled = field.klpoll(&["zeroconf", "--from", &from, "--wait", "4", "--json"])?;
     ensure!(polled.code == Some(0), "{}", polled.err);
     let host = the_one(&polled.out, &field.router.to_string())?;
     let services = host["services"].as_array().context("a list")?;
     let ports: BTreeSet<_> = services.iter().filter_map(|service| service["port"].as_u64()).collect();
-    ensure!((8000..8000 + SERVICES).all(|port| ports.contains(&port)), "{} services", services.len());
+    ensure!(
+        (8000..8000 + u64::from(SERVICES)).all(|port| ports.contains(&port)),
+        "{} services",
+        services.len()
+    );
     ensure!(host["name"] == "printer-7.local", "{host}");
     ensure!(polled.took < Duration::from_secs(6), "it ends at its deadline: {:?}", polled.took);
     Ok(())
@@ -39,13 +43,12 @@ fn a_host_that_speaks_ipv6_alone_is_found_by_what_it_announces() -> Result<()> {
     }
     let Some(field) = Field::or_skip("avahi-v6")? else { return Ok(()) };
     field.crowd.ip("addr add fd00:88::7/64 dev eth0 nodad")?;
-    let folder = tempfile::tempdir()?;
-    let _avahi = avahi(&field, folder.path(), "use-ipv4=no\nuse-ipv6=yes")?;
+    let _avahi = Avahi::announcing(&field.crowd, SERVICES, "use-ipv4=no\nuse-ipv6=yes")?;
     let from = field.poller.address().to_string();
     let polled = field.klpoll(&["zeroconf", "--from", &from, "--wait", "4", "--json"])?;
     let host = the_one(&polled.out, "fd00:88::7")?;
     ensure!(host["name"] == "printer-7.local", "{host}");
-    ensure!(host["services"].as_array().is_some_and(|all| all.len() as u64 >= SERVICES), "{host}");
+    ensure!(host["services"].as_array().is_some_and(|all| all.len() >= SERVICES.into()), "{host}");
     ensure!(polled.out.lines().count() == 1, "one device is one host: {}", polled.out);
     Ok(())
 }
@@ -111,37 +114,6 @@ fn says(host: &Value, kind: &str, name: &str) -> bool {
     names.into_iter().any(|said| said["kind"] == kind && said["name"] == name)
 }
 
-/// An avahi-daemon on the crowd with its own folders, and many services.
-fn avahi(field: &Field, folder: &Path, families: &str) -> Result<Process> {
-    let services = folder.join("services");
-    std::fs::create_dir(&services)?;
-    for number in 0..SERVICES {
-        let text = format!(
-            "<?xml version=\"1.0\"?><!DOCTYPE service-group SYSTEM \"avahi-service.dtd\"><service-group>\
-             <name>Site {number}</name><service><type>_http._tcp</type><port>{}</port></service></service-group>",
-            8000 + number
-        );
-        std::fs::write(services.join(format!("{number}.service")), text)?;
-    }
-    let settings = format!(
-        "[server]\nhost-name=printer-7\nallow-interfaces=eth0\n{families}\nenable-dbus=no\n\
-         ratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
-    );
-    std::fs::write(folder.join("avahi-daemon.conf"), settings)?;
-    let script = format!(
-        "mount --bind {} /etc/avahi && mount -t tmpfs none /run && mkdir /run/avahi-daemon && \
-         exec avahi-daemon --no-drop-root --no-chroot --no-rlimits",
-        folder.display()
-    );
-    let mut command = field.crowd.command("unshare");
-    command.args(["--mount", "sh", "-c", &script]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    let mut avahi = Process::spawn("avahi-daemon", &mut command)?;
-    // Whoever announces waits until nobody has objected to the names.
-    avahi.wait_for_line(&format!("Service \"Site {}\"", SERVICES - 1), Duration::from_secs(20))?;
-    avahi.wait_for_line("successfully established", Duration::from_secs(20))?;
-    Ok(avahi)
-}
-
 /// Where systemd-resolved is, which `tests/run` unpacks where it is not installed.
 fn resolved() -> Option<PathBuf> {
     let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/peers/bin/systemd-resolved");
@@ -195,4 +167,4 @@ fn samba(field: &Field, folder: &Path) -> Result<[Process; 2]> {
     Ok(processes)
 }
 
-const SERVICES: u64 = 100;
+const SERVICES: u16 = 100;

@@ -30,6 +30,7 @@ mod fleet;
 mod ksnproxy;
 mod machine;
 mod multicast;
+mod part;
 mod percentile;
 mod place;
 mod report;
@@ -79,7 +80,7 @@ pub struct Options {
 pub const ALL: &[Benchmark] = &[
     Benchmark {
         name: "discovery",
-        about: "klpoll against nmap, zmap and arp-scan, with and without loss",
+        about: "klpoll against nmap, zmap, arp-scan, fping, avahi-browse, ldapsearch and nbtscan",
         run: discovery::run,
     },
     Benchmark {

@@ -5,10 +5,10 @@ use anyhow::Result;
 use super::beside;
 use super::field::Field;
 use super::peers::klpoll;
-use crate::bench::{Options, Row};
+use crate::bench::{Options, Report};
 use crate::peer::Slapd;
 
-pub(super) fn computers(options: &Options) -> Result<Vec<Row>> {
+pub(super) fn computers(options: &Options) -> Result<Report> {
     let field = Field::make(false, 24)?;
     let count = if options.smoke { 1500 } else { 50_000 };
     let slapd = Slapd::with_computers(&field.crowd, count)?;

@@ -17,26 +17,17 @@ mod sweep;
 
 use anyhow::{Result, ensure};
 
+use super::part::{self, Part};
 use super::report::Better;
-use super::{Options, Report, Row, Samples, Subject, compare_each};
+use super::{Options, Report, Samples, Subject, compare_each};
 use field::Run;
 
 pub(super) fn run(options: &Options) -> Result<Report> {
-    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
-    let parts: Vec<_> = PARTS.iter().filter(|(name, _)| wanted(name)).collect();
-    ensure!(!parts.is_empty(), "the parts are: {}", PARTS.map(|(name, _)| name).join(", "));
-    let mut rows = Vec::new();
-    for (name, measure) in parts {
-        eprintln!("{name} ...");
-        rows.extend(measure(options)?);
-    }
-    Ok(Report { rows, notes: NOTES.map(str::to_owned).to_vec() })
+    let report = part::measure(&PARTS, options, options)?;
+    Ok(Report { notes: NOTES.map(str::to_owned).to_vec(), ..report })
 }
 
-/// A part of the benchmark: its name for `--only`, and how it is measured.
-type Part = (&'static str, fn(&Options) -> Result<Vec<Row>>);
-
-const PARTS: [Part; 14] = [
+const PARTS: [Part<Options>; 14] = [
     ("nmap", |options| sweep::NMAP.measure(options)),
     ("zmap", |options| sweep::ZMAP.measure(options)),
     ("zmap-loss", |options| sweep::ZMAP_LOSS.measure(options)),
@@ -67,7 +58,7 @@ fn beside(
     (there, least): (usize, f64),
     mut ours: impl FnMut() -> Result<(Run, usize)>,
     (peer, mut theirs): (&str, impl FnMut() -> Result<(Run, usize)>),
-) -> Result<Vec<Row>> {
+) -> Result<Report> {
     let (time, recall) = (format!("{what}: time"), format!("{what}: recall"));
     let subjects = [
         Subject { what: &time, unit: "s", better: Better::Lower },
@@ -80,5 +71,7 @@ fn beside(
         ensure!(recall >= least && found > 0, "only {recall} % were found: {}", run.complaint());
         Ok(Samples { figures: [run.took.as_secs_f64(), recall], cpu: run.cpu })
     };
-    compare_each(options, subjects, ("klpoll", || sample(ours()?, least)), (peer, || sample(theirs()?, 0.0)))
+    let ours = ("klpoll", || sample(ours()?, least));
+    let rows = compare_each(options, subjects, ours, (peer, || sample(theirs()?, 0.0)))?;
+    Ok(Report { rows, notes: Vec::new() })
 }

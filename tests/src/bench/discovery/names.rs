@@ -8,10 +8,10 @@ use anyhow::Result;
 use super::beside;
 use super::field::Field;
 use super::peers::{klpoll, nmap};
-use crate::bench::{Options, Row};
+use crate::bench::{Options, Report};
 use crate::peer::Knot;
 
-pub(super) fn reverse(options: &Options) -> Result<Vec<Row>> {
+pub(super) fn reverse(options: &Options) -> Result<Report> {
     let bits = if options.smoke { 22 } else { 16 };
     let field = Field::make(false, bits)?;
     let count = 1_usize << (32 - bits);

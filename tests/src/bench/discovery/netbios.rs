@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use super::beside;
 use super::field::Field;
 use super::peers::klpoll;
-use crate::bench::{Options, Row};
+use crate::bench::{Options, Report};
 use crate::lab::{Process, wait_until};
 
-pub(super) fn twenty_five(options: &Options) -> Result<Vec<Row>> {
+pub(super) fn twenty_five(options: &Options) -> Result<Report> {
     let field = Field::make(true, 24)?;
     for last in 10..10 + HOSTS {
         field.crowd.ip(&format!("addr add 10.88.0.{last}/24 dev eth0"))?;

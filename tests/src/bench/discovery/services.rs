@@ -7,10 +7,10 @@ use anyhow::Result;
 use super::beside;
 use super::field::{Field, Run};
 use super::peers::klpoll;
-use crate::bench::{Options, Row};
+use crate::bench::{Options, Report};
 use crate::peer::Avahi;
 
-pub(super) fn hundred(options: &Options) -> Result<Vec<Row>> {
+pub(super) fn hundred(options: &Options) -> Result<Report> {
     let field = Field::make(false, 24)?;
     let _announcing = Avahi::announcing(&field.crowd, SERVICES, "use-ipv6=no")?;
     let from = field.poller.address().to_string();

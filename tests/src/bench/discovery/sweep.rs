@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::beside;
 use super::field::Field;
 use super::peers::{self, KLPOLL, Tool};
-use crate::bench::{Options, Row};
+use crate::bench::{Options, Report};
 
 /// One comparison: where, at what loss, with which arguments of ours and which peer.
 pub(super) struct Sweep {
@@ -22,7 +22,7 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    pub(super) fn measure(&self, options: &Options) -> Result<Vec<Row>> {
+    pub(super) fn measure(&self, options: &Options) -> Result<Report> {
         let bits = if options.smoke { self.bits.max(22) } else { self.bits };
         let field = Field::make(self.on_link, bits)?;
         if self.deaf {

@@ -31,8 +31,9 @@ mod rig;
 mod streams;
 mod swap;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
+use super::part::{self, Part};
 use super::{Options, Report};
 use effort::Effort;
 
@@ -42,25 +43,12 @@ struct Bench {
     effort: Effort,
 }
 
-/// A part of the benchmark: its name for `--only`, and how it is measured.
-type Part = (&'static str, fn(&Bench) -> Result<Report>);
-
 pub(super) fn run(options: &Options) -> Result<Report> {
     let bench = Bench { options: options.clone(), effort: Effort::of(options) };
-    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
-    let parts: Vec<_> = PARTS.iter().filter(|(name, _)| wanted(name)).collect();
-    ensure!(!parts.is_empty(), "the parts are: {}", PARTS.map(|(name, _)| name).join(", "));
-    let mut report = Report::default();
-    for (name, measure) in parts {
-        eprintln!("{name} ...");
-        let part = measure(&bench)?;
-        report.rows.extend(part.rows);
-        report.notes.extend(part.notes);
-    }
-    Ok(report)
+    part::measure(&PARTS, options, &bench)
 }
 
-const PARTS: [Part; 15] = [
+const PARTS: [Part<Bench>; 15] = [
     ("memcached", hits::memcached),
     ("dns", hits::resolvers),
     ("alone", hits::alone),

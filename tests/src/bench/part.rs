@@ -1,0 +1,23 @@
+//! Benchmarks in several parts.
+
+use anyhow::{Result, ensure};
+
+use super::{Options, Report};
+
+/// A part of a benchmark: its name for `--only`, and how it is measured with what all parts share.
+pub(super) type Part<S> = (&'static str, fn(&S) -> Result<Report>);
+
+/// Measures the parts that are wanted, one after the other.
+pub(super) fn measure<S>(parts: &[Part<S>], options: &Options, shared: &S) -> Result<Report> {
+    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
+    let names: Vec<_> = parts.iter().map(|(name, _)| *name).collect();
+    ensure!(names.iter().any(|name| wanted(name)), "the parts are: {}", names.join(", "));
+    let mut report = Report::default();
+    for (name, measure) in parts.iter().filter(|(name, _)| wanted(name)) {
+        eprintln!("{name} ...");
+        let part = measure(shared)?;
+        report.rows.extend(part.rows);
+        report.notes.extend(part.notes);
+    }
+    Ok(report)
+}
