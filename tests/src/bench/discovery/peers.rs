@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::field::Field;
 use crate::program;
@@ -75,9 +75,10 @@ fn nmap_sweep(field: &Field, how: &[&str]) -> Command {
 
 /// It is told the router's card: it waits for ever for a kernel of today to tell it.
 fn zmap(field: &Field, probes: &str) -> Result<Command> {
-    let router = field.crowd.run("cat", &["/sys/class/net/eth0/address"])?;
+    let shown = field.crowd.ip("-o link show dev eth0")?;
+    let card = shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
     let mut command = system("zmap");
-    command.args(["-G", router.trim()]);
+    command.args(["-G", card.context("the router's card has no address")?]);
     command.args([
         "-M",
         "icmp_echoscan",

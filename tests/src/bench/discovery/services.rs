@@ -1,6 +1,7 @@
 //! A hundred services that a real avahi-daemon announces, listed once.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -13,6 +14,8 @@ use crate::peer::Avahi;
 pub(super) fn hundred(options: &Options) -> Result<Report> {
     let field = Field::make(false, 24)?;
     let _announcing = Avahi::announcing(&field.crowd, SERVICES, "use-ipv6=no")?;
+    // It announces everything three times in as many seconds, and what was just said is not said again within one.
+    std::thread::sleep(Duration::from_secs(5));
     let from = field.poller.address().to_string();
     let ours = || {
         let run = field.run(&mut klpoll(&["zeroconf", "--brief", "--from", &from, "--json"])?)?;
