@@ -99,7 +99,8 @@ pub(super) struct ZeroconfArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub(super) wait: u16,
 
-    /// End as soon as all that was announced is resolved and nothing new has come for half a second
+    /// End as soon as all that was announced is resolved and nothing new has come for half a second; in silence, after
+    /// a second and a half
     #[arg(long)]
     pub(super) brief: bool,
 

@@ -29,6 +29,7 @@ pub enum Output {
 /// Asks the link for services and resolves what it hears.
 #[derive(Debug)]
 pub struct Browser {
+    begun: Instant,
     deadline: Instant,
     /// How long nothing new may come before it ends early, and when something last did.
     lull: Option<Duration>,
@@ -50,6 +51,7 @@ impl Browser {
     /// A browser that begins now and ends after `patience`.
     pub fn new(now: Instant, patience: Duration) -> Self {
         let mut browser = Self {
+            begun: now,
             deadline: now + patience,
             lull: None,
             news: now,
@@ -210,8 +212,17 @@ impl Browser {
     /// When the browser is done, whatever is missing.
     pub fn deadline(&self) -> Instant {
         match self.lull {
-            Some(lull) if self.unresolved() == 0 => self.deadline.min(self.news + lull),
+            Some(lull) if self.unresolved() == 0 => self.deadline.min(self.lull_since() + lull),
             _ => self.deadline,
+        }
+    }
+
+    /// What somebody multicast a moment ago is not said again within a second (RFC 6762, 6): silence counts only after
+    /// the question was asked once more.
+    fn lull_since(&self) -> Instant {
+        match self.instances.is_empty() {
+            true => self.news.max(self.begun + FIRST_PAUSE),
+            false => self.news,
         }
     }
 
@@ -320,7 +331,7 @@ mod tests {
         let (start, lull) = (Instant::now(), Duration::from_millis(500));
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut browser = Browser::new(start, Duration::from_secs(3)).ending_after(lull);
-        assert_eq!(browser.deadline(), at(500), "nobody is there");
+        assert_eq!(browser.deadline(), at(1500), "nobody is there, or they spoke a moment ago");
         let half = said(&[
             ("_http._tcp.local.", ptr("Web._http._tcp.local.")),
             ("Web._http._tcp.local.", srv("pc-7.local.", 80)),
