@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use klnet_multicast::manifest::Manifest;
-use klnet_wire::duties::{KsnProxy, Polling};
+use klnet_wire::duties::{KsnProxy, Object, Polling};
 use klnet_wire::id::GroupId;
 use klnet_wire::message::{Sighting, Sightings};
 use klnet_wire::multicast::AgentGroup;
@@ -174,19 +174,18 @@ async fn what_is_for_one_or_two_devices_of_a_point_comes_by_unicast() {
     for (name, group) in [("all", office), ("inner", room)] {
         site.fleet.distribute(&site.by, &site.image(name, None, group)).await.unwrap();
     }
-    let unicast = |device| site.duties(device).unwrap().objects.into_iter().map(|object| object.unicast);
-    assert_eq!(unicast(point).collect::<Vec<_>>(), [true, true], "two beside the point, and one of them");
-    assert_eq!(unicast(first).collect::<Vec<_>>(), [true]);
+    let both = |all, inner| [("all".to_string(), all), ("inner".to_string(), inner)];
+    assert_eq!(site.unicast(point), both(true, true), "two beside the point, and one of them");
+    assert_eq!(site.unicast(first), [("all".to_string(), true)]);
     let third = site.device(room).await;
-    assert_eq!(unicast(point).collect::<Vec<_>>(), [false, true], "three, and two of them");
-    assert_eq!(
-        [first, third].map(|device| unicast(device).collect::<Vec<_>>()),
-        [vec![false], vec![false, true]]
-    );
+    assert_eq!(site.unicast(point), both(false, true), "three, and two of them");
+    assert_eq!(site.unicast(first), [("all".to_string(), false)]);
+    assert_eq!(site.unicast(third), both(false, true));
     site.fleet.assign_point(&site.by, third, room, 0).await.unwrap();
-    assert_eq!(unicast(point).collect::<Vec<_>>(), [true, true], "two receive from another point now");
+    assert_eq!(site.unicast(point), both(true, true), "two receive from another point now");
     site.fleet.revoke_device(&site.by, first, "").await.unwrap();
-    assert!(unicast(point).all(|unicast| unicast) && unicast(third).all(|unicast| unicast));
+    let remaining = [point, third].map(|device| site.unicast(device)).concat();
+    assert!(remaining.iter().all(|(_, unicast)| *unicast));
 }
 
 #[tokio::test]
@@ -371,6 +370,18 @@ impl Site {
             foreign: String::new(),
         };
         self.fleet.duties(self.by.tenant, device, |_| Some(state()))
+    }
+
+    /// The objects a device is told of, by name, and whether each comes to it by unicast.
+    fn unicast(&self, device: DeviceId) -> Vec<(String, bool)> {
+        let signers = [self.fleet.distribution_key().unwrap().public().clone()];
+        let named = |object: &Object| {
+            let manifest = Manifest::verify(object.manifest.as_ref().unwrap(), &signers).unwrap();
+            (manifest.name, object.unicast)
+        };
+        let mut named: Vec<_> = self.duties(device).unwrap().objects.iter().map(named).collect();
+        named.sort();
+        named
     }
 
     fn image(&self, name: &str, version: Option<u64>, group: GroupId) -> NewDistribution {
