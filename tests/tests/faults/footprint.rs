@@ -1,5 +1,6 @@
 //! What the programs hold, to be compared with what they held before.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -52,7 +53,8 @@ impl Footprint {
             let settled = wait_until(SETTLING, settled)?;
             let now = Held::by(*pid)?;
             println!("counted: {name} held {before:?} and holds {now:?}");
-            settled.with_context(|| format!("{name} {pid} held {before:?} and holds {now:?}"))?;
+            let difference = || format!("{name} {pid} held {before:?} and holds {now:?}: {:#?}", files(*pid));
+            settled.with_context(difference)?;
         }
         Ok(())
     }
@@ -60,12 +62,9 @@ impl Footprint {
 
 impl Held {
     fn by(pid: u32) -> Result<Self> {
-        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).with_context(|| format!("no {pid}"))?;
-        // One that is closed meanwhile is not held; the store opens a reader when it is first needed, and keeps it.
-        let files: Vec<_> =
-            open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
-        let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+        let files = files(pid)?;
         let pipe_ends = files.iter().filter(|file| file.starts_with("pipe:")).count();
+        // The store opens a reader when it is first needed, and keeps it.
         let descriptors = files.iter().filter(|file| !file.contains("/state.db")).count() - pipe_ends;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let resident =
@@ -79,6 +78,33 @@ impl Held {
             && self.pipe_ends <= POOLED
             && self.kilobytes <= before.kilobytes + MARGIN
     }
+}
+
+/// What the descriptors of a program lead to, sockets with their addresses.
+fn files(pid: u32) -> Result<Vec<String>> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).with_context(|| format!("no {pid}"))?;
+    // One that is closed meanwhile is not held.
+    let links = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let sockets = sockets(pid);
+    let named = |file: String| match sockets.get(&file) {
+        Some(socket) => socket.clone(),
+        None => file,
+    };
+    Ok(links.map(|link| named(link.to_string_lossy().into_owned())).collect())
+}
+
+/// The sockets of a program's network, as their descriptors are called: protocol, addresses and state.
+fn sockets(pid: u32) -> HashMap<String, String> {
+    let mut sockets = HashMap::new();
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
+        let lines = std::fs::read_to_string(format!("/proc/{pid}/net/{protocol}")).unwrap_or_default();
+        for fields in lines.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()) {
+            if let [_, local, remote, state, _, _, _, _, _, inode, ..] = fields[..] {
+                sockets.insert(format!("socket:[{inode}]"), format!("{protocol} {local} {remote} {state}"));
+            }
+        }
+    }
+    sockets
 }
 
 /// A pooled HTTPS connection, or a dial-back that nobody came for, is closed after its own time.
