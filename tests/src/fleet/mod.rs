@@ -45,7 +45,7 @@ pub use device::Device;
 pub use operator::{Operator, Wanted};
 pub use said::Said;
 pub use server::Server;
-pub use settle::{Held, descriptors};
+pub use settle::{Held, descriptors, files};
 pub use tunnel::Tunnel;
 
 use crate::lab::{Lab, Switch, wait_until};

@@ -1,5 +1,6 @@
 //! Whether processes have let go of what they held: no test may leave a descriptor behind.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -53,13 +54,39 @@ pub fn descriptors(pid: u32) -> Result<usize> {
     Ok(open.with_context(|| format!("process {pid} is gone"))?.count())
 }
 
-/// Those of them that are no pipes: a relay keeps some of these for its next bulk.
-fn held(pid: u32) -> Result<usize> {
+/// What they lead to; sockets are called by protocol, addresses and state.
+///
+/// # Errors
+/// When there is no such process.
+pub fn files(pid: u32) -> Result<Vec<String>> {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
     let open = open.with_context(|| format!("process {pid} is gone"))?.flatten();
     // One that is closed meanwhile is not held.
-    let files = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    Ok(files.filter(|file| !file.to_string_lossy().starts_with("pipe:")).count())
+    let links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let sockets = sockets(pid);
+    let named = |link: String| sockets.get(&link).cloned().unwrap_or(link);
+    Ok(links.map(|link| named(link.to_string_lossy().into_owned())).collect())
+}
+
+/// The sockets of a process's network, as its descriptors call them.
+fn sockets(pid: u32) -> HashMap<String, String> {
+    let mut sockets = HashMap::new();
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
+        let lines = std::fs::read_to_string(format!("/proc/{pid}/net/{protocol}")).unwrap_or_default();
+        for fields in lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()) {
+            if let [_, local, remote, state, _, _, _, _, _, inode, ..] = fields[..] {
+                sockets.insert(format!("socket:[{inode}]"), format!("{protocol} {local} {remote} {state}"));
+            }
+        }
+    }
+    sockets
+}
+
+/// Those that are no pipes, of which a relay keeps some for its next bulk, and no sockets of UDP: an agent listens on a
+/// link once it has an address there.
+fn held(pid: u32) -> Result<usize> {
+    let counts = |file: &&String| !file.starts_with("pipe:") && !file.starts_with("udp");
+    Ok(files(pid)?.iter().filter(counts).count())
 }
 
 /// A pooled HTTPS connection is closed after its own time.

@@ -1,9 +1,9 @@
 //! What the programs hold, to be compared with what they held before.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use klnet_tests::fleet::files;
 use klnet_tests::lab::wait_until;
 
 use super::Site;
@@ -64,8 +64,9 @@ impl Held {
     fn by(pid: u32) -> Result<Self> {
         let files = files(pid)?;
         let pipe_ends = files.iter().filter(|file| file.starts_with("pipe:")).count();
-        // The store opens a reader when it is first needed, and keeps it.
-        let descriptors = files.iter().filter(|file| !file.contains("/state.db")).count() - pipe_ends;
+        // The store opens a reader when it is first needed, and keeps it; an agent listens on a link once it has an address.
+        let counts = |file: &&String| !file.contains("/state.db") && !file.starts_with("udp");
+        let descriptors = files.iter().filter(counts).count() - pipe_ends;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let resident =
             status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("it has memory")?;
@@ -78,33 +79,6 @@ impl Held {
             && self.pipe_ends <= POOLED
             && self.kilobytes <= before.kilobytes + MARGIN
     }
-}
-
-/// What the descriptors of a program lead to, sockets with their addresses.
-fn files(pid: u32) -> Result<Vec<String>> {
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).with_context(|| format!("no {pid}"))?;
-    // One that is closed meanwhile is not held.
-    let links = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    let sockets = sockets(pid);
-    let named = |file: String| match sockets.get(&file) {
-        Some(socket) => socket.clone(),
-        None => file,
-    };
-    Ok(links.map(|link| named(link.to_string_lossy().into_owned())).collect())
-}
-
-/// The sockets of a program's network, as their descriptors are called: protocol, addresses and state.
-fn sockets(pid: u32) -> HashMap<String, String> {
-    let mut sockets = HashMap::new();
-    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
-        let lines = std::fs::read_to_string(format!("/proc/{pid}/net/{protocol}")).unwrap_or_default();
-        for fields in lines.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()) {
-            if let [_, local, remote, state, _, _, _, _, _, inode, ..] = fields[..] {
-                sockets.insert(format!("socket:[{inode}]"), format!("{protocol} {local} {remote} {state}"));
-            }
-        }
-    }
-    sockets
 }
 
 /// A pooled HTTPS connection, or a dial-back that nobody came for, is closed after its own time.

@@ -32,7 +32,8 @@ pub(super) struct Asked<'a> {
 
 pub(super) fn misses(bench: &Bench) -> Result<Report> {
     let rig = Rig::new()?;
-    let ours = Ours::start(&rig)?;
+    // A sixteenth of them is for one address.
+    let ours = Ours::start_with(&rig, "limits.connections = 32768\n")?;
     ours.cloud.delay(DELAY);
     let nginx = Nginx::start(&rig, &ours.fabric.issue(Role::Server, rig.address())?)?;
     nginx.origin.delay(DELAY);
