@@ -1,6 +1,7 @@
 //! A snapshot in memory, and its answers.
 
 use std::io::{Read, Seek};
+use std::ops::Range;
 use std::time::Duration;
 
 use klnet_wire::signed::PublicKey;
@@ -10,7 +11,8 @@ use super::manifest::Manifest;
 use super::network::Networks;
 use super::reader::{Reader, SnapshotError};
 use super::record::{RECORD_LENGTH, Record};
-use super::segment::{SegmentId, Sorted, index_of};
+use super::segment::{SegmentId, index_of};
+use super::sorted::{Buckets, Sorted};
 use crate::piece::{Fetch, Item, Piece};
 use crate::subject::{Key, Kind, Subject};
 use crate::verdict::{Reputation, Verdict};
@@ -26,10 +28,16 @@ pub struct Snapshot {
     networks: Networks,
 }
 
-/// Where the segments of one key space are in memory.
+/// Where the segments of one key space are in memory; those that are not held are none.
 struct LoadedSpace {
     bits: u32,
-    segments: Vec<Option<(usize, usize)>>,
+    segments: Vec<Option<Loaded>>,
+}
+
+/// A segment in memory.
+struct Loaded {
+    at: Range<usize>,
+    buckets: Buckets,
 }
 
 impl LoadedSpace {
@@ -62,13 +70,18 @@ impl Snapshot {
     pub fn load(source: impl Read + Seek, trusted: &[PublicKey]) -> Result<Self, SnapshotError> {
         let mut reader = Reader::open(source, trusted)?;
         let (body, begins) = reader.whole()?;
+        let load = |at: Range<usize>, bits| {
+            let buckets = Buckets::new(&body[at.clone()], bits);
+            Loaded { at, buckets }
+        };
         let manifest = reader.manifest().clone();
         let mut spaces: [Option<LoadedSpace>; Kind::ALL.len() + 1] = std::array::from_fn(|_| None);
         for (segment, begin) in manifest.segments().zip(begins) {
             let bits = segment_bits(&manifest, &segment);
             let space = &mut spaces[segment.kind as usize];
             let space = space.get_or_insert_with(|| LoadedSpace { bits, segments: Vec::new() });
-            space.segments.push(begin.map(|begin| (begin, begin + segment.records as usize * RECORD_LENGTH)));
+            let length = segment.records as usize * RECORD_LENGTH;
+            space.segments.push(begin.map(|begin| load(begin..begin + length, bits)));
         }
         let signed = reader.signed().encode_to_vec();
         let mut snapshot = Self { manifest, signed, body, spaces, networks: Networks::default() };
@@ -108,9 +121,8 @@ impl Snapshot {
         let mut matches = Vec::new();
         let Some(space) = &self.spaces[kind as usize] else { return Some(matches) };
         for segment in &space.segments[space.index_of(first)..=space.index_of(last)] {
-            let (begin, end) = (*segment)?;
-            let records = Sorted(&self.body[begin..end]);
-            let at = records.lower_bound(first, space.bits);
+            let records = self.sorted(segment.as_ref()?);
+            let at = records.lower_bound(first);
             let within = (at..records.len())
                 .map(|index| records.record(index))
                 .take_while(|record| record.bytes <= last);
@@ -151,8 +163,12 @@ impl Snapshot {
     fn segment(&self, place: usize) -> Option<&[u8]> {
         let (kind, index) = self.manifest.at(place)?;
         let space = self.spaces[kind as usize].as_ref()?;
-        let (begin, end) = space.segments.get(index).copied().flatten()?;
-        self.body.get(begin..end)
+        let segment = space.segments.get(index)?.as_ref()?;
+        self.body.get(segment.at.clone())
+    }
+
+    fn sorted<'a>(&'a self, segment: &'a Loaded) -> Sorted<'a> {
+        Sorted { encoded: &self.body[segment.at.clone()], buckets: &segment.buckets }
     }
 
     fn find(&self, key: &Key) -> Found {
@@ -166,8 +182,8 @@ impl Snapshot {
     fn find_exactly(&self, key: &Key) -> Found {
         let Some(space) = &self.spaces[key.kind as usize] else { return Found::Nothing };
         let segment = space.segments.get(space.index_of(u128::from_be_bytes(key.bytes)));
-        let Some((begin, end)) = segment.copied().flatten() else { return Found::NotHeld };
-        Sorted(&self.body[begin..end]).find(key, space.bits).map_or(Found::Nothing, Found::Record)
+        let Some(segment) = segment.and_then(Option::as_ref) else { return Found::NotHeld };
+        self.sorted(segment).find(key).map_or(Found::Nothing, Found::Record)
     }
 
     /// Whole hashes first, then lists of their first eight and four bytes.
@@ -198,7 +214,7 @@ impl Snapshot {
 
     fn records(&self, kind: Kind) -> impl Iterator<Item = Record> {
         let segments = self.spaces[kind as usize].iter().flat_map(|space| space.segments.iter().flatten());
-        segments.flat_map(|(begin, end)| self.body[*begin..*end].as_chunks().0).map(Record::decode)
+        segments.flat_map(|segment| self.body[segment.at.clone()].as_chunks().0).map(Record::decode)
     }
 }
 

@@ -32,6 +32,7 @@ mod record;
 #[cfg(feature = "net")]
 mod replica;
 mod segment;
+mod sorted;
 #[cfg(feature = "import")]
 mod sorter;
 #[cfg(feature = "import")]
