@@ -1,12 +1,14 @@
 //! The agent: one loop that finds a server, keeps a session with it, and serves tunnels.
 
 mod address;
+mod failure;
+mod knowledge;
 mod outage;
 mod refreshing;
 mod renewing;
+mod roles;
 mod session;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,40 +18,28 @@ use klnet_discovery::net::own_cards;
 use klnet_tunnel::net::target::Stopped;
 use klnet_wire::id::{DeviceId, Id};
 use klnet_wire::identity::crl::Crls;
-use klnet_wire::identity::enroll::{Enrolled, unix};
-use klnet_wire::identity::tls::Identity;
-use klnet_wire::identity::{ChainError, Trust};
+use klnet_wire::message::Message;
 use klnet_wire::message::sighting::ADDRESSES_LIMIT;
-use klnet_wire::net::dial::DialError;
-use klnet_wire::net::https::ApiError;
-use klnet_wire::net::renew::{RenewError, is_of_unknown_root, newer_roots};
-use klnet_wire::outbox::Full;
-use klnet_wire::session::CloseReason;
-use klnet_wire::signed::Signed;
-use klnet_wire::signing::KeyError;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::ClientConfig;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{self, Backoff};
-use crate::clock::measure::{self, MeasureError};
 use crate::clock::{self, ServerClock, Skew};
 use crate::config::Config;
-use crate::control::{self, Dialled, Unreachable};
-use crate::directory::{Candidate, Directory, Taken};
-use crate::discovery::{self, Discovered, DiscoveryError};
-use crate::distribution::{Distribution, News};
-use crate::ksn::Ksn;
-use crate::neighbours::{self, Neighbours};
-use crate::polling::Polling;
+use crate::control::{self, Dialled};
+use crate::directory::Directory;
+use crate::discovery;
 use crate::random::Random;
 use crate::state::{Device, Folder, Lock, Settled, StateError, Sync};
 use crate::status::{Connection, StatusFile};
 use crate::tunnels::Tunnels;
+use failure::{NoSession, about_time};
 use outage::Outage;
 use refreshing::Refreshing;
 use renewing::Renewing;
+use roles::{News, Roles};
 
 /// A Network Agent.
 #[derive(Debug)]
@@ -61,10 +51,7 @@ pub struct Agent {
     crls: Arc<Crls>,
     tls: Arc<ClientConfig>,
     tunnels: Tunnels,
-    distribution: Distribution,
-    polling: Polling,
-    ksn: Ksn,
-    neighbours: Neighbours,
+    roles: Roles,
     backoff: Backoff,
     renewing: Renewing,
     refreshing: Refreshing,
@@ -112,42 +99,6 @@ pub enum AgentError {
     Stopped(#[from] Stopped),
 }
 
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-enum NoSession {
-    #[error("no server is known: {0}")]
-    NoServers(DiscoveryError),
-    #[error(transparent)]
-    Unreachable(#[from] Unreachable),
-    #[error("{0}")]
-    OwnCertificate(String),
-    #[error("this device's key cannot be used: {0}")]
-    Key(#[from] KeyError),
-    #[error("HELLO was not sent: {0}")]
-    Greeting(Full),
-    #[error("the server closed the connection before WELCOME: it may refuse this device's certificate")]
-    NotWelcomed,
-    #[error("{0}")]
-    Ended(CloseReason),
-    #[error("the server asked this agent to leave: {0}")]
-    SentAway(String),
-    #[error("this device no longer has the address {0}, from which it was connected")]
-    Moved(IpAddr),
-    #[error("this device has a new certificate")]
-    Renewed,
-}
-
-impl NoSession {
-    /// Whether a server shows a root that is not known here.
-    fn is_about_roots(&self) -> bool {
-        match self {
-            Self::NoServers(DiscoveryError::Api(ApiError::Dial(error))) => is_of_unknown_root(error),
-            Self::Unreachable(Unreachable(errors)) => errors.iter().any(is_of_unknown_root),
-            _ => false,
-        }
-    }
-}
-
 impl Agent {
     /// Takes the state folder of `config` and starts a target; dials nothing yet.
     ///
@@ -171,21 +122,7 @@ impl Agent {
         Ok(Self {
             status: StatusFile::create(&folder, device.principal.id::<()>().to_string()),
             tunnels: Tunnels::start(&device, config.tunnel.clone()),
-            distribution: Distribution::start(
-                &device,
-                &crls,
-                folder.path().to_owned(),
-                folder.announcer()?,
-                config.ports,
-            ),
-            polling: Polling::start(),
-            ksn: Ksn::start(&device, &crls, config.ports),
-            neighbours: Neighbours::start(
-                &device,
-                &crls,
-                config.ports.neighbours,
-                Random::new(random.bits()),
-            ),
+            roles: Roles::start(&device, &crls, &folder, config.ports, Random::new(random.bits()))?,
             backoff: Backoff::new(Random::new(random.bits())),
             renewing: Renewing::new(&device, Random::new(random.bits())),
             refreshing: Refreshing::new(Random::new(random.bits())),
@@ -269,14 +206,7 @@ impl Agent {
                     message?;
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
-                _ = self.polling.message() => {}
-                _ = self.ksn.message() => {}
-                news = self.neighbours.news() => self.neighboured(news),
-                news = self.distribution.news() => {
-                    if let News::Stands(shown) = news {
-                        self.status.distribution(shown);
-                    }
-                }
+                news = self.roles.news() => drop(self.shown(news)),
                 () = until(self.status.poll_timeout()) => self.status.handle_timeout(Instant::now()),
             }
         }
@@ -355,113 +285,29 @@ impl Agent {
         Ok(control::dial(&candidates, &self.tls).await?)
     }
 
-    /// Why the device's own certificate keeps it away: a clock that is wrong, or a time that is over, which its renewal
-    /// ends in its own time.
-    async fn unfit(&mut self, error: &ChainError) -> NoSession {
-        self.measure_clock().await;
-        let skew = self.clock.skew(Instant::now(), SystemTime::now());
-        let words = match clock::is_about_time(error) {
-            true => clock::explain("this device's certificate", error, skew),
-            false => format!("this device's certificate is of before the fabric's last rotations: {error}"),
-        };
-        NoSession::OwnCertificate(match &self.renewing.failure {
-            Some(failure) => format!("{words}; it is not renewed: {failure}"),
-            None => words,
-        })
-    }
-
-    /// Asks the server for its clock, which is nobody's word but says which of the two to look at.
-    async fn measure_clock(&mut self) {
-        let Candidate { host, port } = self.device.host_and_port();
-        match measure::skew(&host, port, &self.device.trust).await {
-            Ok(skew) => self.told(skew),
-            // Without them the renewal would not find its server either.
-            Err(MeasureError::Dial(error)) if is_of_unknown_root(&error) => drop(self.follow().await),
-            Err(error) => tracing::debug!(%error, "the server's clock is not known"),
-        }
-    }
-
-    /// Follows the fabric to its newest roots; says whether there are newer ones.
-    async fn follow(&mut self) -> bool {
-        let followed = match newer_roots(&self.device.server, &self.device.trust).await {
-            Ok(Some(trust)) => self.take_roots(trust),
-            Ok(None) => Err("the fabric's lineage leads to no newer roots".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(reason) = &followed {
-            tracing::debug!(%reason, "no newer roots");
-            return false;
-        }
-        tracing::info!(version = self.device.trust.version(), "the fabric has other roots");
-        if let Err(error) = self.discover().await {
-            tracing::warn!(%error, "nothing is known yet of what the new root has signed");
-        }
-        true
-    }
-
-    fn take_roots(&mut self, trust: Trust) -> Result<(), String> {
-        self.folder.save_trust(&trust).map_err(|error| error.to_string())?;
-        self.directory.rooted(trust.root_keys());
-        self.device.trust = trust;
-        self.renewing.done(&self.device);
-        self.configure()
-    }
-
     /// Takes in how far this clock is from the server's, where somebody may look.
     fn told(&mut self, skew: Skew) {
         self.clock.measured(Instant::now(), SystemTime::now(), skew);
-        self.neighbours.clock(self.clock);
+        self.roles.clock(self.clock);
         self.status.clock_skew(skew.seconds);
     }
 
-    /// Takes in who is in the device's networks.
-    fn neighboured(&mut self, news: neighbours::News) {
+    /// Shows news where somebody may look; gives what the server is to know.
+    fn shown(&mut self, news: News) -> Option<Message> {
         match news {
-            neighbours::News::Heard(fact) => self.polling.heard(fact),
-            neighbours::News::Stand(neighbours) => self.status.neighbours(neighbours),
+            News::Say(message) => return Some(message),
+            News::Distribution(shown) => self.status.distribution(shown),
+            News::Neighbours(neighbours) => self.status.neighbours(neighbours),
         }
-    }
-
-    /// Takes a new certificate; says whether there is one. Until it is stored the old one is used, and is good.
-    fn renewed(&mut self, renewed: Result<Enrolled, RenewError>) -> bool {
-        let taken =
-            renewed.map_err(|error| error.to_string()).and_then(|renewed| self.take_certificate(renewed));
-        match taken {
-            Ok(()) => {
-                tracing::info!("the device has a new certificate");
-                self.renewing.done(&self.device);
-                true
-            }
-            Err(reason) => {
-                tracing::warn!(%reason, "the certificate is not renewed; it is tried again");
-                self.renewing.failed(reason);
-                false
-            }
-        }
-    }
-
-    fn take_certificate(&mut self, renewed: Enrolled) -> Result<(), String> {
-        let identity = Identity { chain: renewed.chain, key: self.device.identity.key.clone() };
-        self.folder.save_chain(&identity.chain).map_err(|error| error.to_string())?;
-        (self.device.identity, self.device.principal) = (identity, renewed.principal);
-        self.configure()
+        None
     }
 
     /// Dials with what is known now.
     fn configure(&mut self) -> Result<(), String> {
         self.tls =
             control::tls(&self.device, &self.directory, &self.crls).map_err(|error| error.to_string())?;
-        self.distribution.identify(&self.device);
-        self.ksn.identify(&self.device);
-        self.neighbours.identify(&self.device, &self.crls);
+        self.roles.identify(&self.device, &self.crls);
         Ok(())
-    }
-
-    /// Whether there is a fresh revocation list of every issuer.
-    fn knows_the_revoked(&self, now: SystemTime) -> bool {
-        let lists = self.crls.all();
-        let fresh = |issuer| lists.iter().any(|crl| crl.issuer() == issuer && crl.is_fresh(unix(now)));
-        self.directory.issuers().iter().all(fresh)
     }
 
     /// Whether the list of servers may be old. A server that was there a moment ago restarts, and a fleet that asks
@@ -469,80 +315,6 @@ impl Agent {
     fn is_lost(&self) -> bool {
         self.astray && self.reached.is_none_or(|reached| reached.elapsed() >= RESTART)
     }
-
-    async fn discover(&mut self) -> Result<(), DiscoveryError> {
-        let client = discovery::client(&self.device, &self.crls)?;
-        let discovered = discovery::ask(&client).await?;
-        self.take(&discovered).await
-    }
-
-    async fn take(&mut self, discovered: &Discovered) -> Result<(), DiscoveryError> {
-        self.take_keys(&discovered.keys).await?;
-        discovery::take_crls(&self.crls, &self.folder, &self.directory.issuers(), &discovered.crls)?;
-        self.take_servers(&discovered.servers)
-    }
-
-    /// Takes the daily answer.
-    async fn refreshed(&mut self, discovered: Result<Discovered, DiscoveryError>) {
-        let taken = match discovered {
-            Ok(discovered) => self.take(&discovered).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = taken {
-            tracing::debug!(%error, "nothing newer was discovered");
-        }
-    }
-
-    fn take_servers(&mut self, servers: &Signed) -> Result<(), DiscoveryError> {
-        let now = self.clock.unix(Instant::now(), SystemTime::now());
-        discovery::take_servers(&mut self.directory, &self.folder, servers, now).map(|_| ())
-    }
-
-    async fn take_keys(&mut self, keys: &Signed) -> Result<(), DiscoveryError> {
-        let taken = discovery::take_keys(&mut self.directory, &self.folder, keys)?;
-        if let (Taken::Newer, Some(keys)) = (taken, self.directory.keys().cloned()) {
-            tracing::info!(version = keys.version, "the fabric has a newer key set");
-            if let Err(reason) = self.configure() {
-                tracing::warn!(%reason, "TLS is not configured anew");
-            }
-            // A target that has stopped ends the agent where its messages are read.
-            let _ = self.tunnels.keys(keys).await;
-        }
-        Ok(())
-    }
-
-    /// Says why there is no session: one warning for each outage, the rest for whoever looks closer.
-    fn failed(&mut self, error: &NoSession) {
-        let reason = self.words(error);
-        match self.outage.begins(Instant::now()) {
-            true => tracing::warn!(%reason, "no connection to the server"),
-            false => tracing::debug!(%reason, "still no connection to the server"),
-        }
-        let wait = self.backoff.poll_timeout().map(|next| next.saturating_duration_since(Instant::now()));
-        match error {
-            NoSession::Key(_) => self.status.keyless(reason, wait.unwrap_or_default()),
-            _ => self.status.failed(reason, wait.unwrap_or_default()),
-        }
-    }
-
-    fn words(&self, error: &NoSession) -> String {
-        match about_time(error) {
-            Some(error) => {
-                let skew = self.clock.skew(Instant::now(), SystemTime::now());
-                clock::explain("the server's certificate", error, skew)
-            }
-            None => error.to_string(),
-        }
-    }
-}
-
-/// Why the server's certificate was refused, when a clock may be to blame.
-fn about_time(error: &NoSession) -> Option<&ChainError> {
-    let NoSession::Unreachable(Unreachable(errors)) = error else { return None };
-    errors.iter().find_map(|error| match error {
-        DialError::Certificate { error, .. } if clock::is_about_time(error) => Some(error),
-        _ => None,
-    })
 }
 
 /// Waits for a deadline; for ever without one.

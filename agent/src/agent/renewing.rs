@@ -5,11 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use klnet_wire::identity::crl::Crls;
 use klnet_wire::identity::enroll::Enrolled;
+use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::trust::Validity;
 use klnet_wire::net::renew::{RenewError, renew};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
+use super::Agent;
 use crate::clock::ServerClock;
 use crate::discovery;
 use crate::random::Random;
@@ -71,6 +73,33 @@ impl Renewing {
     pub(super) fn failed(&mut self, reason: String) {
         self.failure = Some(reason);
         self.core.handle_input(Instant::now(), Input::Failed);
+    }
+}
+
+impl Agent {
+    /// Takes a new certificate; says whether there is one. Until it is stored the old one is used, and is good.
+    pub(super) fn renewed(&mut self, renewed: Result<Enrolled, RenewError>) -> bool {
+        let taken =
+            renewed.map_err(|error| error.to_string()).and_then(|renewed| self.take_certificate(renewed));
+        match taken {
+            Ok(()) => {
+                tracing::info!("the device has a new certificate");
+                self.renewing.done(&self.device);
+                true
+            }
+            Err(reason) => {
+                tracing::warn!(%reason, "the certificate is not renewed; it is tried again");
+                self.renewing.failed(reason);
+                false
+            }
+        }
+    }
+
+    fn take_certificate(&mut self, renewed: Enrolled) -> Result<(), String> {
+        let identity = Identity { chain: renewed.chain, key: self.device.identity.key.clone() };
+        self.folder.save_chain(&identity.chain).map_err(|error| error.to_string())?;
+        (self.device.identity, self.device.principal) = (identity, renewed.principal);
+        self.configure()
     }
 }
 

@@ -19,7 +19,6 @@ use super::{Agent, AgentError, NoSession, until};
 use crate::control::{Control, Dialled};
 use crate::directory::Candidate;
 use crate::discovery::{self, DiscoveryError};
-use crate::distribution::News;
 use crate::enroll::{Invitation, Token};
 use crate::state::Sync;
 use crate::status::{BUILD, Connection};
@@ -61,12 +60,8 @@ impl Agent {
                     control.send(message?).await;
                     self.status.tunnel_connections(Instant::now(), self.tunnels.connections());
                 }
-                message = self.polling.message() => control.send(message).await,
-                message = self.ksn.message() => control.send(message).await,
-                news = self.neighbours.news() => self.neighboured(news),
-                news = self.distribution.news() => match news {
-                    News::Say(message) => control.send(message).await,
-                    News::Stands(shown) => self.status.distribution(shown),
+                news = self.roles.news() => if let Some(message) = self.shown(news) {
+                    control.send(message).await;
                 },
                 refreshed = self.refreshing.answer(|| discovery::client(&self.device, &self.crls)) => {
                     self.refreshed(refreshed).await;
@@ -163,11 +158,7 @@ impl Agent {
     fn take_duties(&self, signed: &Signed) {
         let Some(keys) = self.directory.keys() else { return };
         match Duties::verify(signed, self.device(), keys) {
-            Ok(mut duties) => {
-                self.polling.told(duties.polling.take());
-                self.ksn.told(duties.ksn.take());
-                self.distribution.told(duties, keys.of(Purpose::Distribute).collect());
-            }
+            Ok(duties) => self.roles.told(duties, keys.of(Purpose::Distribute).collect()),
             Err(error) => tracing::warn!(%error, "the server sent duties that are refused"),
         }
     }
@@ -177,9 +168,7 @@ impl Agent {
         course.welcomed = true;
         self.last_epoch = welcome.epoch;
         self.synchronised(&welcome.sync);
-        self.distribution.connected();
-        self.polling.connected();
-        self.ksn.connected();
+        self.roles.connected();
         if self.trial.take().is_some() {
             tracing::info!("the new server welcomes this device, the identity before goes");
             if let Err(error) = self.folder.keep() {
@@ -224,7 +213,7 @@ impl Agent {
     /// A clock that is off is told, and nothing else: no decision depends on it.
     fn compare_clocks(&mut self, now: Instant, server: u64) {
         self.clock.told(now, server);
-        self.neighbours.clock(self.clock);
+        self.roles.clock(self.clock);
         let Some(skew) = self.clock.skew(now, SystemTime::now()) else { return };
         if skew.is_wrong() {
             tracing::warn!(%skew, "the clock is wrong");
