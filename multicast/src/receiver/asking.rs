@@ -20,19 +20,23 @@ pub(super) struct Asking {
     tail: bool,
     group: Group,
     dice: Dice,
+    /// When all others have been counted, too.
+    counted_at: Instant,
 }
 
 impl Asking {
     /// Nothing went out yet, as far as is known.
-    pub(super) fn new(layout: Layout, dice: Dice) -> Self {
-        let group = Group { grtt: GRTT_FIRST, size: 1, loss: None };
-        Self { layout, due: DueBlocks::default(), frontier: 0, tail: false, group, dice }
+    pub(super) fn new(now: Instant, layout: Layout, dice: Dice) -> Self {
+        let group = Group { grtt: GRTT_FIRST, size: 1, is_counted: false, loss: None };
+        let counted_at = now + COUNTED;
+        Self { layout, due: DueBlocks::default(), frontier: 0, tail: false, group, dice, counted_at }
     }
 
     /// Takes in a mark; says whether the tail begins with it.
     pub(super) fn take_mark(&mut self, now: Instant, mark: &Mark, blocks: &Blocks) -> bool {
         let grtt = mark.grtt.clamp(crate::sender::GRTT_LEAST, crate::sender::GRTT_MOST);
-        self.group = Group { grtt, size: mark.group, loss: mark.loss };
+        let is_counted = now >= self.counted_at;
+        self.group = Group { grtt, size: mark.group, is_counted, loss: mark.loss };
         let begins = mark.tail && !self.tail;
         self.tail = mark.tail;
         self.advance(now, mark.frontier, Some(mark), blocks);
@@ -174,6 +178,8 @@ impl Asking {
     }
 }
 
+/// All who heard an announcement have answered by then, and a mark has told how many they are.
+const COUNTED: Duration = Duration::from_millis(150);
 /// Before a mark has said what it is.
 const GRTT_FIRST: Duration = Duration::from_millis(10);
 /// Round trips for which marks keep a receiver silent while no symbol comes: who forges marks silences nobody for longer.

@@ -12,6 +12,8 @@ pub(super) struct Group {
     pub(super) grtt: Duration,
     /// How many there are.
     pub(super) size: u32,
+    /// Whether all have had the time to be counted.
+    pub(super) is_counted: bool,
     /// Loss of the middle one.
     pub(super) loss: Option<Loss>,
 }
@@ -28,8 +30,10 @@ pub(super) struct Share {
 impl Group {
     /// The time to wait before asking for a block.
     pub(super) fn wait(&self, share: Share, dice: &mut Dice) -> Duration {
-        let whole = self.grtt.mul_f64(BACKOFF);
         let size = f64::from(self.size.max(1));
+        // A few may all speak: that is sooner over, and no more than the voices of a thousand.
+        let spread = if self.is_counted { (size / FEW).min(1.0) } else { 1.0 };
+        let whole = self.grtt.mul_f64(BACKOFF * spread);
         match self.rank(share, dice) {
             Some(rank) => whole.mul_f64((1.0 + rank).ln() / (1.0 + size).ln()),
             None => whole.mul_f64(unbiased(size, dice)),
@@ -67,6 +71,8 @@ fn upper_tail(z: f64) -> f64 {
 
 /// The longest wait in round trips: K of RFC 5401.
 pub const BACKOFF: f64 = 6.0;
+/// Receivers from which on requests have to be spread over all of that.
+const FEW: f64 = 32.0;
 /// Below this the counts of N receivers say nothing about who misses most.
 const DEVIATION_LEAST: f64 = 0.5;
 /// Fewer than this many of N receivers would miss as much by chance.
@@ -105,6 +111,18 @@ mod tests {
         assert!(alike <= 8 && unknown <= 40 && partitioned <= 40, "{alike} {unknown} {partitioned}");
     }
 
+    #[test]
+    fn a_few_wait_for_no_more_than_a_round_trip() {
+        let mut dice = Dice::new(3);
+        for size in 1..=5 {
+            let few = Group { size, ..GROUP };
+            assert!((0..100).all(|_| few.wait(Share { sent: None, came: 0 }, &mut dice) <= few.grtt));
+        }
+        let unknown = Group { size: 5, is_counted: false, ..GROUP };
+        let waits = (0..100).map(|_| unknown.wait(Share { sent: None, came: 0 }, &mut dice));
+        assert!(waits.max().unwrap() > 4 * GROUP.grtt, "there may be a thousand");
+    }
+
     /// How many of 1,000 speak until one round trip after the first.
     fn voices(share: impl Fn(&mut Dice) -> Share) -> usize {
         let mut dice = Dice::new(7);
@@ -127,6 +145,7 @@ mod tests {
         u16::try_from(came).unwrap()
     }
 
-    const GROUP: Group = Group { grtt: Duration::from_millis(10), size: 1000, loss: Some(FIVE) };
+    const GROUP: Group =
+        Group { grtt: Duration::from_millis(10), size: 1000, is_counted: true, loss: Some(FIVE) };
     const FIVE: Loss = Loss::fixed(3277);
 }

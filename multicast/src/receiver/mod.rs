@@ -80,7 +80,7 @@ impl Receiver {
     /// Begins to take part in a session.
     pub fn new(now: Instant, config: Config, layout: Layout) -> Self {
         Self {
-            asking: Asking::new(layout, Dice::new(config.seed)),
+            asking: Asking::new(now, layout, Dice::new(config.seed)),
             blocks: Blocks::new(layout, config.window),
             config,
             layout,

@@ -91,17 +91,25 @@ impl Announcer {
 
     /// How long until the next announcement.
     fn pause(&self) -> Duration {
-        match (self.ending, self.sequence) {
+        match (self.ending, FIRST.get(self.sequence as usize)) {
             (Ending::Announcing(_) | Ending::Over, _) => Duration::from_millis(20),
-            (Ending::Open, 0) => Duration::from_millis(5),
-            (Ending::Open, 1) => Duration::from_millis(15),
-            (Ending::Open, 2) => Duration::from_millis(60),
-            (Ending::Open, n) if n < 13 => Duration::from_millis(100),
-            (Ending::Open, _) => Duration::from_secs(1),
+            (Ending::Open, Some(pause)) => *pause,
+            (Ending::Open, None) if self.sequence < SOON => Duration::from_millis(100),
+            (Ending::Open, None) => Duration::from_secs(1),
         }
     }
 }
 
+/// After the first announcements, with which a small object goes: so soon that who loses three of them still has it within
+/// 20 ms, and so far apart in the end that no burst of loss takes them all.
+const FIRST: [Duration; 7] = {
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+    [ms(3), ms(4), ms(5), ms(6), ms(12), ms(20), ms(30)]
+};
+/// Announcements of the first second.
+const SOON: u32 = 17;
 /// Times that the end is announced.
 const ENDINGS: u8 = 3;
 
@@ -114,13 +122,13 @@ mod tests {
         let start = Instant::now();
         let mut announcer = Announcer::new(start);
         let mut times = Vec::new();
-        while times.len() < 16 {
+        while times.len() < 20 {
             let due = announcer.due().unwrap();
             times.push(due.duration_since(start).as_millis());
             assert_eq!(announcer.announce(due), (u32::try_from(times.len()).unwrap() - 1, Phase::Open));
         }
-        assert_eq!(times[..5], [0, 5, 20, 80, 180]);
-        assert_eq!(times[15] - times[14], 1000);
+        assert_eq!(times[..9], [0, 3, 7, 12, 18, 30, 50, 80, 180]);
+        assert_eq!(times[16..19], [980, 1080, 2080]);
     }
 
     #[test]

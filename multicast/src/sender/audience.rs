@@ -28,6 +28,8 @@ pub struct Member {
     pub completed: Option<Instant>,
     /// Whether it has to wait for the tail.
     pub demoted: bool,
+    /// Whether it loses far more than the middle one, so that what it misses is not sent again while others wait.
+    stands_out: bool,
     /// Requests in a row that stood out.
     strikes: u8,
     /// Since when it has been full while most others are not.
@@ -58,15 +60,13 @@ impl Audience {
                 return News::Stale;
             }
             let completed = (said.state == State::Complete).then_some(now);
-            let member =
-                Member { said, heard: now, joined: now, completed, demoted: false, strikes: 0, stuck: None };
-            self.members.insert(receiver, member);
+            self.members.insert(receiver, Member::new(now, said, completed));
             return News::Joined;
         };
         if (said.seen, said.sequence) <= (member.said.seen, member.said.sequence) {
             return News::Stale;
         }
-        self.overran += usize::from(said.overruns > member.said.overruns && !member.demoted);
+        self.overran += usize::from(said.overruns > member.said.overruns && !member.is_deferred());
         member.said = said;
         member.heard = now;
         if member.said.state == State::Complete && member.completed.is_none() {
@@ -112,18 +112,18 @@ impl Audience {
     /// How many have no room, and how many are served. What was said a while ago may not be so any more.
     fn fullness(&self, now: Instant) -> (usize, usize) {
         let lapse = 3 * period(u32::try_from(self.len()).unwrap_or(u32::MAX));
-        let served = self.members.values().filter(|member| member.is_wanting(now) && !member.demoted);
+        let served = self.members.values().filter(|member| member.is_wanting(now) && !member.is_deferred());
         served.fold((0, 0), |(full, served), member| {
             let is_full = member.said.full && now.saturating_duration_since(member.heard) < lapse;
             (full + usize::from(is_full), served + 1)
         })
     }
 
-    /// The first block that somebody still needs, not counting those who wait for the tail while there are others;
+    /// The first block that somebody still needs, not counting those who wait for others while there are any;
     /// `None` when nobody needs any.
     pub(super) fn first_needed(&self, now: Instant) -> Option<u32> {
         let wanting = self.members.values().filter(|member| member.is_wanting(now));
-        wanting.map(|member| (member.demoted, member.said.below)).min().map(|(_, below)| below)
+        wanting.map(|member| (member.is_deferred(), member.said.below)).min().map(|(_, below)| below)
     }
 
     /// Whether anybody still needs something.
@@ -133,7 +133,7 @@ impl Audience {
 
     /// Whether anybody does who need not wait for the others.
     pub(super) fn is_first_wanting(&self, now: Instant) -> bool {
-        self.members.values().any(|member| member.is_wanting(now) && !member.demoted)
+        self.members.values().any(|member| member.is_wanting(now) && !member.is_deferred())
     }
 
     /// How many are in the state.
@@ -155,19 +155,29 @@ impl Audience {
 }
 
 impl Member {
+    fn new(now: Instant, said: Feedback, completed: Option<Instant>) -> Self {
+        let (heard, joined) = (now, now);
+        Self { said, heard, joined, completed, demoted: false, stands_out: false, strikes: 0, stuck: None }
+    }
+
+    /// Whether others go before it.
+    pub(super) const fn is_deferred(&self) -> bool {
+        self.demoted || self.stands_out
+    }
+
     /// Whether it still needs something, and is there.
     fn is_wanting(&self, now: Instant) -> bool {
         self.said.state == State::Receiving && now.saturating_duration_since(self.heard) < PRESENT
     }
 
-    /// Notes a request; says whether it was one too many that stood out.
+    /// Notes how much it loses, and a request; says whether it was one too many that stood out.
     fn strike(&mut self, middle: Option<Loss>) -> bool {
         let (Some(own), Some(middle)) = (self.said.loss, middle) else { return false };
+        self.stands_out = own.share() > 2.0 * middle.share() + STANDS_OUT;
         if self.said.deficits.is_empty() {
             return false;
         }
-        let stands_out = own.share() > 2.0 * middle.share() + STANDS_OUT;
-        self.strikes = if stands_out { self.strikes.saturating_add(1) } else { 0 };
+        self.strikes = if self.stands_out { self.strikes.saturating_add(1) } else { 0 };
         self.strikes >= STRIKES
     }
 
@@ -218,6 +228,28 @@ mod tests {
             }
         }
         assert_eq!(demoted, [3]);
+    }
+
+    #[test]
+    fn who_stands_out_waits_at_once_and_only_for_as_long() {
+        let (mut audience, now) = (Audience::default(), Instant::now());
+        let mut waits = Vec::new();
+        for (sequence, share) in [(3, 0.0), (4, 0.3), (5, 0.3), (6, 0.01)] {
+            for receiver in 0..3 {
+                let loss = Loss::new(if receiver == 0 { share } else { 0.0 });
+                let full = receiver == 0;
+                audience.hear(now, id(receiver), Feedback { sequence, loss, full, ..sample() });
+            }
+            waits.push((audience.member(id(0)).unwrap().is_deferred(), audience.is_full(now)));
+        }
+        assert_eq!(waits, [(false, true), (true, false), (true, false), (false, true)]);
+        let others = |sequence| Feedback { sequence, state: State::Complete, ..sample() };
+        audience.hear(now, id(0), Feedback { sequence: 7, loss: Loss::new(0.3), ..sample() });
+        assert!(audience.is_first_wanting(now));
+        for receiver in 1..3 {
+            audience.hear(now, id(receiver), others(8));
+        }
+        assert!(!audience.is_first_wanting(now), "it is the turn of who waited");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// The next symbol of a block of `all`, and how many follow it in a row.
+    /// The next of `all` symbols that a block has, and how many follow it in a row.
     ///
     /// They go round, each time a few later: a rhythm of loss does not hit the same ones for ever.
     pub(super) fn next(&self, all: u16) -> (u16, u16) {

@@ -19,6 +19,8 @@ pub(super) struct Debts {
     frontier: u32,
     /// The block that goes out in full now.
     opened: Option<u32>,
+    /// Whether source symbols are owed again and again, so that nobody needs parity.
+    repeats: bool,
 }
 
 /// What a request changes.
@@ -41,16 +43,24 @@ impl Debts {
             recent: VecDeque::new(),
             frontier,
             opened: None,
+            repeats: false,
         }
     }
 
-    /// Every block owes all of its source symbols, at once.
+    /// Every block owes all of its source symbols, at once. They come again where they are owed again: parity needs tables
+    /// that take an encoder and each decoder 25 ms at first, and so small an object most of its time.
     pub(super) fn owe_everything(&mut self) {
+        self.repeats = true;
         for block in 0..self.layout.blocks() {
             self.owe(block, self.layout.sources(block).into());
         }
         self.opened = None;
         self.frontier = self.layout.blocks();
+    }
+
+    /// From now on repair is parity.
+    pub(super) const fn stop_repeating(&mut self) {
+        self.repeats = false;
     }
 
     /// The frontier's block goes out in full from now on.
@@ -94,7 +104,8 @@ impl Debts {
     /// The next symbols of a block, at most `burst`: the first, and how many.
     pub(super) fn run(&self, block: u32, burst: u16) -> (u16, u16) {
         let book = self.books[block as usize];
-        let (esi, run) = book.next(self.layout.symbols(block));
+        let all = if self.repeats { self.layout.sources(block) } else { self.layout.symbols(block) };
+        let (esi, run) = book.next(all);
         let burst = burst.min(run);
         (esi, u16::try_from(book.owed).map_or(burst, |owed| owed.min(burst)))
     }
@@ -187,6 +198,26 @@ mod tests {
         debts.settle(1);
         assert_eq!((debts.next(false), debts.next(true)), (Some(2), None), "who is full gets no new block");
         assert!(debts.ask(2, 9, 9, 0).is_none(), "it is not out yet");
+    }
+
+    #[test]
+    fn what_is_repeated_is_no_parity_until_that_stops() {
+        let mut debts = debts();
+        let mut sent = Vec::new();
+        for _ in 0..3 {
+            debts.owe_everything();
+            let mut left = 256;
+            while left > 0 {
+                let (esi, count) = debts.run(1, 44);
+                sent.push(esi + count);
+                debts.went_out(1, count, 0);
+                left -= count;
+            }
+            debts.settle(1);
+        }
+        assert!(sent.iter().all(|end| *end <= 256), "{sent:?}");
+        debts.stop_repeating();
+        assert!(debts.run(1, 44).0 >= 256);
     }
 
     #[test]

@@ -212,20 +212,23 @@ impl Sender {
         self.outputs.push_back(Output::Announce { number, sequence, phase, demoted });
         if self.announcer.is_over() {
             self.outputs.push_back(Output::Event(Event::Over));
-        } else if phase == Phase::Open && sequence < REPEATS && self.is_small() {
+        } else if phase == Phase::Open && sequence < REPEATS && self.goes_along() {
             self.debts.owe_everything();
+        } else {
+            self.debts.stop_repeating();
         }
     }
 
     /// Small objects go out at once, with the first announcements, before anybody asks.
-    fn is_small(&self) -> bool {
-        !self.config.inline && self.layout.total_sources() <= SMALL
+    fn goes_along(&self) -> bool {
+        let is_small = !self.config.inline && self.layout.total_sources() <= SMALL;
+        is_small && self.counts.symbols < UNASKED
     }
 
     /// Lets the blocks that the receiver asks for owe what it needs.
     fn serve(&mut self, now: Instant, receiver: ReceiverId) {
         let Some(member) = self.audience.member(receiver) else { return };
-        if member.demoted && (!self.debts.is_tail() || self.audience.is_first_wanting(now)) {
+        if member.is_deferred() && (!self.debts.is_tail() || self.audience.is_first_wanting(now)) {
             return;
         }
         let deviations = if self.is_crowd() { 1.0 } else { 0.0 };
@@ -408,9 +411,11 @@ impl Sender {
 }
 
 /// Announcements that take a small object along.
-const REPEATS: u32 = 4;
+const REPEATS: u32 = 8;
 /// Source symbols of a small object.
 const SMALL: u64 = 64;
+/// Symbols of a small object that go out before anybody asks: the largest four times, a policy with all of the announcements.
+const UNASKED: u64 = 4 * SMALL;
 /// Marks while somebody needs something.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Between marks that say what was heard.

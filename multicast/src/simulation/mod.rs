@@ -529,6 +529,8 @@ const DELAY: Duration = Duration::from_millis(1);
 const BYTES_LIMIT: usize = 32;
 
 #[cfg(test)]
+mod small;
+#[cfg(test)]
 mod table;
 #[cfg(test)]
 mod tests;

@@ -118,6 +118,21 @@ fn a_bad_receiver_costs_the_others_next_to_nothing() {
 }
 
 #[test]
+fn a_bad_receiver_of_four_costs_the_others_nothing_of_a_second() {
+    let good = |outcome: &Outcome| outcome.completed[..3].iter().flatten().max().copied().unwrap();
+    for seed in 0..8 {
+        let mut scenario = Scenario::new(seed, 24 * MIB, 4, 0.0);
+        scenario.sender.cap = 200_000_000;
+        let without = good(&scenario.run());
+        scenario.links[3].loss = Pattern::Independent(0.3);
+        let outcome = scenario.run();
+        assert_all_have_it(&outcome);
+        println!("{:?} with it, {without:?} without", good(&outcome));
+        assert!(good(&outcome) <= without.mul_f64(1.03), "{:?} {without:?}", good(&outcome));
+    }
+}
+
+#[test]
 fn half_the_receivers_deaf_for_a_minute_complete_afterwards() {
     let mut scenario = Scenario::new(10, 64 * MIB, 40, 0.01);
     for link in &mut scenario.links[..20] {
@@ -153,19 +168,6 @@ fn a_member_that_forges_symbols_costs_at_most_as_many_bytes_again() {
         println!("{length}: {:.3} symbols for each, {} blocks spoilt", outcome.ratio, outcome.wrong);
         assert!(outcome.ratio <= 2.0 / (1.0 - loss), "{length}: {outcome:?}");
     }
-}
-
-#[test]
-fn a_small_object_is_there_within_fifty_milliseconds() {
-    let mut times = Vec::new();
-    for seed in 0..200 {
-        let outcome = Scenario::new(seed, 4096, 4, 0.05).run();
-        assert_all_have_it(&outcome);
-        times.extend(outcome.completed.into_iter().flatten());
-    }
-    times.sort_unstable();
-    let slow = times[times.len() * 99 / 100];
-    assert!(slow <= Duration::from_millis(50), "99 % within {slow:?}");
 }
 
 #[test]
