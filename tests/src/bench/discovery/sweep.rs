@@ -93,7 +93,8 @@ pub(super) const UNPRIVILEGED: Sweep = Sweep {
     ..Sweep::ROUTED
 };
 pub(super) const FPING: Sweep = Sweep {
-    what: "/20 on the link, without packet sockets",
+    what: "/22 on the link, without packet sockets",
+    bits: 22,
     ours: &["--profile", "max", "--unprivileged"],
     peer: peers::FPING,
     ..Sweep::LINK
