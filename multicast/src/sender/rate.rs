@@ -212,6 +212,25 @@ mod tests {
     }
 
     #[test]
+    fn who_forgets_which_rate_was_too_fast_passes_it_again_and_again() {
+        let overruns = |remembers: bool| {
+            let (mut rate, start) = (Rate::new(10_000_000_000), Instant::now());
+            let overruns = |step: &u32| {
+                let (bits, overrun) = (rate.bits(), rate.bits() > 3e8);
+                rate.step(
+                    start + STEP * *step,
+                    Signals { overrun, achieved: Some(bits), ..Signals::default() },
+                );
+                rate.limit = rate.limit.filter(|_| remembers);
+                overrun
+            };
+            (0..300).filter(overruns).count()
+        };
+        let (remembering, forgetting) = (overruns(true), overruns(false));
+        assert!(remembering <= 30 && forgetting >= 60, "{remembering} of 300 steps, {forgetting}");
+    }
+
+    #[test]
     fn one_late_answer_is_no_queue() {
         let mut rate = Rate::new(1_000_000_000);
         let late = [Some(Duration::from_millis(90)), Some(Duration::ZERO), None];
