@@ -39,7 +39,9 @@ impl Codec {
             encoder.add_original_shard(source).map_err(|_| NotABlock)?;
         }
         let encoded = encoder.encode().map_err(|_| NotABlock)?;
-        Ok(encoded.recovery_iter().flatten().copied().collect())
+        let mut symbols = Vec::with_capacity(parity * size);
+        encoded.recovery_iter().for_each(|symbol| symbols.extend_from_slice(symbol));
+        Ok(symbols)
     }
 
     /// Restores the source symbols that are missing in `symbols`, which has room for source and parity; `have` says what

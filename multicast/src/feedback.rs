@@ -159,8 +159,8 @@ pub(crate) fn period(size: u32) -> Duration {
     REPORT.max(Duration::from_millis(u64::from(size)))
 }
 
-/// As often as a sender changes its rate.
-const REPORT: Duration = Duration::from_millis(100);
+/// As often as a sender that looks for its rate changes it.
+const REPORT: Duration = Duration::from_millis(50);
 
 const FIXED: usize = 8 + 4 + 4 + 1 + 1 + 2 + 5 * 4 + 1 + 1;
 /// Blocks have numbers of 24 bits.

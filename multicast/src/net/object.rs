@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -177,19 +179,35 @@ impl Object {
         Ok(self)
     }
 
+    /// The hash of every block, by several threads: nothing goes out before all are known.
     fn hash(&self) -> Result<Vec<[u8; 32]>, ObjectError> {
-        let size = 1_u64 << self.manifest.block_log2;
-        let (mut hashes, mut begin, mut buffer) = (Vec::new(), 0, Vec::new());
-        while begin < self.manifest.length {
-            self.read(begin, size.min(self.manifest.length - begin), &mut buffer)?;
-            hashes.push(*blake3::hash(&buffer).as_bytes());
-            begin += size;
-        }
+        let blocks = self.manifest.length.div_ceil(1 << self.manifest.block_log2);
+        let blocks = usize::try_from(blocks).map_err(|_| ObjectError::TooMuch)?;
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(HASHERS);
+        let share = blocks.div_ceil(threads).max(1);
+        let mut hashes = vec![[0; 32]; blocks];
+        thread::scope(|scope| {
+            let shares = hashes.chunks_mut(share).zip((0_u64..).step_by(share));
+            let hashers: Vec<_> =
+                shares.map(|(hashes, first)| scope.spawn(move || self.hash_share(first, hashes))).collect();
+            hashers.into_iter().try_for_each(|hasher| hasher.join().expect("hashing does not panic"))
+        })?;
         Ok(hashes)
     }
 
+    /// The hashes of the blocks from `first` on, counted without the catalogue.
+    fn hash_share(&self, first: u64, hashes: &mut [[u8; 32]]) -> Result<(), ObjectError> {
+        let (size, mut buffer) = (1_u64 << self.manifest.block_log2, Vec::new());
+        for (hash, block) in hashes.iter_mut().zip(first..) {
+            let begin = block * size;
+            self.read(begin, size.min(self.manifest.length - begin), &mut buffer)?;
+            *hash = *blake3::hash(&buffer).as_bytes();
+        }
+        Ok(())
+    }
+
     fn read(&self, begin: u64, length: u64, buffer: &mut Vec<u8>) -> Result<(), ObjectError> {
-        buffer.clear();
+        // What was there before is overwritten.
         buffer.resize(usize::try_from(length).map_err(|_| ObjectError::TooMuch)?, 0);
         let (mut at, mut rest) = (begin, buffer.as_mut_slice());
         while !rest.is_empty() {
@@ -262,9 +280,26 @@ fn unreadable(path: &Path, error: io::Error) -> ObjectError {
     ObjectError::Io { path: path.to_owned(), error }
 }
 
+/// Threads that hash: what a disk brings keeps no more of them busy.
+const HASHERS: usize = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_block_has_the_hash_of_its_own_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let bytes: Vec<u8> = (0..(17_u32 << 20) + 5).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        fs::write(&path, &bytes).unwrap();
+        let (object, mut block) = (object(&path), Vec::new());
+        assert_eq!(object.hashes.len(), 5);
+        for (number, expected) in (1..).zip(bytes.chunks(4 << 20)) {
+            object.read_block(number, &mut block).unwrap();
+            assert!(block == expected, "block {number}");
+        }
+    }
 
     #[test]
     fn a_folder_becomes_an_object_whose_blocks_are_its_files_bytes() {

@@ -92,7 +92,7 @@ impl Announcer {
     /// How long until the next announcement.
     fn pause(&self) -> Duration {
         match (self.ending, FIRST.get(self.sequence as usize)) {
-            (Ending::Announcing(_) | Ending::Over, _) => Duration::from_millis(20),
+            (Ending::Announcing(_) | Ending::Over, _) => Duration::from_millis(5),
             (Ending::Open, Some(pause)) => *pause,
             (Ending::Open, None) if self.sequence < SOON => Duration::from_millis(100),
             (Ending::Open, None) => Duration::from_secs(1),

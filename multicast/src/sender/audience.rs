@@ -82,12 +82,19 @@ impl Audience {
     }
 
     /// Loss of the middle one of those who are being served; of two middle ones the lower, so that one of two cannot drag
-    /// the other along.
+    /// the other along. `None` until more than half know theirs: the first to know may be the one that stands out.
     pub(super) fn loss(&self, now: Instant) -> Option<Loss> {
         let wait = self.is_first_wanting(now);
         let served =
             self.members.values().filter(|member| member.is_wanting(now) && !(wait && member.demoted));
-        let mut known: Vec<Loss> = served.filter_map(|member| member.said.loss).collect();
+        let (mut count, mut known) = (0_usize, Vec::<Loss>::new());
+        for member in served {
+            count += 1;
+            known.extend(member.said.loss);
+        }
+        if known.len() * 2 <= count {
+            return None;
+        }
         let middle = known.len().checked_sub(1)? / 2;
         let (_, loss, _) = known.select_nth_unstable_by(middle, |a, b| a.share().total_cmp(&b.share()));
         Some(*loss)
@@ -111,7 +118,7 @@ impl Audience {
 
     /// How many have no room, and how many are served. What was said a while ago may not be so any more.
     fn fullness(&self, now: Instant) -> (usize, usize) {
-        let lapse = 3 * period(u32::try_from(self.len()).unwrap_or(u32::MAX));
+        let lapse = LAPSE.max(3 * period(u32::try_from(self.len()).unwrap_or(u32::MAX)));
         let served = self.members.values().filter(|member| member.is_wanting(now) && !member.is_deferred());
         served.fold((0, 0), |(full, served), member| {
             let is_full = member.said.full && now.saturating_duration_since(member.heard) < lapse;
@@ -192,6 +199,8 @@ impl Member {
 pub const MEMBERS_LIMIT: usize = 16_384;
 /// Who was silent for as long as this is not waited for.
 const PRESENT: Duration = Duration::from_secs(10);
+/// What a receiver whose machine is busy says again within.
+const LAPSE: Duration = Duration::from_millis(300);
 /// Requests in a row that stand out before their receiver has to wait.
 pub const STRIKES: u8 = 8;
 /// A disk that takes longer for two blocks of 4 MiB is slower than 10 MB/s.
@@ -250,6 +259,18 @@ mod tests {
             audience.hear(now, id(receiver), others(8));
         }
         assert!(!audience.is_first_wanting(now), "it is the turn of who waited");
+    }
+
+    #[test]
+    fn the_first_to_know_its_loss_does_not_speak_for_all() {
+        let (mut audience, now) = (Audience::default(), Instant::now());
+        let said = |share| Feedback { loss: Loss::new(share), ..sample() };
+        audience.hear(now, id(0), said(0.3));
+        audience.hear(now, id(1), said(0.0));
+        (2..4).for_each(|receiver| _ = audience.hear(now, id(receiver), Feedback { loss: None, ..sample() }));
+        assert_eq!(audience.loss(now), None);
+        audience.hear(now, id(2), Feedback { sequence: 4, ..said(0.0) });
+        assert_eq!(audience.loss(now), Loss::new(0.0));
     }
 
     #[test]

@@ -35,8 +35,8 @@ impl Busy {
     }
 }
 
-/// Half of the time between two changes of the rate.
-const ENOUGH: Duration = Duration::from_millis(50);
+/// Half of the shortest time between two changes of the rate.
+const ENOUGH: Duration = Duration::from_millis(25);
 
 #[cfg(test)]
 mod tests {

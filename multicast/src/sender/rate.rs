@@ -47,7 +47,8 @@ impl Rate {
 
     /// Whether it is time to step.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.stepped.is_none_or(|stepped| now.saturating_duration_since(stepped) >= STEP)
+        let step = if self.limit.is_none() { FIRST_STEP } else { STEP };
+        self.stepped.is_none_or(|stepped| now.saturating_duration_since(stepped) >= step)
     }
 
     /// Changes the rate by what was heard since the last step.
@@ -123,6 +124,8 @@ const START: f64 = 50e6;
 const FLOOR: f64 = 1e6;
 /// How often the rate may change: several round trips.
 const STEP: Duration = Duration::from_millis(100);
+/// How often it doubles until it was too fast once: receivers have reported meanwhile.
+const FIRST_STEP: Duration = Duration::from_millis(50);
 const CUT: f64 = 0.85;
 const FIRST_CUT: f64 = 0.5;
 /// What went out may have been little for want of a processor: no step takes more than this.
@@ -209,6 +212,25 @@ mod tests {
             run(&mut rate, 100, |bits| if bits > 2e8 { signals } else { clean });
             assert!((1e8..3e8).contains(&rate.bits()), "{}", rate.bits());
         }
+    }
+
+    #[test]
+    fn who_forgets_which_rate_was_too_fast_passes_it_again_and_again() {
+        let overruns = |remembers: bool| {
+            let (mut rate, start) = (Rate::new(10_000_000_000), Instant::now());
+            let overruns = |step: &u32| {
+                let (bits, overrun) = (rate.bits(), rate.bits() > 3e8);
+                rate.step(
+                    start + STEP * *step,
+                    Signals { overrun, achieved: Some(bits), ..Signals::default() },
+                );
+                rate.limit = rate.limit.filter(|_| remembers);
+                overrun
+            };
+            (0..300).filter(overruns).count()
+        };
+        let (remembering, forgetting) = (overruns(true), overruns(false));
+        assert!(remembering <= 30 && forgetting >= 60, "{remembering} of 300 steps, {forgetting}");
     }
 
     #[test]

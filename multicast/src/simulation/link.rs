@@ -30,6 +30,8 @@ pub struct Intake {
     pub rate: u64,
     /// Bytes that wait in its socket's buffer; what is above is dropped, and counted.
     pub buffer: u64,
+    /// Whether its system says how much waits there.
+    pub tells: bool,
 }
 
 /// What is lost on a line.
@@ -121,7 +123,7 @@ impl Lane {
     /// Puts packets of `bytes` into the socket's buffer: how many of `count` there is room for, and when the receiver takes
     /// the last of them; `None` where it takes all at once.
     pub(super) fn buffer(&mut self, now: Instant, count: u16, bytes: u64) -> Option<(u16, Instant)> {
-        let Intake { rate, buffer } = self.link.intake?;
+        let Intake { rate, buffer, .. } = self.link.intake?;
         let (rate, bytes) = (crate::loss::whole_f64(rate) / 8.0, crate::loss::whole_f64(bytes));
         let waits = self.taken_at.saturating_duration_since(now).as_secs_f64() * rate;
         let room = crate::loss::whole(((crate::loss::whole_f64(buffer) - waits) / bytes).max(0.0));
@@ -134,7 +136,10 @@ impl Lane {
 
     /// What the receiver's socket dropped so far, and the share of its buffer that is taken.
     pub(super) fn socket(&self, now: Instant) -> (u32, f64) {
-        let Some(Intake { rate, buffer }) = self.link.intake else { return (0, 0.0) };
+        let Some(Intake { rate, buffer, tells }) = self.link.intake else { return (0, 0.0) };
+        if !tells {
+            return (self.overruns, 0.0);
+        }
         let waits = self.taken_at.saturating_duration_since(now).as_secs_f64();
         (self.overruns, waits * crate::loss::whole_f64(rate) / 8.0 / crate::loss::whole_f64(buffer))
     }
