@@ -78,10 +78,12 @@ impl Asking {
         }
     }
 
-    /// Notes that a block was given up for another.
-    pub(super) fn give_up(&mut self, block: u32, blocks: &Blocks) {
-        if !self.may_ask(block, blocks) {
-            self.due.remove(block);
+    /// Notes that a block was given up for another. It may have been whole, and waited for the catalogue: then nobody has
+    /// missed it so far.
+    pub(super) fn give_up(&mut self, now: Instant, block: u32, blocks: &Blocks) {
+        match self.may_ask(block, blocks) {
+            true => self.become_due(now, block, None, blocks),
+            false => self.due.remove(block),
         }
     }
 

@@ -250,7 +250,7 @@ impl Receiver {
     fn keep(&mut self, now: Instant, run: Run) -> bool {
         if self.blocks.is_empty(run.block) {
             match self.blocks.open(run.block, self.asking.deferred()) {
-                Ok(given_up) => given_up.into_iter().for_each(|block| self.give_up(block)),
+                Ok(given_up) => given_up.into_iter().for_each(|block| self.give_up(now, block)),
                 Err(NoRoom) => {
                     self.crowded = self.crowded.saturating_add(run.count.into());
                     return false;
@@ -291,8 +291,8 @@ impl Receiver {
         is_missed || self.blocks.is_full(self.full, self.asking.is_tail(), self.asking.deferred())
     }
 
-    fn give_up(&mut self, block: u32) {
-        self.asking.give_up(block, &self.blocks);
+    fn give_up(&mut self, now: Instant, block: u32) {
+        self.asking.give_up(now, block, &self.blocks);
         self.outputs.push_back(Output::Forget(block));
     }
 

@@ -73,6 +73,20 @@ fn memory_is_bounded_and_lower_blocks_go_first() {
 }
 
 #[test]
+fn a_whole_block_that_is_given_up_in_the_tail_is_asked_for() {
+    let mut world = World::new();
+    world.join();
+    (2..10).for_each(|block| assert!(world.symbols(block, 0, 64)));
+    world.tail = true;
+    world.mark(12, &[]);
+    let asked = |world: &mut World| world.requests(Duration::from_secs(1)).concat();
+    assert!(asked(&mut world).iter().all(|deficit| deficit.block != 9), "it waits for the catalogue");
+    assert!(world.symbols(1, 0, 1));
+    assert_eq!(world.drain(), [Output::Forget(9)]);
+    assert!(asked(&mut world).contains(&Deficit { block: 9, symbols: 64 }));
+}
+
+#[test]
 fn a_receiver_says_when_it_is_full_and_when_there_is_room_again() {
     let mut world = World::new();
     world.join();
