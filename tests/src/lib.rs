@@ -3,6 +3,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`lab`] | hosts as network namespaces on this machine: NAT, loss, partition, real processes |
+//! | [`fabric`] | certificates of one root, for programs without a server |
 //! | [`fleet`] | a server, devices and operators in a lab, logged in and enrolled as people do it |
 //! | [`peer`] | real programs of others, started on such a host |
 //! | [`sim`] | a seeded network in virtual time: datagrams, multicast, byte streams |
@@ -21,6 +22,7 @@
 //! - a lab leaves neither namespace nor process behind: `dropped_lab_leaves_nothing_behind`.
 
 pub mod bench;
+pub mod fabric;
 pub mod fault;
 pub mod fleet;
 pub mod lab;

@@ -60,8 +60,8 @@ impl Peer {
 
 /// A ticket for a device that is on the LAN.
 pub(crate) fn ticket(lan: &Lan) -> Result<Ticket> {
-    let identity = lan.issue(Role::Agent, lan.device.address())?;
-    let (host, trust) = (lan.proxy.address().to_string(), lan.trust.clone());
+    let identity = lan.fabric.issue(Role::Agent, lan.device.address())?;
+    let (host, trust) = (lan.proxy.address().to_string(), lan.fabric.trust.clone());
     lan.device.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { Ok(Secure::connect(&host, 13111, &identity, trust).await?.ticket().await?) })

@@ -6,18 +6,15 @@ pub(crate) mod datagram;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use klnet_tests::fabric::Fabric;
 use klnet_tests::lab::{Host, Lab, Process, Switch};
 use klnet_tests::program;
-use klnet_wire::id::{DeviceId, TenantId};
-use klnet_wire::identity::authority::{Authority, Leaf, make_root};
+use klnet_wire::identity::Role;
 use klnet_wire::identity::pem::identity_to_pem;
 use klnet_wire::identity::secret_file::write_secret;
-use klnet_wire::identity::tls::Identity;
-use klnet_wire::identity::{Principal, Role, Trust};
-use klnet_wire::signing::SigningKey;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,8 +26,7 @@ pub(crate) struct Lan {
     pub(crate) proxy: Host,
     pub(crate) server: Host,
     folder: TempDir,
-    authority: Authority,
-    pub(crate) trust: Trust,
+    pub(crate) fabric: Fabric,
     serving: Option<Process>,
     proxying: Option<Process>,
 }
@@ -42,12 +38,9 @@ impl Lan {
         let switch = lab.switch("lan")?;
         let (device, proxy, server) = (switch.host("device")?, switch.host("proxy")?, switch.host("server")?);
         let folder = tempfile::Builder::new().prefix(&format!("ksn-{name}-")).tempdir()?;
-        let (root, now) = (SigningKey::generate_p256(), SystemTime::now());
-        let trust = make_root(&root, now)?;
-        let authority = Authority::make(trust.clone(), &root, SigningKey::generate_p256(), now)?;
+        let fabric = Fabric::new()?;
         let (serving, proxying) = (None, None);
-        let lan =
-            Self { _lab: lab, switch, device, proxy, server, folder, authority, trust, serving, proxying };
+        let lan = Self { _lab: lab, switch, device, proxy, server, folder, fabric, serving, proxying };
         Ok(Some(lan))
     }
 
@@ -141,24 +134,9 @@ impl Lan {
         Ok(serde_json::from_str(&stats.output()?)?)
     }
 
-    /// A device's identity, for who asks without the command.
-    pub(crate) fn issue(&self, role: Role, address: Ipv4Addr) -> Result<Identity> {
-        let key = SigningKey::generate_p256();
-        let principal = Principal {
-            fabric: self.trust.fabric(),
-            tenant: TenantId::new([0; 16]),
-            role,
-            id: *DeviceId::random().as_bytes(),
-            serial: Vec::new(),
-        };
-        let leaf =
-            Leaf::new(principal, vec![address.to_string()], SystemTime::now(), Duration::from_hours(24));
-        Ok(Identity { chain: self.authority.issue(key.public(), &leaf)?, key })
-    }
-
     fn identity_file(&self, name: &str, role: Role, address: Ipv4Addr) -> Result<PathBuf> {
         let path = self.path(&format!("{name}.pem"));
-        write_secret(&path, identity_to_pem(&self.issue(role, address)?).as_bytes())?;
+        write_secret(&path, identity_to_pem(&self.fabric.issue(role, address)?).as_bytes())?;
         Ok(path)
     }
 

@@ -14,8 +14,8 @@ use klnet_wire::identity::tls::{Clients, Shown, server_config};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::fabric::Fabric;
 use super::rig::Rig;
+use crate::fabric::Fabric;
 
 /// It ends when it is dropped or told to.
 pub(super) struct Cloud {

@@ -12,7 +12,6 @@ mod cloud;
 mod codec;
 mod dns;
 mod effort;
-mod fabric;
 mod generator;
 mod herd;
 mod hits;

@@ -12,10 +12,10 @@ use klnet_wire::identity::secret_file::write_secret;
 use klnet_wire::identity::tls::Identity;
 
 use super::cloud::{Cloud, VERDICT};
-use super::fabric::Fabric;
 use super::keys::key;
 use super::rig::Rig;
 use crate::bench::server::block_on;
+use crate::fabric::Fabric;
 use crate::fleet::PATIENCE;
 use crate::lab::Process;
 use crate::program;

@@ -1,4 +1,4 @@
-//! Who may speak to whom: certificates of one root.
+//! Who may speak to whom where there is no server: certificates of one root.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
@@ -11,21 +11,30 @@ use klnet_wire::identity::{Principal, Role, Trust};
 use klnet_wire::signing::SigningKey;
 
 /// A root and its authority.
-pub(super) struct Fabric {
+#[derive(Debug)]
+pub struct Fabric {
     authority: Authority,
-    pub(super) trust: Trust,
+    /// What whoever believes them knows.
+    pub trust: Trust,
 }
 
 impl Fabric {
-    pub(super) fn new() -> Result<Self> {
+    /// A new root, and an authority below it.
+    ///
+    /// # Errors
+    /// When they cannot be signed.
+    pub fn new() -> Result<Self> {
         let (root, now) = (SigningKey::generate_p256(), SystemTime::now());
         let trust = make_root(&root, now)?;
         let authority = Authority::make(trust.clone(), &root, SigningKey::generate_p256(), now)?;
         Ok(Self { authority, trust })
     }
 
-    /// An identity of whoever is at this address.
-    pub(super) fn issue(&self, role: Role, address: Ipv4Addr) -> Result<Identity> {
+    /// An identity of whoever is at this address, for a day.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn issue(&self, role: Role, address: Ipv4Addr) -> Result<Identity> {
         let key = SigningKey::generate_p256();
         let principal = Principal {
             fabric: self.trust.fabric(),
