@@ -1,9 +1,11 @@
 //! This machine's own network cards, and the networks that it is in by them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{PollError, route};
 use crate::mac::Mac;
+use crate::plan::Plan;
+use crate::range::Range;
 
 /// A network that this machine is in by one of its cards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,19 @@ pub async fn own_cards() -> Result<Vec<Mac>, PollError> {
     cards.sort_unstable();
     cards.dedup();
     Ok(cards)
+}
+
+/// Own addresses in networks that have addresses of the plan, one for each link.
+///
+/// # Errors
+/// [`PollError::Routes`].
+pub async fn links_into(plan: &Plan) -> Result<Vec<Ipv4Addr>, PollError> {
+    let is_in = |own: IpAddr, bits: u8| plan.inside(&Range::subnet(own, bits)).is_some();
+    let into = |link: Link| {
+        let mut own = link.addresses.into_iter().filter(|(own, bits)| is_in(*own, *bits));
+        own.find_map(|(own, _)| if let IpAddr::V4(own) = own { Some(own) } else { None })
+    };
+    Ok(own_links().await?.into_iter().filter_map(into).collect())
 }
 
 /// The networks that this machine is in by a card, in the order of their numbers.

@@ -16,7 +16,8 @@ use crate::sweep::{Input, Output, Progress, Sweep};
 pub(super) struct Driver<'a> {
     pub(super) core: Sweep,
     pub(super) channel: &'a mut Channel,
-    pub(super) facts: &'a mpsc::Sender<Fact>,
+    /// Who is told; nobody, where who answers is nobody's fact.
+    pub(super) facts: Option<&'a mpsc::Sender<Fact>>,
     pub(super) guard: Guard,
     /// A probe that found no room.
     pub(super) stuck: Option<(IpAddr, u16)>,
@@ -101,19 +102,22 @@ impl Driver<'_> {
 
     /// Tells what hosts said of themselves in their answers.
     async fn tell_said(&mut self) {
-        for (address, claim) in self.channel.said() {
+        let said = self.channel.said();
+        let Some(facts) = self.facts else { return };
+        for (address, claim) in said {
             let fact = Fact { address, claim, source: Source::Nbns, seen: SystemTime::now() };
             // Nobody listens any more: the sweep ends with its next answer.
-            let _ = self.facts.send(fact).await;
+            let _ = facts.send(fact).await;
         }
     }
 
     /// Tells what an answer says; false when nobody listens any more.
     async fn tell(&self, answer: &Answer, rtt: Option<Duration>) -> bool {
+        let Some(facts) = self.facts else { return true };
         let (address, source, seen) = (answer.from, source(answer.kind), SystemTime::now());
         let alive = Claim::Alive { rtt, hops: answer.hops };
         for claim in [Some(alive), answer.mac.map(Claim::Mac)].into_iter().flatten() {
-            if self.facts.send(Fact { address, claim, source, seen }).await.is_err() {
+            if facts.send(Fact { address, claim, source, seen }).await.is_err() {
                 return false;
             }
         }

@@ -1,5 +1,6 @@
 //! A poll of a plan: sockets first, then sweeps one after another with one pacer, then names.
 
+mod netbios;
 mod note;
 mod options;
 mod poller;
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
 pub use note::Note;
-pub use options::{Names, Options};
+pub use options::{Find, Names, Options};
 use poller::Poller;
 pub use progress::{Progress, Stage};
 
-use super::channel::{Channel, Knocking, PingSocket};
+use super::channel::{Channel, Knocking, PingSocket, StatusSockets};
 use super::error::PollError;
 use super::linux::{PacketSocket, Want, opener};
 use super::route::Interface;
@@ -51,6 +52,8 @@ enum Way {
     Raw { mac: Mac, neighbor: PacketSocket, beyond: Vec<(Method, PacketSocket)> },
     /// What every user has.
     Plain(Channel),
+    /// Nobody is looked for: they are asked for their names at once.
+    Unknown,
 }
 
 impl Poll {
@@ -87,7 +90,10 @@ impl Poll {
         let mut sockets = sockets.into_iter();
         for segment in segments {
             let way = match (segment.interface.mac, sockets.len() > 0) {
-                (Some(mac), true) => self.raw(&segment, mac, &mut sockets)?,
+                (Some(mac), true) if !self.wants(&segment).is_empty() => {
+                    self.raw(&segment, mac, &mut sockets)?
+                }
+                _ if self.options.find == Find::NetBios => Way::Unknown,
                 _ => self.plain(&segment)?,
             };
             self.parts.push(Part { segment, way });
@@ -98,10 +104,12 @@ impl Poll {
     /// The sockets that a segment needs, in the order [`Poll::raw`] takes them.
     fn wants(&self, segment: &Segment) -> Vec<(u32, Want)> {
         let interface = segment.interface.index;
-        if segment.interface.mac.is_none() {
+        let v4 = segment.source.is_ipv4();
+        // Who is behind a router is asked for NetBIOS names at once, and by IPv6 there are none.
+        let is_unknown = self.options.find == Find::NetBios && (segment.gateway.is_some() || !v4);
+        if segment.interface.mac.is_none() || is_unknown {
             return Vec::new();
         }
-        let v4 = segment.source.is_ipv4();
         let (neighbor, echo) = if v4 { (Want::Arp, Want::Echo) } else { (Want::V6, Want::V6) };
         let mut wanted = vec![(interface, neighbor)];
         if segment.gateway.is_some() {
@@ -162,6 +170,14 @@ impl Poll {
         progress: watch::Sender<Progress>,
     ) -> Result<Vec<Note>, PollError> {
         let Self { options, key, parts, own, mut notes } = self;
+        let mut poller =
+            Poller { options: &options, key, facts: Some(&facts), progress: &progress, before: 0 };
+        if options.find == Find::NetBios {
+            let own = own.iter().map(|(own, _)| *own);
+            poller.netbios(parts, own, StatusSockets::open(key).await?).await?;
+            progress.send_modify(|progress| progress.stage = Stage::Over);
+            return Ok(notes);
+        }
         let mut found: Vec<IpAddr> = own.iter().map(|(own, _)| *own).collect();
         for (own, interface) in &own {
             tell_own(&facts, *own, interface).await;
@@ -169,8 +185,7 @@ impl Poll {
         let mut pacer = Pacer::new(Instant::now(), options.profile.pace());
         for part in parts {
             let mut answers = Vec::new();
-            let poller =
-                Poller { options: &options, key, facts: &facts, progress: &progress, before: found.len() };
+            poller.before = found.len();
             pacer = poller.part(part, pacer, &mut answers, &mut notes).await?;
             found.extend(answers.iter().map(|answer| answer.from));
         }

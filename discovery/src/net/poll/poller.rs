@@ -26,7 +26,8 @@ use crate::sweep::{self, Input, Sweep};
 pub(super) struct Poller<'a> {
     pub(super) options: &'a Options,
     pub(super) key: CookieKey,
-    pub(super) facts: &'a mpsc::Sender<Fact>,
+    /// Who is told; nobody, where what is found is nobody's fact.
+    pub(super) facts: Option<&'a mpsc::Sender<Fact>>,
     pub(super) progress: &'a watch::Sender<Progress>,
     /// Addresses found in earlier parts.
     pub(super) before: usize,
@@ -42,17 +43,17 @@ impl Poller<'_> {
         notes: &mut Vec<Note>,
     ) -> Result<Pacer, PollError> {
         let Part { segment, way } = part;
-        let plan = Arc::new(segment.plan.clone());
+        let (plan, name) = (Arc::new(segment.plan.clone()), &segment.interface.name);
         match way {
+            Way::Unknown => Ok(pacer),
             Way::Plain(mut channel) => {
                 let own = self.options.profile.pace();
                 if segment.gateway.is_some() {
-                    return self.sweep(&segment, &plan, &mut channel, pacer, answers).await;
+                    return self.sweep(name, &plan, &mut channel, pacer, answers).await;
                 }
-                // One pacer rests while the other works; what either sent is over before the next begins.
-                let slow = Pacer::new(Instant::now(), slower(NEIGHBOUR_TABLE, own));
-                self.sweep(&segment, &plan, &mut channel, slow, answers).await?;
-                Ok(Pacer::new(Instant::now(), own))
+                let slow = pacer.with_pace(by_kernel(own));
+                let slow = self.sweep(name, &plan, &mut channel, slow, answers).await?;
+                Ok(slow.with_pace(own))
             }
             Way::Raw { mac, neighbor, beyond } => {
                 let prober = |method, gateway| {
@@ -61,7 +62,7 @@ impl Poller<'_> {
                 let mut channel =
                     Channel::Packet { socket: neighbor, prober: prober(Method::Neighbor, Mac::BROADCAST) };
                 let Some(gateway) = segment.gateway else {
-                    return self.sweep(&segment, &plan, &mut channel, pacer, answers).await;
+                    return self.sweep(name, &plan, &mut channel, pacer, answers).await;
                 };
                 let (mut pacer, gateway_mac) = self.gateway(gateway, &segment, &mut channel, pacer).await?;
                 let Some(gateway_mac) = gateway_mac else {
@@ -70,7 +71,7 @@ impl Poller<'_> {
                 };
                 for (method, socket) in beyond {
                     let mut channel = Channel::Packet { socket, prober: prober(method, gateway_mac) };
-                    pacer = self.sweep(&segment, &plan, &mut channel, pacer, answers).await?;
+                    pacer = self.sweep(name, &plan, &mut channel, pacer, answers).await?;
                 }
                 Ok(pacer)
             }
@@ -89,17 +90,16 @@ impl Poller<'_> {
         let plan = Plan::new(&[alone], &[]).expect("one address is a plan");
         let core = Sweep::new(Instant::now(), Arc::new(plan), self.config(), pacer);
         // Its answer is nobody's fact: it may be outside of what was asked for.
-        let (nobody, _listening) = mpsc::channel(4);
-        let mut driver = Driver { core, channel, facts: &nobody, guard: Guard::default(), stuck: None };
+        let mut driver = Driver { core, channel, facts: None, guard: Guard::default(), stuck: None };
         let mut answers = Vec::new();
-        driver.run(&mut answers, |_| {}).await.map_err(|error| gone(segment, error))?;
+        driver.run(&mut answers, |_| {}).await.map_err(|error| gone(&segment.interface.name, error))?;
         Ok((driver.core.into_pacer(), answers.first().and_then(|answer| answer.mac)))
     }
 
     /// Sweeps everything that has not answered yet.
-    async fn sweep(
+    pub(super) async fn sweep(
         &self,
-        segment: &Segment,
+        interface: &str,
         plan: &Arc<Plan>,
         channel: &mut Channel,
         pacer: Pacer,
@@ -115,7 +115,7 @@ impl Poller<'_> {
             let (at, before) = (Progress::from(at), u64::try_from(before).unwrap_or(u64::MAX));
             self.progress.send_replace(Progress { found: at.found + before, ..at });
         });
-        run.await.map_err(|error| gone(segment, error))?;
+        run.await.map_err(|error| gone(interface, error))?;
         for (address, suspicion) in driver.guard.suspects(plan) {
             let claim = Claim::Suspect(suspicion);
             let source = match suspicion {
@@ -123,7 +123,9 @@ impl Poller<'_> {
                 Suspicion::SynProxy => Source::Tcp,
             };
             let fact = Fact { address, claim, source, seen: SystemTime::now() };
-            let _ = self.facts.send(fact).await;
+            if let Some(facts) = self.facts {
+                let _ = facts.send(fact).await;
+            }
         }
         Ok(driver.core.into_pacer())
     }
@@ -134,8 +136,13 @@ impl Poller<'_> {
     }
 }
 
-fn gone(segment: &Segment, error: std::io::Error) -> PollError {
-    PollError::Interface { name: segment.interface.name.clone(), error }
+fn gone(interface: &str, error: std::io::Error) -> PollError {
+    PollError::Interface { name: interface.to_owned(), error }
+}
+
+/// The pace at which the kernel can look for silent neighbours: it has room for so many, and asks for each three times.
+pub(super) fn by_kernel(own: Pace) -> Pace {
+    slower(NEIGHBOUR_TABLE, Pace { burst: (own.burst / 3).max(1), ..own })
 }
 
 /// The slower of two.
