@@ -1,7 +1,8 @@
-//! Drives one sweep over one channel.
+//! Drives one sweep over its channels.
 
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
@@ -12,15 +13,16 @@ use crate::guard::Guard;
 use crate::probe::{Answer, Kind};
 use crate::sweep::{Input, Output, Progress, Sweep};
 
-/// A sweep and the channel it goes through.
+/// A sweep and the channels it goes through.
 pub(super) struct Driver<'a> {
     pub(super) core: Sweep,
-    pub(super) channel: &'a mut Channel,
+    /// One for each method.
+    pub(super) channels: &'a mut [Channel],
     /// Who is told; nobody, where who answers is nobody's fact.
     pub(super) facts: Option<&'a mpsc::Sender<Fact>>,
     pub(super) guard: Guard,
     /// A probe that found no room.
-    pub(super) stuck: Option<(IpAddr, u16)>,
+    pub(super) stuck: Option<Output>,
 }
 
 impl Driver<'_> {
@@ -39,7 +41,7 @@ impl Driver<'_> {
             let deadline = self.core.poll_timeout().unwrap_or_else(Instant::now);
             let deadline = if self.stuck.is_some() { Instant::now() + FULL } else { deadline };
             tokio::select! {
-                ready = self.channel.readable() => ready?,
+                ready = readable(self.channels) => ready?,
                 () = tokio::time::sleep_until(deadline.into()) => {}
             }
             self.receive()?;
@@ -51,19 +53,21 @@ impl Driver<'_> {
     async fn drain(&mut self, found: &mut Vec<Answer>) -> io::Result<bool> {
         while let Some(output) = self.next() {
             match output {
-                Output::Probe { target, attempt } => match self.channel.probe(target, attempt)? {
-                    Went::Out => {}
-                    Went::Batched => {
-                        self.flush()?;
-                        self.receive()?;
+                Output::Probe { method, target, attempt } => {
+                    match self.channel(method).probe(target, attempt)? {
+                        Went::Out => {}
+                        Went::Batched => {
+                            self.flush()?;
+                            self.receive()?;
+                        }
+                        Went::Refused => self.core.handle_input(Instant::now(), Input::Refused(target)),
+                        Went::Full => {
+                            self.stuck = Some(output);
+                            self.core.handle_input(Instant::now(), Input::Congested);
+                            break;
+                        }
                     }
-                    Went::Refused => self.core.handle_input(Instant::now(), Input::Refused(target)),
-                    Went::Full => {
-                        self.stuck = Some((target, attempt));
-                        self.core.handle_input(Instant::now(), Input::Congested);
-                        break;
-                    }
-                },
+                }
                 Output::Found { answer, rtt } => {
                     self.guard.answered(&answer);
                     found.push(answer);
@@ -79,13 +83,18 @@ impl Driver<'_> {
     }
 
     fn next(&mut self) -> Option<Output> {
-        let stuck = self.stuck.take().map(|(target, attempt)| Output::Probe { target, attempt });
-        stuck.or_else(|| self.core.poll_output())
+        self.stuck.take().or_else(|| self.core.poll_output())
+    }
+
+    fn channel(&mut self, method: u16) -> &mut Channel {
+        &mut self.channels[usize::from(method)]
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.channel.flush()? {
-            self.core.handle_input(Instant::now(), Input::Congested);
+        for channel in &mut *self.channels {
+            if !channel.flush()? {
+                self.core.handle_input(Instant::now(), Input::Congested);
+            }
         }
         self.core.handle_input(Instant::now(), Input::Sent);
         Ok(())
@@ -93,16 +102,18 @@ impl Driver<'_> {
 
     fn receive(&mut self) -> io::Result<()> {
         let (core, now) = (&mut self.core, Instant::now());
-        self.channel.receive(|answer| core.handle_input(now, Input::Answered(answer)))?;
-        if self.channel.has_dropped() {
-            self.core.handle_input(now, Input::Congested);
+        for (method, channel) in (0..).zip(&mut *self.channels) {
+            channel.receive(|answer| core.handle_input(now, Input::Answered(method, answer)))?;
+            if channel.has_dropped() {
+                core.handle_input(now, Input::Congested);
+            }
         }
         Ok(())
     }
 
     /// Tells what hosts said of themselves in their answers.
     async fn tell_said(&mut self) {
-        let said = self.channel.said();
+        let said: Vec<_> = self.channels.iter_mut().flat_map(Channel::said).collect();
         let Some(facts) = self.facts else { return };
         for (address, claim) in said {
             let fact = Fact { address, claim, source: Source::Nbns, seen: SystemTime::now() };
@@ -123,6 +134,16 @@ impl Driver<'_> {
         }
         true
     }
+}
+
+/// Waits until something has come in anywhere.
+async fn readable(channels: &mut [Channel]) -> io::Result<()> {
+    let mut all: Vec<_> = channels.iter_mut().map(|channel| Box::pin(channel.readable())).collect();
+    let ready = |context: &mut Context<'_>| {
+        let mut ready = all.iter_mut().map(|one| one.as_mut().poll(context));
+        ready.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    };
+    poll_fn(ready).await
 }
 
 fn source(kind: Kind) -> Source {

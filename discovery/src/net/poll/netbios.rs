@@ -26,7 +26,7 @@ impl Poller<'_> {
         sockets: StatusSockets,
     ) -> Result<(), PollError> {
         let pace = self.options.profile.pace();
-        let (mut channel, mut pacer) = (Channel::Status(sockets), Pacer::new(Instant::now(), pace));
+        let (mut channel, mut pacer) = ([Channel::Status(sockets)], Pacer::new(Instant::now(), pace));
         for Part { segment, way } in parts {
             let is_beyond = segment.gateway.is_some();
             let (asked, paced) = match way {
@@ -59,7 +59,7 @@ impl Poller<'_> {
     ) -> Result<(Vec<IpAddr>, Pacer), PollError> {
         let link = Link { mac, source: segment.source, gateway: Mac::BROADCAST };
         let prober = Prober::new(Method::Neighbor, link, self.key);
-        let (mut channel, mut answers) = (Channel::Packet { socket, prober }, Vec::new());
+        let (mut channel, mut answers) = ([Channel::Packet { socket, prober }], Vec::new());
         let quiet = Self { facts: None, ..*self };
         let name = &segment.interface.name;
         let plan = segment.plan.clone().into();
@@ -71,7 +71,7 @@ impl Poller<'_> {
         &mut self,
         interface: &str,
         plan: Plan,
-        channel: &mut Channel,
+        channel: &mut [Channel],
         pacer: Pacer,
     ) -> Result<Pacer, PollError> {
         let mut answers = Vec::new();

@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::probe::{Answer, Link, Method, Prober};
 use crate::profile::Pace;
 use crate::range::Range;
-use crate::sweep::{self, Input, Sweep};
+use crate::sweep::{self, Sweep};
 
 /// What the sweeps of one poll share.
 pub(super) struct Poller<'a> {
@@ -46,8 +46,8 @@ impl Poller<'_> {
         let (plan, name) = (Arc::new(segment.plan.clone()), &segment.interface.name);
         match way {
             Way::Unknown => Ok(pacer),
-            Way::Plain(mut channel) => {
-                let own = self.options.profile.pace();
+            Way::Plain(channel) => {
+                let (own, mut channel) = (self.options.profile.pace(), [channel]);
                 if segment.gateway.is_some() {
                     return self.sweep(name, &plan, &mut channel, pacer, answers).await;
                 }
@@ -59,21 +59,20 @@ impl Poller<'_> {
                 let prober = |method, gateway| {
                     Prober::new(method, Link { mac, source: segment.source, gateway }, self.key)
                 };
-                let mut channel =
-                    Channel::Packet { socket: neighbor, prober: prober(Method::Neighbor, Mac::BROADCAST) };
+                let on_link = prober(Method::Neighbor, Mac::BROADCAST);
+                let mut channel = [Channel::Packet { socket: neighbor, prober: on_link }];
                 let Some(gateway) = segment.gateway else {
                     return self.sweep(name, &plan, &mut channel, pacer, answers).await;
                 };
-                let (mut pacer, gateway_mac) = self.gateway(gateway, &segment, &mut channel, pacer).await?;
+                let (pacer, gateway_mac) = self.gateway(gateway, &segment, &mut channel, pacer).await?;
                 let Some(gateway_mac) = gateway_mac else {
                     notes.push(Note::NoGateway(gateway));
                     return Ok(pacer);
                 };
-                for (method, socket) in beyond {
-                    let mut channel = Channel::Packet { socket, prober: prober(method, gateway_mac) };
-                    pacer = self.sweep(name, &plan, &mut channel, pacer, answers).await?;
-                }
-                Ok(pacer)
+                let channel =
+                    |(method, socket)| Channel::Packet { socket, prober: prober(method, gateway_mac) };
+                let mut channels: Vec<_> = beyond.into_iter().map(channel).collect();
+                self.sweep(name, &plan, &mut channels, pacer, answers).await
             }
         }
     }
@@ -83,36 +82,33 @@ impl Poller<'_> {
         &self,
         gateway: IpAddr,
         segment: &Segment,
-        channel: &mut Channel,
+        channels: &mut [Channel],
         pacer: Pacer,
     ) -> Result<(Pacer, Option<Mac>), PollError> {
         let alone = Range::subnet(gateway, 128);
         let plan = Plan::new(&[alone], &[]).expect("one address is a plan");
-        let core = Sweep::new(Instant::now(), Arc::new(plan), self.config(), pacer);
+        let core = Sweep::new(Instant::now(), Arc::new(plan), self.config(1), pacer);
         // Its answer is nobody's fact: it may be outside of what was asked for.
-        let mut driver = Driver { core, channel, facts: None, guard: Guard::default(), stuck: None };
+        let mut driver = Driver { core, channels, facts: None, guard: Guard::default(), stuck: None };
         let mut answers = Vec::new();
         driver.run(&mut answers, |_| {}).await.map_err(|error| gone(&segment.interface.name, error))?;
         Ok((driver.core.into_pacer(), answers.first().and_then(|answer| answer.mac)))
     }
 
-    /// Sweeps everything that has not answered yet.
+    /// Sweeps a plan, by all channels at once.
     pub(super) async fn sweep(
         &self,
         interface: &str,
         plan: &Arc<Plan>,
-        channel: &mut Channel,
+        channels: &mut [Channel],
         pacer: Pacer,
         answers: &mut Vec<Answer>,
     ) -> Result<Pacer, PollError> {
-        let mut core = Sweep::new(Instant::now(), Arc::clone(plan), self.config(), pacer);
-        for answer in answers.iter() {
-            core.handle_input(Instant::now(), Input::Refused(answer.from));
-        }
-        let before = self.before + answers.len();
-        let mut driver = Driver { core, channel, facts: self.facts, guard: Guard::default(), stuck: None };
+        let methods = u16::try_from(channels.len()).expect("as many ports as there are, and ping");
+        let core = Sweep::new(Instant::now(), Arc::clone(plan), self.config(methods), pacer);
+        let mut driver = Driver { core, channels, facts: self.facts, guard: Guard::default(), stuck: None };
         let run = driver.run(answers, |at| {
-            let (at, before) = (Progress::from(at), u64::try_from(before).unwrap_or(u64::MAX));
+            let (at, before) = (Progress::from(at), u64::try_from(self.before).unwrap_or(u64::MAX));
             self.progress.send_replace(Progress { found: at.found + before, ..at });
         });
         run.await.map_err(|error| gone(interface, error))?;
@@ -130,9 +126,9 @@ impl Poller<'_> {
         Ok(driver.core.into_pacer())
     }
 
-    fn config(&self) -> sweep::Config {
+    fn config(&self, methods: u16) -> sweep::Config {
         let Options { profile, recall, .. } = *self.options;
-        sweep::Config { recall, patience: profile.patience(), key: self.key.number("walk") }
+        sweep::Config { recall, patience: profile.patience(), key: self.key.number("walk"), methods }
     }
 }
 
