@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 
 use super::channel::{Channel, Went};
 use crate::fact::{Claim, Fact, Source};
-use crate::guard::Guard;
 use crate::probe::{Answer, Kind};
 use crate::sweep::{Input, Output, Progress, Sweep};
 
@@ -20,7 +19,6 @@ pub(super) struct Driver<'a> {
     pub(super) channels: &'a mut [Channel],
     /// Who is told; nobody, where who answers is nobody's fact.
     pub(super) facts: Option<&'a mpsc::Sender<Fact>>,
-    pub(super) guard: Guard,
     /// A probe that found no room.
     pub(super) stuck: Option<Output>,
 }
@@ -69,7 +67,6 @@ impl Driver<'_> {
                     }
                 }
                 Output::Found { answer, rtt } => {
-                    self.guard.answered(&answer);
                     found.push(answer);
                     if !self.tell(&answer, rtt).await {
                         return Ok(true);

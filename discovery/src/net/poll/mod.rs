@@ -1,5 +1,6 @@
 //! A poll of a plan: sockets first, then sweeps one after another with one pacer, then names.
 
+mod canary;
 mod netbios;
 mod note;
 mod options;
@@ -24,6 +25,7 @@ use super::segment::{Segment, Split, split};
 use super::{names, random_key, route};
 use crate::cookie::CookieKey;
 use crate::fact::{Claim, Fact, Source};
+use crate::guard;
 use crate::mac::Mac;
 use crate::pacer::Pacer;
 use crate::probe::{Link, Method, Prober};
@@ -49,7 +51,12 @@ struct Part {
 #[derive(Debug)]
 enum Way {
     /// Packet sockets: one that finds neighbours, and one for each method behind a router.
-    Raw { mac: Mac, neighbor: PacketSocket, beyond: Vec<(Method, PacketSocket)> },
+    Raw {
+        mac: Mac,
+        neighbor: PacketSocket,
+        beyond: Vec<(Method, PacketSocket)>,
+        canary: Option<(Method, PacketSocket)>,
+    },
     /// What every user has.
     Plain(Channel),
     /// Nobody is looked for: they are asked for their names at once.
@@ -114,10 +121,22 @@ impl Poll {
         let mut wanted = vec![(interface, neighbor)];
         if segment.gateway.is_some() {
             let port = self.prober(segment, Method::Echo, Mac::BROADCAST, Mac::BROADCAST).port();
-            let syns = self.options.tcp.iter().filter(|_| v4).map(|_| (interface, Want::Tcp(port)));
+            let ports = self.ports(segment).into_iter().chain(self.canary(segment));
+            let syns = ports.map(|_| (interface, Want::Tcp(port)));
             wanted.extend([(interface, echo)].into_iter().chain(syns));
         }
         wanted
+    }
+
+    /// The ports that a segment is asked at.
+    fn ports(&self, segment: &Segment) -> Vec<u16> {
+        if segment.source.is_ipv4() { self.options.tcp.clone() } else { Vec::new() }
+    }
+
+    /// Where those are asked that accept at one of the ports.
+    fn canary(&self, segment: &Segment) -> Option<u16> {
+        let ports = self.ports(segment);
+        (!ports.is_empty()).then(|| guard::canary(self.key.number("canary"), &ports))
     }
 
     fn raw(
@@ -131,15 +150,17 @@ impl Poll {
             PacketSocket::new(fd)
         };
         let neighbor = next()?;
-        let mut beyond = Vec::new();
+        let (mut beyond, mut canary) = (Vec::new(), None);
         if segment.gateway.is_some() {
-            let syns =
-                self.options.tcp.iter().filter(|_| segment.source.is_ipv4()).map(|port| Method::Syn(*port));
+            let syns = self.ports(segment).into_iter().map(Method::Syn);
             for method in [Method::Echo].into_iter().chain(syns) {
                 beyond.push((method, next()?));
             }
+            if let Some(port) = self.canary(segment) {
+                canary = Some((Method::Syn(port), next()?));
+            }
         }
-        Ok(Way::Raw { mac, neighbor, beyond })
+        Ok(Way::Raw { mac, neighbor, beyond, canary })
     }
 
     fn plain(&mut self, segment: &Segment) -> Result<Way, PollError> {

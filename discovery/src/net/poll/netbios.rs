@@ -63,8 +63,8 @@ impl Poller<'_> {
         let quiet = Self { facts: None, ..*self };
         let name = &segment.interface.name;
         let plan = segment.plan.clone().into();
-        let pacer = quiet.sweep(name, &plan, &mut channel, pacer, &mut answers).await?;
-        Ok((answers.iter().map(|answer| answer.from).collect(), pacer))
+        let swept = quiet.sweep(name, &plan, &mut channel, pacer, &mut answers).await?;
+        Ok((answers.iter().map(|answer| answer.from).collect(), swept.into_pacer()))
     }
 
     async fn names_of(
@@ -75,9 +75,9 @@ impl Poller<'_> {
         pacer: Pacer,
     ) -> Result<Pacer, PollError> {
         let mut answers = Vec::new();
-        let pacer = self.sweep(interface, &plan.into(), channel, pacer, &mut answers).await?;
+        let swept = self.sweep(interface, &plan.into(), channel, pacer, &mut answers).await?;
         self.before += answers.len();
-        Ok(pacer)
+        Ok(swept.into_pacer())
     }
 }
 

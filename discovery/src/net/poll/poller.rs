@@ -49,20 +49,22 @@ impl Poller<'_> {
             Way::Plain(channel) => {
                 let (own, mut channel) = (self.options.profile.pace(), [channel]);
                 if segment.gateway.is_some() {
-                    return self.sweep(name, &plan, &mut channel, pacer, answers).await;
+                    let swept = self.sweep(name, &plan, &mut channel, pacer, answers).await?;
+                    return Ok(swept.into_pacer());
                 }
                 let slow = pacer.with_pace(by_kernel(own));
-                let slow = self.sweep(name, &plan, &mut channel, slow, answers).await?;
-                Ok(slow.with_pace(own))
+                let swept = self.sweep(name, &plan, &mut channel, slow, answers).await?;
+                Ok(swept.into_pacer().with_pace(own))
             }
-            Way::Raw { mac, neighbor, beyond } => {
+            Way::Raw { mac, neighbor, beyond, canary } => {
                 let prober = |method, gateway| {
                     Prober::new(method, Link { mac, source: segment.source, gateway }, self.key)
                 };
                 let on_link = prober(Method::Neighbor, Mac::BROADCAST);
                 let mut channel = [Channel::Packet { socket: neighbor, prober: on_link }];
                 let Some(gateway) = segment.gateway else {
-                    return self.sweep(name, &plan, &mut channel, pacer, answers).await;
+                    let swept = self.sweep(name, &plan, &mut channel, pacer, answers).await?;
+                    return Ok(swept.into_pacer());
                 };
                 let (pacer, gateway_mac) = self.gateway(gateway, &segment, &mut channel, pacer).await?;
                 let Some(gateway_mac) = gateway_mac else {
@@ -72,7 +74,11 @@ impl Poller<'_> {
                 let channel =
                     |(method, socket)| Channel::Packet { socket, prober: prober(method, gateway_mac) };
                 let mut channels: Vec<_> = beyond.into_iter().map(channel).collect();
-                self.sweep(name, &plan, &mut channels, pacer, answers).await
+                let swept = self.sweep(name, &plan, &mut channels, pacer, answers).await?;
+                match canary {
+                    Some(canary) => self.canary(name, channel(canary), swept, answers).await,
+                    None => Ok(swept.into_pacer()),
+                }
             }
         }
     }
@@ -87,15 +93,15 @@ impl Poller<'_> {
     ) -> Result<(Pacer, Option<Mac>), PollError> {
         let alone = Range::subnet(gateway, 128);
         let plan = Plan::new(&[alone], &[]).expect("one address is a plan");
-        let core = Sweep::new(Instant::now(), Arc::new(plan), self.config(1), pacer);
+        let core = self.core(&plan.into(), channels.len(), pacer);
         // Its answer is nobody's fact: it may be outside of what was asked for.
-        let mut driver = Driver { core, channels, facts: None, guard: Guard::default(), stuck: None };
+        let mut driver = Driver { core, channels, facts: None, stuck: None };
         let mut answers = Vec::new();
         driver.run(&mut answers, |_| {}).await.map_err(|error| gone(&segment.interface.name, error))?;
         Ok((driver.core.into_pacer(), answers.first().and_then(|answer| answer.mac)))
     }
 
-    /// Sweeps a plan, by all channels at once.
+    /// Sweeps a plan, by all channels at once, and tells whose answers do not count.
     pub(super) async fn sweep(
         &self,
         interface: &str,
@@ -103,32 +109,53 @@ impl Poller<'_> {
         channels: &mut [Channel],
         pacer: Pacer,
         answers: &mut Vec<Answer>,
-    ) -> Result<Pacer, PollError> {
-        let methods = u16::try_from(channels.len()).expect("as many ports as there are, and ping");
-        let core = Sweep::new(Instant::now(), Arc::clone(plan), self.config(methods), pacer);
-        let mut driver = Driver { core, channels, facts: self.facts, guard: Guard::default(), stuck: None };
-        let run = driver.run(answers, |at| {
-            let (at, before) = (Progress::from(at), u64::try_from(self.before).unwrap_or(u64::MAX));
-            self.progress.send_replace(Progress { found: at.found + before, ..at });
-        });
-        run.await.map_err(|error| gone(interface, error))?;
-        for (address, suspicion) in driver.guard.suspects(plan) {
-            let claim = Claim::Suspect(suspicion);
+    ) -> Result<Sweep, PollError> {
+        let core = self.core(plan, channels.len(), pacer);
+        let swept = self.drive(interface, core, channels, answers).await?;
+        let mut guard = Guard::default();
+        answers.iter().for_each(|answer| guard.answered(answer));
+        for (address, suspicion) in guard.suspects(plan) {
             let source = match suspicion {
                 Suspicion::ProxyArp => Source::Arp,
                 Suspicion::SynProxy => Source::Tcp,
             };
-            let fact = Fact { address, claim, source, seen: SystemTime::now() };
-            if let Some(facts) = self.facts {
-                let _ = facts.send(fact).await;
-            }
+            let claim = Claim::Suspect(suspicion);
+            self.tell(Fact { address, claim, source, seen: SystemTime::now() }).await;
         }
-        Ok(driver.core.into_pacer())
+        Ok(swept)
     }
 
-    fn config(&self, methods: u16) -> sweep::Config {
+    /// Runs a sweep to its end.
+    pub(super) async fn drive(
+        &self,
+        interface: &str,
+        core: Sweep,
+        channels: &mut [Channel],
+        answers: &mut Vec<Answer>,
+    ) -> Result<Sweep, PollError> {
+        let mut driver = Driver { core, channels, facts: self.facts, stuck: None };
+        let before = u64::try_from(self.before).unwrap_or(u64::MAX);
+        let run = driver.run(answers, |at| {
+            let at = Progress::from(at);
+            self.progress.send_replace(Progress { found: at.found.saturating_add(before), ..at });
+        });
+        run.await.map_err(|error| gone(interface, error))?;
+        Ok(driver.core)
+    }
+
+    pub(super) fn core(&self, plan: &Arc<Plan>, methods: usize, pacer: Pacer) -> Sweep {
         let Options { profile, recall, .. } = *self.options;
-        sweep::Config { recall, patience: profile.patience(), key: self.key.number("walk"), methods }
+        let methods = u16::try_from(methods).expect("fewer than there are descriptors");
+        let (patience, key) = (profile.patience(), self.key.number("walk"));
+        let config = sweep::Config { recall, patience, key, methods };
+        Sweep::new(Instant::now(), Arc::clone(plan), config, pacer)
+    }
+
+    pub(super) async fn tell(&self, fact: Fact) {
+        if let Some(facts) = self.facts {
+            // Nobody listens any more: the poll ends by itself.
+            let _ = facts.send(fact).await;
+        }
     }
 }
 
