@@ -64,7 +64,14 @@ pub(super) async fn poll(
         Kind::Ranges => poll_ranges(ranges, facts).await,
         Kind::Zeroconf => {
             for own in own_addresses() {
-                net::browse(own, LISTEN, None, &facts).await?;
+                let nodes = net::AllNodes::open(own).await.ok();
+                let asked = async {
+                    match nodes {
+                        Some(nodes) => nodes.run(&facts).await,
+                        None => Ok(()),
+                    }
+                };
+                tokio::try_join!(net::browse(own, LISTEN, None, &facts), asked)?;
             }
             Ok(())
         }

@@ -30,7 +30,7 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Ask every address of the ranges
     Range(RangeArgs),
-    /// Listen to what devices of the link announce (mDNS, DNS-SD)
+    /// Listen to what devices of the link announce (mDNS, DNS-SD), and ask all that speak IPv6 (echo to ff02::1)
     Zeroconf(ZeroconfArgs),
     /// Ask for the names and versions of Windows machines and Samba servers; sends no password
     Windows(WindowsArgs),

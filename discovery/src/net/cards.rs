@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{PollError, route};
+use super::PollError;
+use super::route::{self, Interface};
 use crate::mac::Mac;
 use crate::plan::Plan;
 use crate::range::Range;
@@ -14,6 +15,8 @@ pub struct Link {
     pub index: u32,
     /// The interface's name.
     pub name: String,
+    /// The card's own address.
+    pub mac: Mac,
     /// Own addresses, and the length of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
 }
@@ -49,14 +52,8 @@ pub async fn links_into(plan: &Plan) -> Result<Vec<Ipv4Addr>, PollError> {
 /// [`PollError::Routes`].
 pub async fn own_links() -> Result<Vec<Link>, PollError> {
     let routes = route::read().await.map_err(PollError::Routes)?;
-    let cards = routes.interfaces.into_values().filter(|interface| interface.mac.is_some());
-    let mut links: Vec<_> = cards
-        .map(|interface| Link {
-            index: interface.index,
-            name: interface.name,
-            addresses: interface.addresses,
-        })
-        .collect();
+    let link = |Interface { index, name, mac, addresses }| Some(Link { index, name, mac: mac?, addresses });
+    let mut links: Vec<_> = routes.interfaces.into_values().filter_map(link).collect();
     links.sort_by_key(|link| link.index);
     Ok(links)
 }

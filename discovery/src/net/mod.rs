@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod all_nodes;
 mod cards;
 mod channel;
 #[cfg(feature = "directory")]
@@ -47,6 +48,8 @@ mod sweep;
 mod windows;
 mod zeroconf;
 
+#[cfg(target_os = "linux")]
+pub use all_nodes::AllNodes;
 pub use cards::{Link, links_into, own_cards, own_links};
 #[cfg(feature = "directory")]
 pub use directory::{Account, Directory, DirectoryError, Domain, Reading, Server, read_directory};

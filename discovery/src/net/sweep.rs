@@ -134,7 +134,7 @@ impl Driver<'_> {
 }
 
 /// Waits until something has come in anywhere.
-async fn readable(channels: &mut [Channel]) -> io::Result<()> {
+pub(super) async fn readable(channels: &mut [Channel]) -> io::Result<()> {
     let mut all: Vec<_> = channels.iter_mut().map(|channel| Box::pin(channel.readable())).collect();
     let ready = |context: &mut Context<'_>| {
         let mut ready = all.iter_mut().map(|one| one.as_mut().poll(context));
@@ -143,10 +143,11 @@ async fn readable(channels: &mut [Channel]) -> io::Result<()> {
     poll_fn(ready).await
 }
 
-fn source(kind: Kind) -> Source {
+pub(super) fn source(kind: Kind) -> Source {
     match kind {
         Kind::Arp => Source::Arp,
         Kind::Neighbor => Source::Neighbor,
+        Kind::AllNodes => Source::AllNodes,
         Kind::Echo => Source::Echo,
         Kind::Open(_) | Kind::Closed(_) => Source::Tcp,
         Kind::Unreachable => Source::Udp,

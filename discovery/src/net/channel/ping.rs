@@ -4,13 +4,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::Went;
 use crate::cookie::CookieKey;
 use crate::packet::echo;
-use crate::probe::{Answer, Kind};
+use crate::probe::{ALL_NODES, Answer, Kind};
 
 /// A socket whose identifier the kernel chose and keeps apart from everybody else's.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(in crate::net) struct PingSocket {
     socket: UdpSocket,
     key: CookieKey,
     v4: bool,
+    /// Where not each host is asked for itself.
+    group: Option<IpAddr>,
 }
 
 impl PingSocket {
@@ -32,7 +34,16 @@ impl PingSocket {
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(BUFFER)?;
         socket.bind(&SocketAddr::new(any, 0).into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, key, v4 })
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, key, v4, group: None })
+    }
+
+    /// Opens a socket that asks all nodes of the link of an interface.
+    pub(in crate::net) fn open_all_nodes(interface: u32, key: CookieKey) -> io::Result<Self> {
+        let opened = Self::open(ALL_NODES, key)?;
+        let socket = SockRef::from(&opened.socket);
+        socket.set_multicast_if_v6(interface)?;
+        socket.set_multicast_loop_v6(false)?;
+        Ok(Self { group: Some(ALL_NODES), ..opened })
     }
 
     pub(super) fn probe(&self, target: IpAddr, attempt: u16) -> io::Result<Went> {
@@ -69,9 +80,11 @@ impl PingSocket {
 
     fn read(&self, message: &[u8], from: IpAddr) -> Option<Answer> {
         let kind = if self.v4 { REPLY_V4 } else { REPLY_V6 };
-        let (_, attempt) =
-            echo::answered(&self.key, from, message).ok().filter(|_| message.first() == Some(&kind))?;
-        Some(Answer { from, attempt: Some(attempt), kind: Kind::Echo, mac: None, hops: None })
+        let (_, attempt) = echo::answered(&self.key, self.group.unwrap_or(from), message)
+            .ok()
+            .filter(|_| message.first() == Some(&kind))?;
+        let kind = if self.group.is_some() { Kind::AllNodes } else { Kind::Echo };
+        Some(Answer { from, attempt: Some(attempt), kind, mac: None, hops: None })
     }
 
     pub(super) async fn readable(&self) -> io::Result<()> {
