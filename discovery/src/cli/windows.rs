@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::args::WindowsArgs;
 use super::failure::Failure;
-use super::gather::{FACTS, interruptible, learn};
+use super::gather::{FACTS, apart, interruptible, learn};
 use super::output;
 use super::range::{self, RECALL, plan, sweep};
 use crate::fact::Fact;
@@ -36,10 +36,10 @@ pub(super) async fn main(args: WindowsArgs) -> Result<(), Failure> {
 /// Every host of the ranges, and everything it says of itself.
 async fn full(plan: Plan, profile: Profile, quiet: bool, inventory: &mut Inventory) -> Result<(), Failure> {
     let options = with_smb(plan.clone(), profile);
-    learn(inventory, async |tell| sweep(options, quiet, tell).await).await?;
+    learn(inventory, async |tell| apart(move || sweep(options, quiet, tell)).await).await?;
     let known = addresses(inventory);
     let quick = Quick { asked: Plan::of(known.clone()), known: known.clone(), plan, profile, quiet };
-    learn(inventory, async |tell| quick.run(tell).await).await?;
+    learn(inventory, async |tell| apart(move || quick.run(tell)).await).await?;
     learn(inventory, async |tell| by_smb(known, profile, tell).await).await
 }
 

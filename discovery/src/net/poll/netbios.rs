@@ -16,6 +16,7 @@ use crate::net::segment::Segment;
 use crate::pacer::Pacer;
 use crate::plan::Plan;
 use crate::probe::{Link, Method, Prober};
+use crate::sweep::{Path, Sweep};
 
 impl Poller<'_> {
     /// Asks everybody in `parts` who may be there, and this machine itself.
@@ -27,24 +28,28 @@ impl Poller<'_> {
     ) -> Result<(), PollError> {
         let pace = self.options.profile.pace();
         let (mut channel, mut pacer) = ([Channel::Status(sockets)], Pacer::new(Instant::now(), pace));
+        let mut own: Vec<IpAddr> = own.collect();
         for Part { segment, way } in parts {
-            let is_beyond = segment.gateway.is_some();
-            let (asked, paced) = match way {
+            let (asked, path) = match way {
                 Way::Raw { mac, neighbor, .. } => {
-                    let (there, pacer) = self.neighbours(&segment, mac, neighbor, pacer).await?;
-                    (Plan::of(there), pacer.counting_each_as(ASKED_BY_KERNEL))
+                    let (there, swept) = self.neighbours(&segment, mac, neighbor, pacer).await?;
+                    let path = swept.path();
+                    pacer = swept.into_pacer().counting_each_as(ASKED_BY_KERNEL);
+                    (Plan::of(there.into_iter().chain(own.drain(..))), path)
                 }
-                _ if is_beyond => (Some(segment.plan.clone()), pacer),
-                _ => (Some(segment.plan.clone()), pacer.with_pace(by_kernel(pace))),
+                _ => {
+                    let is_beyond = segment.gateway.is_some();
+                    pacer = pacer.with_pace(if is_beyond { pace } else { by_kernel(pace) });
+                    (Some(segment.plan), Path::default())
+                }
             };
-            pacer = match asked {
-                Some(plan) => self.names_of(&segment.interface.name, plan, &mut channel, paced).await?,
-                None => paced,
-            };
+            if let Some(plan) = asked {
+                pacer = self.names_of(&segment.interface.name, plan, path, &mut channel, pacer).await?;
+            }
             pacer = pacer.with_pace(pace).counting_each_as(1);
         }
         if let Some(own) = Plan::of(own) {
-            self.names_of("lo", own, &mut channel, pacer).await?;
+            self.names_of("lo", own, Path::of_this_machine(), &mut channel, pacer).await?;
         }
         Ok(())
     }
@@ -56,7 +61,7 @@ impl Poller<'_> {
         mac: Mac,
         socket: PacketSocket,
         pacer: Pacer,
-    ) -> Result<(Vec<IpAddr>, Pacer), PollError> {
+    ) -> Result<(Vec<IpAddr>, Sweep), PollError> {
         let link = Link { mac, source: segment.source, gateway: Mac::BROADCAST };
         let prober = Prober::new(Method::Neighbor, link, self.key);
         let (mut channel, mut answers) = ([Channel::Packet { socket, prober }], Vec::new());
@@ -64,18 +69,21 @@ impl Poller<'_> {
         let name = &segment.interface.name;
         let plan = segment.plan.clone().into();
         let swept = quiet.sweep(name, &plan, &mut channel, pacer, &mut answers).await?;
-        Ok((answers.iter().map(|answer| answer.from).collect(), swept.into_pacer()))
+        Ok((answers.iter().map(|answer| answer.from).collect(), swept))
     }
 
+    /// Asks everybody in a plan, on a way of which something may be known.
     async fn names_of(
         &mut self,
         interface: &str,
         plan: Plan,
+        path: Path,
         channel: &mut [Channel],
         pacer: Pacer,
     ) -> Result<Pacer, PollError> {
         let mut answers = Vec::new();
-        let swept = self.sweep(interface, &plan.into(), channel, pacer, &mut answers).await?;
+        let core = self.core(&plan.into(), channel.len(), pacer).along(path);
+        let swept = self.drive(interface, core, channel, &mut answers).await?;
         self.before += answers.len();
         Ok(swept.into_pacer())
     }
