@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use futures_util::stream::poll_fn;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::args::WindowsArgs;
 use super::failure::Failure;
@@ -43,8 +43,9 @@ async fn full(plan: Plan, profile: Profile, quiet: bool, inventory: &mut Invento
     learn(inventory, async |tell| by_smb(known, profile, tell).await).await
 }
 
-/// What machines say to everybody: their names by NetBIOS, that they are there by WS-Discovery, and of those who are, their
-/// names by LLMNR. All at once: most of the time is spent waiting.
+/// What machines say to everybody: their names by NetBIOS, and that they are there by WS-Discovery, at once, for most of the
+/// time is spent waiting; then of those who are there, their names by LLMNR. That has a pace of its own, which would come on
+/// top of the profile's.
 pub(super) struct Quick {
     /// Who else has answered is nobody.
     pub(super) plan: Plan,
@@ -66,6 +67,7 @@ impl Quick {
         };
         give_up_privileges().map_err(Failure::Privileges)?;
         let (heard, mut facts) = mpsc::channel::<Fact>(FACTS);
+        let (over, is_over) = watch::channel(false);
         let finding = async {
             let (heard, is_asked) = (heard, |address| plan.index(address).is_some());
             let announced = async {
@@ -74,19 +76,28 @@ impl Quick {
                 Ok(())
             };
             let polled = async {
-                match poll {
+                let ended = match poll {
                     Some(poll) => range::run(poll, quiet, heard.clone()).await,
                     None => Ok(()),
-                }
+                };
+                over.send_replace(true);
+                ended
             };
             tokio::try_join!(polled, announced).map(drop)
         };
         let (named, asking): (Vec<_>, Vec<_>) = links
             .iter()
             .map(|own| {
-                let (named, mut hosts) = mpsc::channel(FACTS);
+                // Each address of the plan comes once.
+                let (named, mut hosts) = mpsc::unbounded_channel();
                 let hosts = poll_fn(move |context| hosts.poll_recv(context));
-                (named, link_names(*own, hosts, &tell))
+                let (mut is_over, tell) = (is_over.clone(), &tell);
+                let asking = async move {
+                    // Or nobody polls any more.
+                    let _ = is_over.wait_for(|over| *over).await;
+                    link_names(*own, hosts, tell).await
+                };
+                (named, asking)
             })
             .unzip();
         let passing = async {
@@ -94,11 +105,11 @@ impl Quick {
             let (named, mut seen) = (named, BTreeSet::new());
             for host in known {
                 seen.insert(host);
-                announce(&named, host).await;
+                announce(&named, host);
             }
             while let Some(fact) = facts.recv().await {
                 if seen.insert(fact.address) {
-                    announce(&named, fact.address).await;
+                    announce(&named, fact.address);
                 }
                 // Nobody listens any more: the poll ends by itself.
                 let _ = tell.send(fact).await;
@@ -111,9 +122,9 @@ impl Quick {
 }
 
 /// A host is to be asked on its link; a link that cannot be asked any more takes none.
-async fn announce(links: &[mpsc::Sender<IpAddr>], host: IpAddr) {
+fn announce(links: &[mpsc::UnboundedSender<IpAddr>], host: IpAddr) {
     for link in links {
-        let _ = link.send(host).await;
+        let _ = link.send(host);
     }
 }
 
