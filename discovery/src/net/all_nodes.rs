@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
@@ -50,7 +50,7 @@ impl AllNodes {
             Ok(channels) => channels,
             Err(error) => {
                 tracing::debug!(%error, "no packet sockets for all nodes");
-                vec![Channel::Ping(PingSocket::open_all_nodes(link.index, key)?)]
+                pings(&link, &sources, key)?
             }
         };
         Ok(Self { channels, prefixes })
@@ -99,10 +99,10 @@ impl AllNodes {
 }
 
 /// One own address of each prefix of IPv6, and the prefixes.
-fn sources(link: &Link) -> (Vec<IpAddr>, Vec<Range>) {
-    let mut of_prefixes: Vec<(IpAddr, Range)> = Vec::new();
-    for (own, bits) in link.addresses.iter().filter(|(own, _)| own.is_ipv6()) {
-        let prefix = Range::subnet(*own, *bits);
+fn sources(link: &Link) -> (Vec<Ipv6Addr>, Vec<Range>) {
+    let mut of_prefixes: Vec<(Ipv6Addr, Range)> = Vec::new();
+    for (own, bits) in &link.addresses {
+        let (IpAddr::V6(own), prefix) = (own, Range::subnet(*own, *bits)) else { continue };
         if of_prefixes.len() < PREFIXES && of_prefixes.iter().all(|(_, known)| *known != prefix) {
             of_prefixes.push((*own, prefix));
         }
@@ -110,11 +110,17 @@ fn sources(link: &Link) -> (Vec<IpAddr>, Vec<Range>) {
     of_prefixes.into_iter().unzip()
 }
 
+/// A ping socket for each own address that is asked from.
+fn pings(link: &Link, sources: &[Ipv6Addr], key: CookieKey) -> io::Result<Vec<Channel>> {
+    let ping = |source: &Ipv6Addr| PingSocket::open_all_nodes(*source, link.index, key).map(Channel::Ping);
+    sources.iter().map(ping).collect()
+}
+
 /// A packet socket for each own address that is asked from.
-fn packets(link: &Link, sources: &[IpAddr], key: CookieKey) -> io::Result<Vec<Channel>> {
+fn packets(link: &Link, sources: &[Ipv6Addr], key: CookieKey) -> io::Result<Vec<Channel>> {
     let wanted: Vec<_> = sources.iter().map(|_| (link.index, Want::V6)).collect();
-    let channel = |(fd, source): (_, &IpAddr)| {
-        let from = probe::Link { mac: link.mac, source: *source, gateway: Mac::BROADCAST };
+    let channel = |(fd, source): (_, &Ipv6Addr)| {
+        let from = probe::Link { mac: link.mac, source: (*source).into(), gateway: Mac::BROADCAST };
         let prober = Prober::new(Method::AllNodes, from, key);
         Ok(Channel::Packet { socket: PacketSocket::new(fd)?, prober })
     };
@@ -149,7 +155,7 @@ mod tests {
     #[test]
     fn each_prefix_is_asked_from_once() {
         let addresses = ["10.1.0.1", "fd00::1", "fd00::2", "fe80::1"].map(|own| (own.parse().unwrap(), 64));
-        let addresses = addresses.into_iter().filter(|(own, _): &(IpAddr, u8)| own.is_ipv6()).collect();
+        let addresses = addresses.to_vec();
         let link = Link { index: 2, name: "eth0".into(), mac: Mac([2, 0, 0, 0, 0, 1]), addresses };
         let (sources, prefixes) = sources(&link);
         assert_eq!(sources.iter().map(ToString::to_string).collect::<Vec<_>>(), ["fd00::1", "fe80::1"]);

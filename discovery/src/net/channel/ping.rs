@@ -1,7 +1,7 @@
 //! Ping sockets: echo for every user whose group may (icmp(7), `ping_group_range`).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -25,21 +25,31 @@ pub(in crate::net) struct PingSocket {
 impl PingSocket {
     /// Opens a socket for the family of `source`.
     pub(in crate::net) fn open(source: IpAddr, key: CookieKey) -> io::Result<Self> {
-        let v4 = source.is_ipv4();
-        let (domain, protocol, any) = match v4 {
-            true => (Domain::IPV4, Protocol::ICMPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            false => (Domain::IPV6, Protocol::ICMPV6, Ipv6Addr::UNSPECIFIED.into()),
-        };
+        let any: IpAddr =
+            if source.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        Self::bound(SocketAddr::new(any, 0), key)
+    }
+
+    fn bound(own: SocketAddr, key: CookieKey) -> io::Result<Self> {
+        let v4 = own.is_ipv4();
+        let (domain, protocol) =
+            if v4 { (Domain::IPV4, Protocol::ICMPV4) } else { (Domain::IPV6, Protocol::ICMPV6) };
         let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(BUFFER)?;
-        socket.bind(&SocketAddr::new(any, 0).into())?;
+        socket.bind(&own.into())?;
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, key, v4, group: None })
     }
 
-    /// Opens a socket that asks all nodes of the link of an interface.
-    pub(in crate::net) fn open_all_nodes(interface: u32, key: CookieKey) -> io::Result<Self> {
-        let opened = Self::open(ALL_NODES, key)?;
+    /// Opens a socket that asks all nodes of the link of an interface from an own address there.
+    pub(in crate::net) fn open_all_nodes(
+        source: Ipv6Addr,
+        interface: u32,
+        key: CookieKey,
+    ) -> io::Result<Self> {
+        // Only an address of the link itself has a scope.
+        let scope = if source.is_unicast_link_local() { interface } else { 0 };
+        let opened = Self::bound(SocketAddrV6::new(source, 0, 0, scope).into(), key)?;
         let socket = SockRef::from(&opened.socket);
         socket.set_multicast_if_v6(interface)?;
         socket.set_multicast_loop_v6(false)?;
