@@ -149,7 +149,7 @@ pub(super) struct Everything {
     #[arg(long, value_enum, default_value_t)]
     pub(super) profile: Profile,
 
-    /// Listen on the interface with this address [default: that of the default route]
+    /// Listen on the interface with this address [default: those of the ranges, or that of the default route]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) from: Option<Ipv4Addr>,
 

@@ -3,7 +3,7 @@
 //! One at a time, for what a profile promises is promised of all packets together.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use super::args::{AllArgs, Everything};
@@ -13,6 +13,7 @@ use super::interval::{KINDS, Kind};
 use super::windows::Quick;
 use super::{directory, output, range, windows, zeroconf};
 use crate::inventory::Inventory;
+use crate::net::links_into;
 use crate::plan::Plan;
 
 /// Makes every poll and shows the hosts; one that fails does not keep the others from what they find.
@@ -74,8 +75,15 @@ impl Everything {
                     .await
             }
             Kind::Zeroconf => {
-                learn(inventory, async |tell| apart(move || zeroconf::listen(from, LISTEN, None, tell)).await)
-                    .await
+                let links = match from {
+                    Some(from) => vec![Some(from)],
+                    None => links_of(&plan).await?,
+                };
+                for from in links {
+                    let listen = async |tell| apart(move || zeroconf::listen(from, LISTEN, None, tell)).await;
+                    learn(inventory, listen).await?;
+                }
+                Ok(())
             }
             Kind::Directory => self.read(inventory).await,
         }
@@ -94,6 +102,12 @@ impl Everything {
         inventory.keep_members(&shown);
         Ok(())
     }
+}
+
+/// Where to listen: on the links that the plan is about, or on that of the default route.
+async fn links_of(plan: &Plan) -> Result<Vec<Option<Ipv4Addr>>, Failure> {
+    let links: Vec<_> = links_into(plan).await?.into_iter().map(Some).collect();
+    Ok(if links.is_empty() { vec![None] } else { links })
 }
 
 /// Addresses of the plan where somebody is known.
