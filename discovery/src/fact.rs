@@ -85,6 +85,8 @@ pub enum Source {
     Arp,
     /// A neighbour advertisement.
     Neighbor,
+    /// An ICMPv6 echo reply to the group of all nodes of the link.
+    AllNodes,
     /// An ICMP echo reply.
     Echo,
     /// An answer to a SYN or connection.
@@ -124,7 +126,14 @@ impl Source {
     /// What anything learned this way is worth.
     pub const fn confidence(self) -> Confidence {
         match self {
-            Self::Arp | Self::Neighbor | Self::Mdns | Self::Nbns | Self::Llmnr | Self::Wsd => Confidence::Low,
+            // What is asked of everybody is heard by everybody.
+            Self::Arp
+            | Self::Neighbor
+            | Self::AllNodes
+            | Self::Mdns
+            | Self::Nbns
+            | Self::Llmnr
+            | Self::Wsd => Confidence::Low,
             // The answer carried a cookie or belongs to a connection; the name comes from the network's own servers.
             Self::Echo | Self::Tcp | Self::Udp | Self::ReverseDns | Self::Smb => Confidence::Medium,
             Self::Directory | Self::Agent => Confidence::High,
@@ -136,6 +145,7 @@ impl Source {
         match self {
             Self::Arp => "arp",
             Self::Neighbor => "ndp",
+            Self::AllNodes => "all-nodes",
             Self::Echo => "icmp",
             Self::Tcp => "tcp",
             Self::Udp => "udp",

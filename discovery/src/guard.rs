@@ -1,7 +1,9 @@
 //! Networks that answer for everybody: routers that proxy ARP, firewalls that accept every SYN.
 //!
 //! Behind those an answer says nothing about a host. They give themselves away by completeness: no real subnet of many
-//! addresses has one card on nearly all of them, or an open port on nearly all of them.
+//! addresses has one card on nearly all of them, or an open port on nearly all of them. Where too few addresses are asked
+//! for that, a canary tells: a port where nobody listens, which no host accepts at. (An address that nobody has would tell
+//! of a proxy for ARP, but a poll does not leave the ranges it was given.)
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -63,6 +65,14 @@ impl Guard {
     }
 }
 
+/// A port that nobody listens at and that is none of those that are asked, drawn by a number.
+pub fn canary(number: u64, asked: &[u16]) -> u16 {
+    let nth = |step: u64| {
+        DYNAMIC + u16::try_from(number.wrapping_add(step) % u64::from(u16::MAX - DYNAMIC)).unwrap_or(0)
+    };
+    (0..u64::from(u16::MAX)).map(nth).find(|port| !asked.contains(port)).unwrap_or(u16::MAX)
+}
+
 impl Members {
     fn add(&mut self, address: IpAddr) {
         let (half, bit) = place(address);
@@ -89,6 +99,8 @@ fn place(address: IpAddr) -> (usize, u128) {
     (usize::from(last >= 128), 1 << (last % 128))
 }
 
+/// Ports from here on are for those who connect, not for those who listen (RFC 6335, 6).
+const DYNAMIC: u16 = 49_152;
 /// Fewer addresses than this may all be of one host.
 const TELLING: u32 = 16;
 /// A block and a card each: as many as a /8 has blocks, twice.
@@ -121,6 +133,15 @@ mod tests {
         let plan = plan("10.1.0.0/24");
         assert_eq!(guard((0..=255).map(tcp(Kind::Open(443)))).suspects(&plan).len(), 256);
         assert_eq!(guard((0..=255).map(tcp(Kind::Closed(443)))).suspects(&plan).len(), 0);
+    }
+
+    #[test]
+    fn a_canary_is_at_a_port_that_is_not_asked() {
+        for number in [0, 7, u64::MAX] {
+            let first = canary(number, &[443]);
+            assert!(first >= DYNAMIC);
+            assert!(![443, first].contains(&canary(number, &[443, first])));
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::profile::Pace;
 #[derive(Debug, Clone)]
 pub struct Pacer {
     pace: Pace,
+    /// As how many packets each counts.
+    weight: u32,
     /// When the next packet is due.
     due: Instant,
     /// What went, and until when it counts from; in order.
@@ -29,7 +31,20 @@ pub struct Pacer {
 impl Pacer {
     /// A pacer that has sent nothing yet.
     pub fn new(now: Instant, pace: Pace) -> Self {
-        Self { pace, due: now, sent: VecDeque::new(), counted: 0, share: WHOLE, changed: now, troubled: now }
+        let (weight, sent) = (1, VecDeque::new());
+        Self { pace, weight, due: now, sent, counted: 0, share: WHOLE, changed: now, troubled: now }
+    }
+
+    /// The same, where each packet from now on brings others with it: it counts as `weight`, at most the burst.
+    #[must_use]
+    pub fn counting_each_as(self, weight: u32) -> Self {
+        Self { weight: weight.clamp(1, self.pace.burst), ..self }
+    }
+
+    /// The same at another pace: what went before still counts.
+    #[must_use]
+    pub fn with_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
     /// How many packets may go now.
@@ -40,13 +55,14 @@ impl Pacer {
         self.due = self.due.max(now.checked_sub(LATE).unwrap_or(now));
         let Some(late) = now.checked_duration_since(self.due) else { return 0 };
         let due = late.as_nanos() / self.interval().as_nanos().max(1) + 1;
-        let free = self.pace.burst.saturating_sub(self.counted);
+        let free = self.pace.burst.saturating_sub(self.counted) / self.weight;
         u32::try_from(due).unwrap_or(u32::MAX).min(free)
     }
 
     /// Counts packets that are about to go.
     pub fn spend(&mut self, now: Instant, count: u32) {
         self.due += self.interval() * count;
+        let count = count * self.weight;
         self.counted += count;
         match self.sent.back_mut() {
             // To count a packet from later than it went only makes the next one wait.
@@ -76,14 +92,19 @@ impl Pacer {
 
     /// When [`Pacer::allowance`] is next more than nothing.
     pub fn wake(&self) -> Instant {
-        let full = self.counted >= self.pace.burst;
-        let freed = self.sent.front().filter(|_| full).map(|(at, _)| *at + self.pace.per);
+        let room = self.pace.burst.saturating_sub(self.weight);
+        let full = self.counted > room;
+        let freed = self.sent.iter().scan(self.counted, |left, (at, count)| {
+            *left -= count;
+            Some((*left, *at + self.pace.per))
+        });
+        let freed = freed.filter(|(left, _)| full && *left <= room).map(|(_, at)| at).next();
         freed.map_or(self.due, |freed| freed.max(self.due))
     }
 
     /// How long packets are apart.
     fn interval(&self) -> Duration {
-        self.pace.per * WHOLE / (self.pace.burst * self.share)
+        self.pace.per * (WHOLE * self.weight) / (self.pace.burst * self.share)
     }
 
     fn recover(&mut self, now: Instant) {
@@ -142,6 +163,16 @@ mod tests {
     }
 
     #[test]
+    fn packets_that_bring_others_with_them_leave_room_for_those() {
+        for (weight, most) in [(2, 9), (8, 2), (100, 1)] {
+            let start = Instant::now();
+            let pacer = Pacer::new(start, Profile::Polite.pace()).counting_each_as(weight);
+            let sent = run_of(pacer, start, Duration::from_secs(1), jittery());
+            assert_eq!(most_within(&sent, Duration::from_millis(10)), most, "{weight} each");
+        }
+    }
+
+    #[test]
     fn packets_are_spread_evenly() {
         let sent =
             a_run(Profile::Polite, Duration::from_secs(1), std::iter::repeat(Duration::from_micros(100)));
@@ -164,7 +195,16 @@ mod tests {
     /// When packets were sent by a process that wakes up late by turns of `delays`.
     fn a_run(profile: Profile, long: Duration, delays: impl Iterator<Item = Duration>) -> Vec<Instant> {
         let start = Instant::now();
-        let (mut now, mut pacer, mut sent) = (start, Pacer::new(start, profile.pace()), Vec::new());
+        run_of(Pacer::new(start, profile.pace()), start, long, delays)
+    }
+
+    fn run_of(
+        mut pacer: Pacer,
+        start: Instant,
+        long: Duration,
+        delays: impl Iterator<Item = Duration>,
+    ) -> Vec<Instant> {
+        let (mut now, mut sent) = (start, Vec::new());
         for delay in delays {
             now = now.max(pacer.wake()) + delay;
             if now > start + long {

@@ -3,6 +3,7 @@
 //! A plan numbers its addresses from 0, so that everything else counts in numbers: a walk permutes them, a board keeps
 //! two bits for each. The plan itself is as small as the list of its ranges.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::range::{Range, number, with_number};
@@ -67,6 +68,13 @@ impl Plan {
             .iter()
             .fold(sorted, |left, cut| left.iter().flat_map(|range| range.without(cut)).flatten().collect());
         Self::number(left)
+    }
+
+    /// Just these addresses; `None` when there are none, or more than a plan takes.
+    pub fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Option<Self> {
+        let addresses: BTreeSet<IpAddr> = addresses.into_iter().collect();
+        let ranges = addresses.into_iter().filter_map(|address| Range::new(address, address));
+        Self::number(ranges.collect()).ok()
     }
 
     /// Numbers ranges that are in order and apart.

@@ -1,6 +1,6 @@
 //! Probes of one kind, from one interface: writes them, and knows their answers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use pnet_packet::ethernet::EtherTypes;
 
@@ -30,6 +30,8 @@ pub enum Kind {
     Arp,
     /// A neighbour solicitation.
     Neighbor,
+    /// An ICMPv6 echo request to all nodes of the link.
+    AllNodes,
     /// An ICMP echo request.
     Echo,
     /// A SYN or a connection; the port is open.
@@ -47,6 +49,8 @@ pub enum Kind {
 pub enum Method {
     /// ARP or neighbour discovery: hosts on the link.
     Neighbor,
+    /// ICMPv6 echo of all nodes of the link at once; the target is [`ALL_NODES`].
+    AllNodes,
     /// ICMP echo.
     Echo,
     /// A SYN to a port; IPv4 only.
@@ -97,6 +101,10 @@ impl Prober {
             (Method::Neighbor, IpAddr::V6(source), IpAddr::V6(target)) => {
                 Some(solicit::request(mac, source, target))
             }
+            (Method::AllNodes, IpAddr::V6(_), ALL_NODES) => {
+                let cookie = self.key.cookie(target, attempt);
+                echo::request((mac, GROUP), (source, target), self.identifier, attempt, cookie)
+            }
             (Method::Echo, ..) => {
                 let cookie = self.key.cookie(target, attempt);
                 echo::request((mac, gateway), (source, target), self.identifier, attempt, cookie)
@@ -136,8 +144,13 @@ impl Prober {
                 let (from, mac) = solicit::reply(own, sender, &datagram)?;
                 Ok(Answer { from, attempt: None, kind: Kind::Neighbor, mac: Some(mac), hops: None })
             }
+            (Method::AllNodes, _) => {
+                let attempt = echo::reply(&self.key, self.identifier, ALL_NODES, &datagram)?;
+                let mac = sender.is_of_a_host().then_some(sender);
+                Ok(Answer { mac, ..answer(Kind::AllNodes, Some(attempt)) })
+            }
             (Method::Echo, _) => {
-                let attempt = echo::reply(&self.key, self.identifier, &datagram)?;
+                let attempt = echo::reply(&self.key, self.identifier, datagram.source, &datagram)?;
                 Ok(answer(Kind::Echo, Some(attempt)))
             }
             (Method::Syn(port), _) => {
@@ -149,6 +162,10 @@ impl Prober {
     }
 }
 
+/// Every node of the link (RFC 4291, 2.7.1).
+pub const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+/// Where a frame to them goes (RFC 2464, 7).
+const GROUP: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
 /// Source ports of SYNs: the upper half, where no service listens.
 const PORTS: u16 = 0x8000;
 
@@ -173,12 +190,51 @@ mod tests {
     }
 
     #[test]
+    fn every_node_of_the_link_answers_for_itself_what_all_were_asked() {
+        let link = Link { source: "fd00::1".parse().unwrap(), ..LINK };
+        let prober = Prober::new(Method::AllNodes, link, CookieKey::new([1; 16]));
+        let asked = prober.probe(ALL_NODES, 2).unwrap();
+        assert_eq!(asked.as_bytes()[..6], GROUP.0);
+        assert!(prober.probe("fd00::9".parse().unwrap(), 2).is_none());
+        for last in [9, 10] {
+            let answer = prober.answer(&echoed(&asked, last)).unwrap();
+            let from: IpAddr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).into();
+            let mac = Some(Mac([2, 0, 0, 0, 0, u8::try_from(last).unwrap()]));
+            assert_eq!(answer, Answer { from, attempt: Some(2), kind: Kind::AllNodes, mac, hops: Some(64) });
+        }
+        let other = Prober::new(Method::AllNodes, link, CookieKey::new([2; 16]));
+        let forged = echoed(&other.probe(ALL_NODES, 2).unwrap(), 9);
+        assert!(prober.answer(&forged).is_err(), "it carries another poll's cookie");
+        // A cookie of the group answers no probe of a single host.
+        let echo = Prober::new(Method::Echo, link, CookieKey::new([1; 16]));
+        assert_eq!(echo.answer(&echoed(&asked, 9)), Err(Ignored::Forged));
+    }
+
+    #[test]
     fn a_probe_is_no_answer() {
         for method in [Method::Neighbor, Method::Echo, Method::Syn(80)] {
             let prober = Prober::new(method, LINK, CookieKey::new([1; 16]));
             let probe = prober.probe([10, 2, 0, 9].into(), 1).unwrap();
             assert_eq!(prober.answer(probe.as_bytes()), Err(Ignored::Foreign), "{method:?}");
         }
+    }
+
+    /// What the host with this last number makes of a request by IPv6.
+    fn echoed(asked: &Frame, last: u16) -> Vec<u8> {
+        let (_, kind, bytes) = packet::open(asked.as_bytes()).unwrap();
+        let datagram = ip::open(kind, bytes).unwrap();
+        let (IpAddr::V6(target), from) = (datagram.source, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last))
+        else {
+            panic!("asked by IPv6")
+        };
+        let mut message = datagram.payload.to_vec();
+        message[0] = 129;
+        let protocol = pnet_packet::ip::IpNextHeaderProtocols::Icmpv6;
+        let sum = pnet_packet::util::ipv6_checksum(&message, 1, &[], &from, &target, protocol);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let macs = (Mac([2, 0, 0, 0, 0, u8::try_from(last).unwrap()]), LINK.mac);
+        let fill = |bytes: &mut [u8]| bytes.copy_from_slice(&message);
+        ip::frame_v6(macs, (from, target), (protocol, 64), message.len(), fill).as_bytes().to_vec()
     }
 
     const LINK: Link = Link {

@@ -24,6 +24,11 @@ impl Rtt {
         self.smoothed = self.smoothed * 7 / 8 + rtt / 8;
     }
 
+    /// Whether one was seen.
+    pub const fn is_known(&self) -> bool {
+        self.seen
+    }
+
     /// How long an answer may take; the initial value of the RFC while none was seen.
     pub fn timeout(&self) -> Duration {
         if !self.seen {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use field::Field;
 use klnet_tests::lab::{Process, wait_until};
-use klnet_tests::peer::Avahi;
+use klnet_tests::peer::{Avahi, Samba};
 use klnet_tests::{Unavailable, need_programs, skip};
 use serde_json::Value;
 
@@ -59,8 +59,7 @@ fn samba_is_known_by_its_names_without_a_password() -> Result<()> {
         return Ok(());
     }
     let Some(field) = Field::or_skip("samba")? else { return Ok(()) };
-    let folder = tempfile::tempdir()?;
-    let _samba = samba(&field, folder.path())?;
+    let _samba = Samba::serving(&field.crowd)?;
     let range = format!("{}/32", field.router);
     let quick = || -> Result<Option<Value>> {
         let polled = field.klpoll(&["windows", &range, "--profile", "lan", "--json"])?;
@@ -143,28 +142,6 @@ fn responder(field: &Field, folder: &Path, resolved: &Path) -> Result<Process> {
     field.crowd.wait_for_listener(5355, Duration::from_secs(20))?;
     // It says what it may not do, and does without.
     Ok(process.tolerating_errors())
-}
-
-/// nmbd and smbd on the crowd, in a folder of their own.
-fn samba(field: &Field, folder: &Path) -> Result<[Process; 2]> {
-    let at = folder.display();
-    let settings = format!(
-        "[global]\nnetbios name = FILES-7\nworkgroup = OFFICE\nserver role = standalone server\n\
-         private dir = {at}\nlock directory = {at}\nstate directory = {at}\ncache directory = {at}\n\
-         pid directory = {at}\nncalrpc dir = {at}/rpc\nload printers = no\ndisable spoolss = yes\n\
-         smb ports = 445\n"
-    );
-    let file = folder.join("smb.conf");
-    std::fs::write(&file, settings)?;
-    let start = |name: &str| {
-        let mut command = field.crowd.command(name);
-        command.args(["--foreground", "--no-process-group", "--debug-stdout", "--configfile"]).arg(&file);
-        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        Process::spawn(name, &mut command)
-    };
-    let processes = [start("nmbd")?, start("smbd")?];
-    field.crowd.wait_for_listener(445, Duration::from_secs(20))?;
-    Ok(processes)
 }
 
 const SERVICES: u16 = 100;

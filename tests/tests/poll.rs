@@ -149,6 +149,28 @@ fn a_firewall_that_accepts_every_connection_makes_no_hosts() -> Result<()> {
 }
 
 #[test]
+fn a_firewall_that_accepts_at_every_port_is_known_by_a_few_addresses() -> Result<()> {
+    let Some(field) = Field::or_skip("canary")? else { return Ok(()) };
+    field.routed("10.88.0.0/24", &["10.88.0.16/29"])?;
+    let accepts_all = "add table ip proxy; add chain ip proxy in { type nat hook prerouting priority 0; }; \
+                       add rule ip proxy in ip daddr 10.88.0.16/30 meta l4proto tcp redirect to :443; \
+                       add chain ip proxy quiet { type filter hook input priority 0; }; \
+                       add rule ip proxy quiet icmp type echo-request drop";
+    field.crowd.run("nft", &[accepts_all])?;
+    let _accepting = field.crowd.inside(|| TcpListener::bind("0.0.0.0:443"))??;
+    let arguments =
+        ["range", "10.88.0.16/29", "--profile", "lan", "--tcp", "443", "--names", "none", "--csv"];
+    let polled = field.klpoll(&arguments)?;
+    ensure!(
+        polled.addresses()? == addresses(&["10.88.0.20/30"])?,
+        "hosts refuse at other ports: {}",
+        polled.out
+    );
+    ensure!(polled.err.contains("4 addresses from 10.88.0.16 on do not count: syn-proxy"), "{}", polled.err);
+    Ok(())
+}
+
+#[test]
 fn a_user_without_privileges_finds_hosts_and_is_told_what_could_not_be_used() -> Result<()> {
     let Some(field) = Field::or_skip("plain")? else { return Ok(()) };
     let answering = every_fifth("10.88");

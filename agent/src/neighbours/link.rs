@@ -172,6 +172,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use klnet_discovery::mac::Mac;
+
     use super::*;
 
     #[test]
@@ -197,6 +199,6 @@ mod tests {
     fn link() -> Link {
         let addresses = [("10.1.0.1", 24), ("192.168.7.9", 16), ("fd00::1", 64), ("fe80::1", 64)];
         let addresses = addresses.map(|(address, bits)| (address.parse().unwrap(), bits)).to_vec();
-        Link { index: 2, name: "eth0".into(), addresses }
+        Link { index: 2, name: "eth0".into(), mac: Mac([2, 0, 0, 0, 0, 1]), addresses }
     }
 }

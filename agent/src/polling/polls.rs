@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use futures_util::stream;
 use klnet_discovery::fact::Fact;
-use klnet_discovery::net::{self, Names, Options, Poll, PollError, Progress, Stage};
+use klnet_discovery::net::{self, Find, Names, Options, Poll, PollError, Progress, Stage};
 use klnet_discovery::plan::{Plan, PlanError};
 use klnet_discovery::profile::Profile;
 use klnet_discovery::range::{Range, RangeError};
@@ -63,32 +64,44 @@ pub(super) async fn poll(
         Kind::Ranges => poll_ranges(ranges, facts).await,
         Kind::Zeroconf => {
             for own in own_addresses() {
-                net::browse(own, LISTEN, None, &facts).await?;
+                let nodes = net::AllNodes::open(own).await.ok();
+                let asked = async {
+                    match nodes {
+                        Some(nodes) => nodes.run(&facts).await,
+                        None => Ok(()),
+                    }
+                };
+                tokio::try_join!(net::browse(own, LISTEN, None, &facts), asked)?;
             }
             Ok(())
         }
-        Kind::Windows => {
-            for own in own_addresses() {
-                net::discover(own, LINK, &facts).await?;
-                net::link_names(own, known.iter().copied(), &facts).await?;
-            }
-            net::smb_names(known, &facts).await;
-            Ok(())
-        }
+        Kind::Windows => poll_windows(known, facts).await,
     }
+}
+
+async fn poll_windows(known: Vec<IpAddr>, facts: mpsc::Sender<Fact>) -> Result<(), Failed> {
+    if let Some(plan) = Plan::of(known.iter().copied()) {
+        sweep(options(plan, Find::NetBios), facts.clone()).await?;
+    }
+    for own in own_addresses() {
+        net::discover(own, |_| true, &facts).await?;
+        net::link_names(own, stream::iter(known.iter().copied()), &facts).await?;
+    }
+    net::smb_names(known, Profile::Polite, &facts).await;
+    Ok(())
 }
 
 async fn poll_ranges(ranges: &[String], facts: mpsc::Sender<Fact>) -> Result<(), Failed> {
     let ranges = ranges.iter().map(|range| range.parse()).collect::<Result<Vec<Range>, _>>()?;
-    let options = Options {
-        plan: Plan::new(&ranges, &[])?,
-        profile: Profile::Polite,
-        tcp: TCP.to_vec(),
-        raw: true,
-        names: Names::Alive,
-        server: None,
-        recall: RECALL,
-    };
+    sweep(options(Plan::new(&ranges, &[])?, Find::Hosts), facts).await
+}
+
+fn options(plan: Plan, find: Find) -> Options {
+    let (profile, tcp, names) = (Profile::Polite, TCP.to_vec(), Names::Alive);
+    Options { plan, find, profile, tcp, raw: true, names, server: None, recall: RECALL }
+}
+
+async fn sweep(options: Options, facts: mpsc::Sender<Fact>) -> Result<(), Failed> {
     let poll = Poll::open(options).await?;
     for note in poll.notes() {
         tracing::info!(%note, "polling");
@@ -105,8 +118,6 @@ const TCP: [u16; 2] = [445, 22];
 const RECALL: f64 = 0.9999;
 /// How long announcements are listened to on one link.
 const LISTEN: Duration = Duration::from_secs(6);
-/// WS-Discovery answers come within half a second (its APP_MAX_DELAY), twice.
-const LINK: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,7 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Ask every address of the ranges
     Range(RangeArgs),
-    /// Listen to what devices of the link announce (mDNS, DNS-SD)
+    /// Listen to what devices of the link announce (mDNS, DNS-SD), and ask all that speak IPv6 (echo to ff02::1)
     Zeroconf(ZeroconfArgs),
     /// Ask for the names and versions of Windows machines and Samba servers; sends no password
     Windows(WindowsArgs),
@@ -150,7 +150,7 @@ pub(super) struct Everything {
     #[arg(long, value_enum, default_value_t)]
     pub(super) profile: Profile,
 
-    /// Listen on the interface with this address [default: that of the default route]
+    /// Listen on the interface with this address [default: those of the ranges, or that of the default route]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) from: Option<Ipv4Addr>,
 

@@ -3,15 +3,17 @@
 //! One at a time, for what a profile promises is promised of all packets together.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use super::args::{AllArgs, Everything};
 use super::failure::Failure;
 use super::gather::{apart, learn, members};
 use super::interval::{KINDS, Kind};
+use super::windows::Quick;
 use super::{directory, output, range, windows, zeroconf};
 use crate::inventory::Inventory;
+use crate::net::links_into;
 use crate::plan::Plan;
 
 /// Makes every poll and shows the hosts; one that fails does not keep the others from what they find.
@@ -20,7 +22,7 @@ pub(super) async fn main(args: AllArgs) -> Result<(), Failure> {
     let asked = range::plan(&everything.ranges, &everything.exclude, everything.yes)?.len();
     let (begun, mut inventory, mut ended) = (SystemTime::now(), Inventory::default(), Ok(()));
     for kind in KINDS {
-        match everything.poll(kind, show.quiet, &mut inventory).await {
+        match everything.poll(kind, Among::Known, show.quiet, &mut inventory).await {
             Err(Failure::Interrupted) => {
                 ended = Err(Failure::Interrupted);
                 break;
@@ -33,11 +35,21 @@ pub(super) async fn main(args: AllArgs) -> Result<(), Failure> {
     output::show_as_ended(&inventory, &output::Run { begun, asked }, show, ended)
 }
 
+/// Who is asked by a protocol that costs much where nobody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Among {
+    /// Who was found just now.
+    Known,
+    /// Everybody: that was some time ago.
+    All,
+}
+
 impl Everything {
     /// Makes a poll of one kind.
     pub(super) async fn poll(
         &self,
         kind: Kind,
+        among: Among,
         quiet: bool,
         inventory: &mut Inventory,
     ) -> Result<(), Failure> {
@@ -49,19 +61,29 @@ impl Everything {
                 learn(inventory, async |tell| apart(move || range::sweep(options, quiet, tell)).await).await
             }
             Kind::Windows => {
-                let known = plan.clone();
-                let poll = async |tell| apart(move || windows::quick(plan, profile, quiet, tell)).await;
-                learn(inventory, poll).await?;
-                let found = known_in(&known, inventory);
-                learn(inventory, async |tell| apart(move || windows::by_link(found, tell)).await).await
+                let known = known_in(&plan, inventory);
+                let asked = match among {
+                    Among::Known => Plan::of(known.iter().copied()),
+                    Among::All => Some(plan.clone()),
+                };
+                let quick = Quick { plan, asked, known, profile, quiet };
+                learn(inventory, async |tell| apart(move || quick.run(tell)).await).await
             }
             Kind::Full => {
                 let found = known_in(&plan, inventory);
-                learn(inventory, async |tell| apart(move || windows::by_smb(found, tell)).await).await
+                learn(inventory, async |tell| apart(move || windows::by_smb(found, profile, tell)).await)
+                    .await
             }
             Kind::Zeroconf => {
-                learn(inventory, async |tell| apart(move || zeroconf::listen(from, LISTEN, None, tell)).await)
-                    .await
+                let links = match from {
+                    Some(from) => vec![Some(from)],
+                    None => links_of(&plan).await?,
+                };
+                for from in links {
+                    let listen = async |tell| apart(move || zeroconf::listen(from, LISTEN, None, tell)).await;
+                    learn(inventory, listen).await?;
+                }
+                Ok(())
             }
             Kind::Directory => self.read(inventory).await,
         }
@@ -80,6 +102,12 @@ impl Everything {
         inventory.keep_members(&shown);
         Ok(())
     }
+}
+
+/// Where to listen: on the links that the plan is about, or on that of the default route.
+async fn links_of(plan: &Plan) -> Result<Vec<Option<Ipv4Addr>>, Failure> {
+    let links: Vec<_> = links_into(plan).await?.into_iter().map(Some).collect();
+    Ok(if links.is_empty() { vec![None] } else { links })
 }
 
 /// Addresses of the plan where somebody is known.

@@ -69,4 +69,4 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Facts on their way to the inventory.
-const FACTS: usize = 1024;
+pub(super) const FACTS: usize = 1024;

@@ -10,7 +10,7 @@ use super::gather::{interruptible, learn};
 use super::{bar, output};
 use crate::fact::Fact;
 use crate::inventory::Inventory;
-use crate::net::{Note, Options, Poll, give_up_privileges};
+use crate::net::{Find, Note, Options, Poll, give_up_privileges};
 use crate::plan::Plan;
 use crate::range::Range;
 
@@ -20,6 +20,7 @@ pub(super) async fn main(args: RangeArgs) -> Result<(), Failure> {
     let (asked, begun) = (plan.len(), SystemTime::now());
     let options = Options {
         plan,
+        find: Find::Hosts,
         profile: args.profile.into(),
         tcp: args.tcp,
         raw: !args.unprivileged,
@@ -43,11 +44,21 @@ pub(super) fn plan(ranges: &[Range], excluded: &[Range], yes: bool) -> Result<Pl
 
 /// Polls until everything was asked or somebody interrupts.
 pub(super) async fn sweep(options: Options, quiet: bool, tell: mpsc::Sender<Fact>) -> Result<(), Failure> {
+    run(open(options, quiet).await?, quiet, tell).await
+}
+
+/// Opens what a poll needs, with the privileges that are given up then.
+pub(super) async fn open(options: Options, quiet: bool) -> Result<Poll, Failure> {
     let poll = Poll::open(options).await?;
     // From here on packets are read, and whoever sends them is not trusted.
     give_up_privileges().map_err(Failure::Privileges)?;
-    let before = poll.notes().len();
     advise(poll.notes(), quiet);
+    Ok(poll)
+}
+
+/// Runs a poll to its end, or until somebody interrupts.
+pub(super) async fn run(poll: Poll, quiet: bool, tell: mpsc::Sender<Fact>) -> Result<(), Failure> {
+    let before = poll.notes().len();
     let (report, showing) = bar::start(quiet);
     let ended = interruptible(async { Ok(poll.run(tell, report).await?) }).await;
     // The bar goes before the table comes.

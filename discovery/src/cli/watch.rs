@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::WatchArgs;
+use super::everything::Among;
 use super::failure::Failure;
 use super::interval::{Interval, KINDS, Kind};
 use super::print::print;
@@ -28,7 +29,7 @@ pub(super) async fn main(args: WatchArgs) -> Result<(), Failure> {
             () = stop.wanted() => return Ok(()),
         }
         let polled = tokio::select! {
-            polled = args.everything.poll(kind, true, &mut inventory) => polled,
+            polled = args.everything.poll(kind, Among::All, true, &mut inventory) => polled,
             () = stop.wanted() => return Ok(()),
         };
         if let Err(failure) = polled {

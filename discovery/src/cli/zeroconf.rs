@@ -1,4 +1,4 @@
-//! `klpoll zeroconf`: hosts that announce themselves on the link.
+//! `klpoll zeroconf`: hosts that announce themselves on the link, or answer there when all are asked.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use super::gather::{interruptible, learn};
 use super::output;
 use crate::fact::Fact;
 use crate::inventory::Inventory;
-use crate::net::{browse, give_up_privileges};
+use crate::net::{AllNodes, browse, give_up_privileges};
 
 /// Listens for a while, and shows the hosts.
 pub(super) async fn main(args: ZeroconfArgs) -> Result<(), Failure> {
@@ -28,9 +28,24 @@ pub(super) async fn listen(
     lull: Option<Duration>,
     tell: mpsc::Sender<Fact>,
 ) -> Result<(), Failure> {
-    give_up_privileges().map_err(Failure::Privileges)?;
     let own = from.or_else(default_address).ok_or(Failure::NoInterface)?;
-    interruptible(async { browse(own, patience, lull, &tell).await.map_err(Failure::Listen) }).await
+    let nodes = AllNodes::open(own).await.inspect_err(|error| tracing::debug!(%error, "all nodes")).ok();
+    give_up_privileges().map_err(Failure::Privileges)?;
+    let asking = async {
+        if let Some(nodes) = nodes {
+            let asked = nodes.run(&tell).await;
+            asked.unwrap_or_else(|error| tracing::debug!(%error, "all nodes"));
+        }
+        // Who announces nothing has answered by then, or is silent.
+        std::future::pending().await
+    };
+    let listening = async {
+        tokio::select! {
+            listened = browse(own, patience, lull, &tell) => listened.map_err(Failure::Listen),
+            never = asking => never,
+        }
+    };
+    interruptible(listening).await
 }
 
 /// The address that the default route leaves from: connecting a datagram socket asks the kernel and sends nothing.

@@ -64,13 +64,22 @@ struct Flight {
 }
 
 impl Inquiry {
-    /// Asks each of `hosts` from now on; a key that nobody can guess draws the identifiers.
-    pub fn new(now: Instant, key: CookieKey, hosts: impl IntoIterator<Item = IpAddr>) -> Self {
-        let waiting = hosts.into_iter().map(|host| (Question { host, about: About::Name }, 0)).collect();
-        let (pacer, (flying, outputs)) = (Pacer::new(now, Profile::Gentle.pace()), Default::default());
-        let mut inquiry = Self { key, pacer, waiting, flying, serial: 0, outputs };
-        inquiry.launch(now);
-        inquiry
+    /// Asks nobody yet; a key that nobody can guess draws the identifiers.
+    pub fn new(now: Instant, key: CookieKey) -> Self {
+        let (pacer, (waiting, flying, outputs)) =
+            (Pacer::new(now, Profile::Gentle.pace()), Default::default());
+        Self { key, pacer, waiting, flying, serial: 0, outputs }
+    }
+
+    /// Asks a host when its turn comes.
+    pub fn ask(&mut self, now: Instant, host: IpAddr) {
+        self.waiting.push_back((Question { host, about: About::Name }, 0));
+        self.launch(now);
+    }
+
+    /// Whether so many wait for their turn that others should be kept back.
+    pub fn is_busy(&self) -> bool {
+        self.waiting.len() >= WINDOW
     }
 
     /// Takes in a datagram from an address of the link.
@@ -219,8 +228,8 @@ fn addresses(message: &Message, host: IpAddr) -> impl Iterator<Item = IpAddr> {
 
 /// Questions in flight at once.
 const WINDOW: usize = 64;
-/// How long an answer may take: hosts wait up to 100 ms before they answer (RFC 4795, 7).
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How long an answer may take: hosts wait up to 100 ms before they answer, and the link takes at most as long (RFC 4795, 7).
+const PATIENCE: Duration = Duration::from_millis(200);
 /// How often something is asked (RFC 4795, 2.7).
 const TRIES: usize = 3;
 /// Records of an answer that are looked at.
@@ -319,7 +328,10 @@ mod tests {
     }
 
     fn inquiry(hosts: u8) -> Inquiry {
-        Inquiry::new(Instant::now(), CookieKey::new([1; 16]), (1..=hosts).map(address))
+        let now = Instant::now();
+        let mut inquiry = Inquiry::new(now, CookieKey::new([1; 16]));
+        (1..=hosts).for_each(|last| inquiry.ask(now, address(last)));
+        inquiry
     }
 
     fn address(last: u8) -> IpAddr {

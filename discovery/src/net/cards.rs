@@ -1,9 +1,12 @@
 //! This machine's own network cards, and the networks that it is in by them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::{PollError, route};
+use super::PollError;
+use super::route::{self, Interface};
 use crate::mac::Mac;
+use crate::plan::Plan;
+use crate::range::Range;
 
 /// A network that this machine is in by one of its cards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Link {
     pub index: u32,
     /// The interface's name.
     pub name: String,
+    /// The card's own address.
+    pub mac: Mac,
     /// Own addresses, and the length of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
 }
@@ -28,20 +33,27 @@ pub async fn own_cards() -> Result<Vec<Mac>, PollError> {
     Ok(cards)
 }
 
+/// Own addresses in networks that have addresses of the plan, one for each link.
+///
+/// # Errors
+/// [`PollError::Routes`].
+pub async fn links_into(plan: &Plan) -> Result<Vec<Ipv4Addr>, PollError> {
+    let is_in = |own: IpAddr, bits: u8| plan.inside(&Range::subnet(own, bits)).is_some();
+    let into = |link: Link| {
+        let mut own = link.addresses.into_iter().filter(|(own, bits)| is_in(*own, *bits));
+        own.find_map(|(own, _)| if let IpAddr::V4(own) = own { Some(own) } else { None })
+    };
+    Ok(own_links().await?.into_iter().filter_map(into).collect())
+}
+
 /// The networks that this machine is in by a card, in the order of their numbers.
 ///
 /// # Errors
 /// [`PollError::Routes`].
 pub async fn own_links() -> Result<Vec<Link>, PollError> {
     let routes = route::read().await.map_err(PollError::Routes)?;
-    let cards = routes.interfaces.into_values().filter(|interface| interface.mac.is_some());
-    let mut links: Vec<_> = cards
-        .map(|interface| Link {
-            index: interface.index,
-            name: interface.name,
-            addresses: interface.addresses,
-        })
-        .collect();
+    let link = |Interface { index, name, mac, addresses }| Some(Link { index, name, mac: mac?, addresses });
+    let mut links: Vec<_> = routes.interfaces.into_values().filter_map(link).collect();
     links.sort_by_key(|link| link.index);
     Ok(links)
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Instant, SystemTime};
 
+use futures_util::{Stream, StreamExt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -15,21 +16,20 @@ use crate::fact::{Fact, Source};
 use crate::range::Range;
 
 /// Asks those of `hosts` that are on the link of the interface with the address `own` for their names, and by those for
-/// addresses of the other family.
+/// addresses of the other family. Goes on until there are no more hosts to come.
 ///
 /// # Errors
 /// When the group cannot be asked there.
 pub async fn link_names(
     own: Ipv4Addr,
-    hosts: impl IntoIterator<Item = IpAddr>,
+    mut hosts: impl Stream<Item = IpAddr> + Unpin,
     facts: &mpsc::Sender<Fact>,
 ) -> io::Result<()> {
     let links = own_links().await.map_err(io::Error::other)?;
     let is_it = |link: &Link| link.addresses.iter().any(|(address, _)| *address == IpAddr::from(own));
     let Some(link) = links.into_iter().find(is_it) else { return Ok(()) };
     let groups = Groups::open(own, link.index)?;
-    let hosts = hosts.into_iter().filter(|host| is_other(&link, *host));
-    let mut core = Inquiry::new(Instant::now(), random_key()?, hosts);
+    let (mut core, mut more) = (Inquiry::new(Instant::now(), random_key()?), true);
     let (mut v4, mut v6) = (vec![0; DATAGRAM], vec![0; DATAGRAM]);
     loop {
         while let Some(output) = core.poll_output() {
@@ -43,16 +43,33 @@ pub async fn link_names(
                 }
             }
         }
-        let Some(deadline) = core.poll_timeout() else { return Ok(()) };
+        let deadline = core.poll_timeout();
+        if deadline.is_none() && !more {
+            return Ok(());
+        }
         let heard = tokio::select! {
             heard = receive(Some(&groups.v4), &mut v4) => heard,
             heard = receive(groups.v6.as_ref(), &mut v6) => heard,
-            () = tokio::time::sleep_until(deadline.into()) => None,
+            host = hosts.next(), if more && !core.is_busy() => {
+                more = host.is_some();
+                if let Some(host) = host.filter(|host| is_other(&link, *host)) {
+                    core.ask(Instant::now(), host);
+                }
+                continue;
+            }
+            () = at(deadline) => None,
         };
         match heard {
             Some((from, bytes)) => core.handle_input(Instant::now(), from, bytes),
             None => core.handle_timeout(Instant::now()),
         }
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,15 +6,15 @@
 //!
 //! ```no_run
 //! use klnet_discovery::inventory::Inventory;
-//! use klnet_discovery::net::{Names, Options, Poll, Progress, Stage};
+//! use klnet_discovery::net::{Find, Names, Options, Poll, Progress, Stage};
 //! use klnet_discovery::plan::Plan;
 //! use klnet_discovery::profile::Profile;
 //! use tokio::sync::{mpsc, watch};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let plan = Plan::new(&["192.168.1.0/24".parse()?], &[])?;
-//! let (profile, names) = (Profile::Polite, Names::Alive);
-//! let options = Options { plan, profile, tcp: vec![], raw: true, names, server: None, recall: 0.9999 };
+//! let (find, profile, names) = (Find::Hosts, Profile::Polite, Names::Alive);
+//! let options = Options { plan, find, profile, tcp: vec![], raw: true, names, server: None, recall: 0.9999 };
 //! let poll = Poll::open(options).await?;
 //! let (tell, mut facts) = mpsc::channel(64);
 //! let (report, _) = watch::channel(Progress { stage: Stage::Round(1, 1), done: 0, of: 0, found: 0 });
@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod all_nodes;
 mod cards;
 mod channel;
 #[cfg(feature = "directory")]
@@ -47,15 +48,17 @@ mod sweep;
 mod windows;
 mod zeroconf;
 
-pub use cards::{Link, own_cards, own_links};
+#[cfg(target_os = "linux")]
+pub use all_nodes::AllNodes;
+pub use cards::{Link, links_into, own_cards, own_links};
 #[cfg(feature = "directory")]
 pub use directory::{Account, Directory, DirectoryError, Domain, Reading, Server, read_directory};
 pub use error::PollError;
 #[cfg(target_os = "linux")]
 pub use linux::{give_up_privileges, opener};
 pub use llmnr::link_names;
-pub use poll::{Names, Note, Options, Poll, Progress, Stage};
-pub use windows::{discover, node_status, smb_names};
+pub use poll::{Find, Names, Note, Options, Poll, Progress, Stage};
+pub use windows::{discover, smb_names};
 pub use zeroconf::browse;
 
 use crate::cookie::CookieKey;

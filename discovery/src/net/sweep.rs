@@ -1,25 +1,26 @@
-//! Drives one sweep over one channel.
+//! Drives one sweep over its channels.
 
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
 use super::channel::{Channel, Went};
 use crate::fact::{Claim, Fact, Source};
-use crate::guard::Guard;
 use crate::probe::{Answer, Kind};
 use crate::sweep::{Input, Output, Progress, Sweep};
 
-/// A sweep and the channel it goes through.
+/// A sweep and the channels it goes through.
 pub(super) struct Driver<'a> {
     pub(super) core: Sweep,
-    pub(super) channel: &'a mut Channel,
-    pub(super) facts: &'a mpsc::Sender<Fact>,
-    pub(super) guard: Guard,
+    /// One for each method.
+    pub(super) channels: &'a mut [Channel],
+    /// Who is told; nobody, where who answers is nobody's fact.
+    pub(super) facts: Option<&'a mpsc::Sender<Fact>>,
     /// A probe that found no room.
-    pub(super) stuck: Option<(IpAddr, u16)>,
+    pub(super) stuck: Option<Output>,
 }
 
 impl Driver<'_> {
@@ -38,7 +39,7 @@ impl Driver<'_> {
             let deadline = self.core.poll_timeout().unwrap_or_else(Instant::now);
             let deadline = if self.stuck.is_some() { Instant::now() + FULL } else { deadline };
             tokio::select! {
-                ready = self.channel.readable() => ready?,
+                ready = readable(self.channels) => ready?,
                 () = tokio::time::sleep_until(deadline.into()) => {}
             }
             self.receive()?;
@@ -50,21 +51,22 @@ impl Driver<'_> {
     async fn drain(&mut self, found: &mut Vec<Answer>) -> io::Result<bool> {
         while let Some(output) = self.next() {
             match output {
-                Output::Probe { target, attempt } => match self.channel.probe(target, attempt)? {
-                    Went::Out => {}
-                    Went::Batched => {
-                        self.flush()?;
-                        self.receive()?;
+                Output::Probe { method, target, attempt } => {
+                    match self.channel(method).probe(target, attempt)? {
+                        Went::Out => {}
+                        Went::Batched => {
+                            self.flush()?;
+                            self.receive()?;
+                        }
+                        Went::Refused => self.core.handle_input(Instant::now(), Input::Refused(target)),
+                        Went::Full => {
+                            self.stuck = Some(output);
+                            self.core.handle_input(Instant::now(), Input::Congested);
+                            break;
+                        }
                     }
-                    Went::Refused => self.core.handle_input(Instant::now(), Input::Refused(target)),
-                    Went::Full => {
-                        self.stuck = Some((target, attempt));
-                        self.core.handle_input(Instant::now(), Input::Congested);
-                        break;
-                    }
-                },
+                }
                 Output::Found { answer, rtt } => {
-                    self.guard.answered(&answer);
                     found.push(answer);
                     if !self.tell(&answer, rtt).await {
                         return Ok(true);
@@ -78,13 +80,18 @@ impl Driver<'_> {
     }
 
     fn next(&mut self) -> Option<Output> {
-        let stuck = self.stuck.take().map(|(target, attempt)| Output::Probe { target, attempt });
-        stuck.or_else(|| self.core.poll_output())
+        self.stuck.take().or_else(|| self.core.poll_output())
+    }
+
+    fn channel(&mut self, method: u16) -> &mut Channel {
+        &mut self.channels[usize::from(method)]
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.channel.flush()? {
-            self.core.handle_input(Instant::now(), Input::Congested);
+        for channel in &mut *self.channels {
+            if !channel.flush()? {
+                self.core.handle_input(Instant::now(), Input::Congested);
+            }
         }
         self.core.handle_input(Instant::now(), Input::Sent);
         Ok(())
@@ -92,28 +99,33 @@ impl Driver<'_> {
 
     fn receive(&mut self) -> io::Result<()> {
         let (core, now) = (&mut self.core, Instant::now());
-        self.channel.receive(|answer| core.handle_input(now, Input::Answered(answer)))?;
-        if self.channel.has_dropped() {
-            self.core.handle_input(now, Input::Congested);
+        for (method, channel) in (0..).zip(&mut *self.channels) {
+            channel.receive(|answer| core.handle_input(now, Input::Answered(method, answer)))?;
+            if channel.has_dropped() {
+                core.handle_input(now, Input::Congested);
+            }
         }
         Ok(())
     }
 
     /// Tells what hosts said of themselves in their answers.
     async fn tell_said(&mut self) {
-        for (address, claim) in self.channel.said() {
+        let said: Vec<_> = self.channels.iter_mut().flat_map(Channel::said).collect();
+        let Some(facts) = self.facts else { return };
+        for (address, claim) in said {
             let fact = Fact { address, claim, source: Source::Nbns, seen: SystemTime::now() };
             // Nobody listens any more: the sweep ends with its next answer.
-            let _ = self.facts.send(fact).await;
+            let _ = facts.send(fact).await;
         }
     }
 
     /// Tells what an answer says; false when nobody listens any more.
     async fn tell(&self, answer: &Answer, rtt: Option<Duration>) -> bool {
+        let Some(facts) = self.facts else { return true };
         let (address, source, seen) = (answer.from, source(answer.kind), SystemTime::now());
         let alive = Claim::Alive { rtt, hops: answer.hops };
         for claim in [Some(alive), answer.mac.map(Claim::Mac)].into_iter().flatten() {
-            if self.facts.send(Fact { address, claim, source, seen }).await.is_err() {
+            if facts.send(Fact { address, claim, source, seen }).await.is_err() {
                 return false;
             }
         }
@@ -121,10 +133,21 @@ impl Driver<'_> {
     }
 }
 
-fn source(kind: Kind) -> Source {
+/// Waits until something has come in anywhere.
+pub(super) async fn readable(channels: &mut [Channel]) -> io::Result<()> {
+    let mut all: Vec<_> = channels.iter_mut().map(|channel| Box::pin(channel.readable())).collect();
+    let ready = |context: &mut Context<'_>| {
+        let mut ready = all.iter_mut().map(|one| one.as_mut().poll(context));
+        ready.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    };
+    poll_fn(ready).await
+}
+
+pub(super) fn source(kind: Kind) -> Source {
     match kind {
         Kind::Arp => Source::Arp,
         Kind::Neighbor => Source::Neighbor,
+        Kind::AllNodes => Source::AllNodes,
         Kind::Echo => Source::Echo,
         Kind::Open(_) | Kind::Closed(_) => Source::Tcp,
         Kind::Unreachable => Source::Udp,

@@ -2,56 +2,36 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::channel::{Channel, StatusSocket};
-use super::poll::Progress;
 use super::random_key;
-use super::sweep::Driver;
 use crate::fact::{Claim, Fact, Source};
-use crate::guard::Guard;
 use crate::pacer::Pacer;
-use crate::plan::Plan;
 use crate::profile::Profile;
-use crate::sweep::{Config, Sweep};
 use crate::windows::{smb, wsd};
 
-/// Asks every address of a plan for its NetBIOS names.
-///
-/// # Errors
-/// When no socket can be opened, or the network goes away.
-pub async fn node_status(
-    plan: Plan,
+/// Asks each host for the names that its SMB server has, some at a time and no faster than the profile says.
+pub async fn smb_names(
+    hosts: impl IntoIterator<Item = IpAddr>,
     profile: Profile,
     facts: &mpsc::Sender<Fact>,
-    progress: &watch::Sender<Progress>,
-) -> io::Result<()> {
-    let (key, now) = (random_key()?, Instant::now());
-    let config = Config { recall: RECALL, patience: profile.patience(), key: key.number("walk") };
-    let core = Sweep::new(now, Arc::new(plan), config, Pacer::new(now, profile.pace()));
-    let mut channel = Channel::Status(StatusSocket::open(key).await?);
-    let mut driver = Driver { core, channel: &mut channel, facts, guard: Guard::default(), stuck: None };
-    driver
-        .run(&mut Vec::new(), |at| {
-            progress.send_replace(at.into());
-        })
-        .await
-}
-
-/// Asks each host for the names that its SMB server has, some at a time.
-pub async fn smb_names(hosts: impl IntoIterator<Item = IpAddr>, facts: &mpsc::Sender<Fact>) {
+) {
     let mut asking = JoinSet::new();
+    let mut pacer = Pacer::new(Instant::now(), profile.pace()).counting_each_as(PACKETS);
     for host in hosts {
         while asking.len() >= CROWD {
             tell(asking.join_next().await, facts).await;
         }
+        while pacer.allowance(Instant::now()) == 0 {
+            tokio::time::sleep_until(pacer.wake().into()).await;
+        }
+        pacer.spend(Instant::now(), 1);
         asking.spawn(async move {
             let answer = tokio::time::timeout(PATIENCE, one(host)).await;
             (host, answer.ok().flatten().unwrap_or_default())
@@ -89,11 +69,16 @@ async fn exchange(stream: &mut TcpStream, message: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Asks everybody on the link of the interface with the address `own` who they are, and listens for `patience`.
+/// Asks everybody on the link of the interface with the address `own` who they are; what comes from an address that is not
+/// `wanted` is nobody's.
 ///
 /// # Errors
 /// When the group cannot be asked there.
-pub async fn discover(own: Ipv4Addr, patience: Duration, facts: &mpsc::Sender<Fact>) -> io::Result<()> {
+pub async fn discover(
+    own: Ipv4Addr,
+    wanted: impl Fn(IpAddr) -> bool,
+    facts: &mpsc::Sender<Fact>,
+) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     socket.set_multicast_if_v4(&own)?;
@@ -105,14 +90,18 @@ pub async fn discover(own: Ipv4Addr, patience: Duration, facts: &mpsc::Sender<Fa
     let mut id = [0; 16];
     id[..8].copy_from_slice(&high);
     id[8..].copy_from_slice(&low);
-    // Datagrams get lost: it is asked twice (WS-Discovery, appendix I).
-    for _ in 0..2 {
-        socket.send_to(wsd::probe(id).as_bytes(), SocketAddr::V4(GROUP)).await?;
-    }
+    let probe = wsd::probe(id);
+    // Datagrams get lost: it is asked twice, and the answers to the first come meanwhile.
+    socket.send_to(probe.as_bytes(), SocketAddr::V4(GROUP)).await?;
+    tokio::time::sleep(REPEAT).await;
+    socket.send_to(probe.as_bytes(), SocketAddr::V4(GROUP)).await?;
     let mut bytes = vec![0; DATAGRAM];
     let listening = async {
         loop {
             let Ok((len, from)) = socket.recv_from(&mut bytes).await else { continue };
+            if !wanted(from.ip()) {
+                continue;
+            }
             for claim in wsd::matched(id, &bytes[..len]).into_iter().flatten() {
                 let fact = Fact { address: from.ip(), claim, source: Source::Wsd, seen: SystemTime::now() };
                 if facts.send(fact).await.is_err() {
@@ -122,16 +111,20 @@ pub async fn discover(own: Ipv4Addr, patience: Duration, facts: &mpsc::Sender<Fa
         }
     };
     // That the time is over is how it ends.
-    let _ = tokio::time::timeout(patience, listening).await;
+    let _ = tokio::time::timeout(MATCHES, listening).await;
     Ok(())
 }
 
-/// As of any poll; NetBIOS itself asks three times.
-const RECALL: f64 = 0.9999;
 const SMB: u16 = 445;
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 255, 250), 3702);
 /// Connections at once.
 const CROWD: usize = 128;
+/// A connection with its two questions and answers, of both sides.
+const PACKETS: u32 = 9;
+/// Between the two times that everybody is asked (SOAP-over-UDP 1.1, appendix A: 50 to 250 ms).
+const REPEAT: Duration = Duration::from_millis(100);
+/// How long answers are waited for after that (WS-Discovery 1.1, 3.1.3: MATCH_TIMEOUT).
+const MATCHES: Duration = Duration::from_millis(600);
 /// For connecting and both answers.
 const PATIENCE: Duration = Duration::from_secs(3);
 const DATAGRAM: usize = 65_507;

@@ -48,8 +48,13 @@ pub(crate) fn message(bytes: &mut [u8], kind: u8, identifier: u16, attempt: u16,
     bytes.copy_from_slice(&text.concat());
 }
 
-/// Reads an echo reply; the attempt it answers.
-pub(crate) fn reply(key: &CookieKey, identifier: u16, datagram: &Datagram<'_>) -> Result<u16, Ignored> {
+/// Reads an echo reply to a request that went to `asked`; the attempt it answers.
+pub(crate) fn reply(
+    key: &CookieKey,
+    identifier: u16,
+    asked: IpAddr,
+    datagram: &Datagram<'_>,
+) -> Result<u16, Ignored> {
     let bytes = datagram.payload;
     let packet = IcmpPacket::new(bytes).ok_or(Ignored::Malformed("an ICMP message that is cut off"))?;
     let (kind, sum) = match (datagram.protocol, datagram.source, datagram.target) {
@@ -65,18 +70,18 @@ pub(crate) fn reply(key: &CookieKey, identifier: u16, datagram: &Datagram<'_>) -
     if packet.get_checksum() != sum {
         return Err(Ignored::Malformed("the checksum of an ICMP message"));
     }
-    let (theirs, attempt) = answered(key, datagram.source, bytes)?;
+    let (theirs, attempt) = answered(key, asked, bytes)?;
     if theirs == identifier { Ok(attempt) } else { Err(Ignored::Foreign) }
 }
 
-/// Identifier and attempt of the message of an echo reply from `source` that carries its probe's cookie.
-pub(crate) fn answered(key: &CookieKey, source: IpAddr, message: &[u8]) -> Result<(u16, u16), Ignored> {
+/// Identifier and attempt of the message of an echo reply that carries the cookie of a request to `asked`.
+pub(crate) fn answered(key: &CookieKey, asked: IpAddr, message: &[u8]) -> Result<(u16, u16), Ignored> {
     let cut = Ignored::Malformed("an echo reply that is cut off");
     let (head, cookie) = message.split_first_chunk::<8>().ok_or(cut)?;
     let [_, _, _, _, i, d, a, t] = *head;
     let (identifier, attempt) = (u16::from_be_bytes([i, d]), u16::from_be_bytes([a, t]));
     match cookie.first_chunk::<8>() {
-        Some(cookie) if u64::from_be_bytes(*cookie) == key.cookie(source, attempt) => {
+        Some(cookie) if u64::from_be_bytes(*cookie) == key.cookie(asked, attempt) => {
             Ok((identifier, attempt))
         }
         _ => Err(Ignored::Forged),
@@ -148,7 +153,7 @@ mod tests {
         let Echoed { source, target, payload } = echoed;
         let v4 = source.is_ipv4();
         let protocol = if v4 { IpNextHeaderProtocols::Icmp } else { IpNextHeaderProtocols::Icmpv6 };
-        reply(&KEY, 77, &Datagram { source: *source, target: *target, protocol, hops: 64, payload })
+        reply(&KEY, 77, *source, &Datagram { source: *source, target: *target, protocol, hops: 64, payload })
     }
 
     const KEY: CookieKey = CookieKey::new([1; 16]);

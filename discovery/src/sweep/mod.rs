@@ -1,10 +1,16 @@
 //! Asks every address of a plan until it answers or enough rounds are over.
 //!
 //! ```text
-//! Sending(round) ──every address had its turn──▶ Waiting(round) ──time over──▶ Sending(round + 1)
-//!      │                                            │ enough rounds, or nobody is silent
-//!      └───────────── nobody is silent ─────────────┴──▶ Over
+//! Sending(round, method) ──every address had its turn by the last method──▶ Waiting(round) ──time over──▶ Sending(round + 1, first)
+//!    │          ▲ │ by another                                                 │ enough rounds, or nobody is silent
+//!    │          │ └─▶ Pausing(round, next method)                              │
+//!    │          └────────┘ a round trip is over                                │
+//!    └────────────────────── nobody is silent ─────────────────────────────────┴──▶ Over
 //! ```
+//!
+//! In a round each method asks those that are silent by then. How long answers take is not known before there is one, and
+//! to wait for answers to one method before the next is tried would cost a second for each: who answers to nothing but the
+//! last is asked as soon as the packets before are gone. Where answers do come, a round trip is waited for.
 //!
 //! A round is sent only to the silent, and, for a measure of loss, to some of those that have answered. What is kept
 //! for an address are two bits; an answer is known by what it carries ([`crate::cookie`]). Answers count in any phase.
@@ -38,13 +44,15 @@ pub struct Config {
     pub patience: Duration,
     /// Decides the order of the walk.
     pub key: u64,
+    /// How many ways there are to ask; at least one.
+    pub methods: u16,
 }
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// An answer came; whether it is one to this poll's probes has been checked.
-    Answered(Answer),
+    /// An answer came to this method; whether it is one to this poll's probes has been checked.
+    Answered(u16, Answer),
     /// Everything handed out before is on its way.
     Sent,
     /// There is no way to this address: it is not asked again.
@@ -58,6 +66,8 @@ pub enum Input {
 pub enum Output {
     /// Send a probe.
     Probe {
+        /// By this method: they are numbered from 0.
+        method: u16,
         /// To this address.
         target: IpAddr,
         /// Which attempt it is: what the probe carries, so that its answer tells.
@@ -81,15 +91,31 @@ pub struct Progress {
     pub round: u8,
     /// How many rounds there will be, as far as is known.
     pub rounds: u8,
-    /// Addresses that had their turn in this round.
-    pub walked: u32,
-    /// Addresses of the plan.
-    pub of: u32,
+    /// Turns of addresses that are over in this round, by all methods together.
+    pub walked: u64,
+    /// Turns of a round.
+    pub of: u64,
     /// Addresses that have answered.
     pub found: u32,
 }
 
-/// One poll of the addresses of one plan by one kind of probe.
+/// What a sweep has learned about the way to its addresses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Path {
+    loss: Loss,
+    rtt: Rtt,
+}
+
+impl Path {
+    /// The way of a machine to itself.
+    pub fn of_this_machine() -> Self {
+        let mut path = Self::default();
+        path.rtt.observe(Duration::ZERO);
+        path
+    }
+}
+
+/// One poll of the addresses of one plan.
 #[derive(Debug)]
 pub struct Sweep {
     plan: Arc<Plan>,
@@ -97,10 +123,10 @@ pub struct Sweep {
     walk: Walk,
     board: Board,
     pacer: Pacer,
-    sample: Sample,
+    /// One for each method.
+    samples: Vec<Sample>,
     timed: Timed,
-    loss: Loss,
-    rtt: Rtt,
+    path: Path,
     round: u8,
     /// When the round before this one was over.
     before: Option<Instant>,
@@ -111,10 +137,16 @@ pub struct Sweep {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The next position of the walk, and how many probes may go now.
+    /// The method, the next position of the walk, and how many probes may go now.
     Sending {
+        method: u16,
         position: u32,
         allowance: u32,
+    },
+    /// Every address had its turn by the methods before this one.
+    Pausing {
+        method: u16,
+        until: Instant,
     },
     /// Every address had its turn.
     Waiting {
@@ -131,13 +163,12 @@ impl Sweep {
         Self {
             walk: Walk::new(len, config.key),
             board: Board::new(len),
-            sample: Sample::default(),
+            samples: (0..config.methods.max(1)).map(|_| Sample::default()).collect(),
             timed: Timed::default(),
-            loss: Loss::default(),
-            rtt: Rtt::default(),
+            path: Path::default(),
             round: 1,
             before: None,
-            phase: Phase::Sending { position: 0, allowance: 0 },
+            phase: Phase::Sending { method: 0, position: 0, allowance: 0 },
             plan,
             config,
             pacer,
@@ -146,11 +177,17 @@ impl Sweep {
         }
     }
 
+    /// The same, where something is known already.
+    #[must_use]
+    pub fn along(self, path: Path) -> Self {
+        Self { path, ..self }
+    }
+
     /// Takes in what happened.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         self.now = now;
         match input {
-            Input::Answered(answer) => self.answered(answer),
+            Input::Answered(method, answer) => self.answered(method, answer),
             Input::Sent => self.pacer.settle(now),
             Input::Refused(target) => {
                 if let Some(index) = self.plan.index(target) {
@@ -161,22 +198,24 @@ impl Sweep {
         }
     }
 
-    fn answered(&mut self, answer: Answer) {
+    fn answered(&mut self, method: u16, answer: Answer) {
         // Whatever the network says, a poll does not leave the ranges it was given.
         let Some(index) = self.plan.index(answer.from) else { return };
-        let rtt = self.timed.take(index, answer.attempt, self.now);
+        let Some(sample) = self.samples.get_mut(usize::from(method)) else { return };
+        let rtt = self.timed.take(index, (method, answer.attempt), self.now);
         if let Some(rtt) = rtt {
-            self.rtt.observe(rtt);
+            self.path.rtt.observe(rtt);
         }
-        if self.sample.answered(index) {
-            self.loss.answer();
+        if sample.answered(index) {
+            self.path.loss.answer();
         }
         if self.board.state(index) != State::Alive {
             self.board.set(index, State::Alive);
-            self.sample.add(index);
+            sample.add(index);
             self.outputs.push_back(Output::Found { answer, rtt });
         }
-        if self.board.silent() == 0 && matches!(self.phase, Phase::Waiting { .. }) {
+        let is_idle = matches!(self.phase, Phase::Waiting { .. } | Phase::Pausing { .. });
+        if self.board.silent() == 0 && is_idle {
             self.end();
         }
     }
@@ -186,11 +225,15 @@ impl Sweep {
         self.now = now;
         match &mut self.phase {
             Phase::Sending { allowance, .. } => *allowance = self.pacer.allowance(now),
+            Phase::Pausing { method, until } if *until <= now => {
+                let method = *method;
+                self.begin(method);
+            }
             Phase::Waiting { since, until } if *until <= now => {
                 let since = *since;
                 self.next_round(since);
             }
-            Phase::Waiting { .. } | Phase::Over => {}
+            Phase::Pausing { .. } | Phase::Waiting { .. } | Phase::Over => {}
         }
     }
 
@@ -201,58 +244,72 @@ impl Sweep {
 
     /// The next probe, as long as the pace allows it.
     fn probe(&mut self) -> Option<Output> {
-        while let Phase::Sending { position, allowance } = self.phase {
+        while let Phase::Sending { method, position, allowance } = self.phase {
             if position == self.plan.len() {
-                return self.end_round();
+                return self.end_turn(method);
             }
             if allowance == 0 {
                 return None;
             }
+            let sample = &mut self.samples[usize::from(method)];
             if self.round > 1
-                && let Some((index, attempt)) = self.sample.due(position, self.plan.len())
+                && let Some((index, attempt)) = sample.due(position, self.plan.len())
             {
-                self.loss.ask();
-                return Some(self.send(index, attempt, position, allowance));
+                self.path.loss.ask();
+                self.phase = Phase::Sending { method, position, allowance: allowance - 1 };
+                return Some(self.send(method, index, attempt));
             }
             let index = self.walk.at(position);
-            if self.board.state(index) == State::Silent {
-                return Some(self.send(index, self.round.into(), position + 1, allowance));
+            let is_silent = self.board.state(index) == State::Silent;
+            let allowance = allowance - u32::from(is_silent);
+            self.phase = Phase::Sending { method, position: position + 1, allowance };
+            if is_silent {
+                return Some(self.send(method, index, self.round.into()));
             }
-            self.phase = Phase::Sending { position: position + 1, allowance };
         }
         None
     }
 
-    fn send(&mut self, index: u32, attempt: u16, position: u32, allowance: u32) -> Output {
-        self.phase = Phase::Sending { position, allowance: allowance - 1 };
+    fn send(&mut self, method: u16, index: u32, attempt: u16) -> Output {
         self.pacer.spend(self.now, 1);
-        self.timed.sent(index, attempt, self.now);
-        Output::Probe { target: self.plan.address(index), attempt }
+        self.timed.sent(index, (method, attempt), self.now);
+        Output::Probe { method, target: self.plan.address(index), attempt }
     }
 
-    /// Waits for what is on its way, or ends when nobody is silent any more.
-    fn end_round(&mut self) -> Option<Output> {
+    /// Goes on to the next method, waits for what is on its way, or ends when nobody is silent any more.
+    fn end_turn(&mut self, method: u16) -> Option<Output> {
         if self.board.silent() == 0 {
             self.end();
             return self.outputs.pop_front();
         }
-        self.phase = Phase::Waiting { since: self.now, until: self.now + self.rtt.timeout() };
+        let (now, next, timeout) = (self.now, method + 1, self.path.rtt.timeout());
+        self.phase = if usize::from(next) == self.samples.len() {
+            Phase::Waiting { since: now, until: now + timeout }
+        } else {
+            let pause = if self.path.rtt.is_known() { timeout.min(PAUSE) } else { Duration::ZERO };
+            Phase::Pausing { method: next, until: now + pause }
+        };
         None
+    }
+
+    /// Gives every address its turn by a method.
+    fn begin(&mut self, method: u16) {
+        self.phase = Phase::Sending { method, position: 0, allowance: self.pacer.allowance(self.now) };
     }
 
     /// Sends another round when the loss that is known now demands it; after the last, waits for the slowest.
     ///
     /// Patience counts from the end of the round before: a host that takes long answers what it was asked then.
     fn next_round(&mut self, since: Instant) {
-        if self.round < self.loss.rounds(self.config.recall) {
+        if self.round < self.path.loss.rounds(self.config.recall) {
             self.round += 1;
             self.before = Some(since);
-            self.sample.restart();
-            self.phase = Phase::Sending { position: 0, allowance: self.pacer.allowance(self.now) };
+            self.samples.iter_mut().for_each(Sample::restart);
+            self.begin(0);
             return;
         }
         let patient = self.before.unwrap_or(since) + self.config.patience;
-        let until = patient.max(since + self.rtt.longest());
+        let until = patient.max(since + self.path.rtt.longest());
         match until <= self.now {
             true => self.end(),
             false => self.phase = Phase::Waiting { since, until },
@@ -268,22 +325,32 @@ impl Sweep {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Sending { .. } => Some(self.pacer.wake()),
-            Phase::Waiting { until, .. } => Some(until),
+            Phase::Pausing { until, .. } | Phase::Waiting { until, .. } => Some(until),
             Phase::Over => None,
         }
     }
 
     /// Where it is.
     pub fn progress(&self) -> Progress {
-        let of = self.plan.len();
-        let walked = if let Phase::Sending { position, .. } = self.phase { position } else { of };
-        let rounds = self.loss.rounds(self.config.recall).max(self.round);
+        let len = u64::from(self.plan.len());
+        let of = len * u64::try_from(self.samples.len()).expect("as many as there are methods");
+        let walked = match self.phase {
+            Phase::Sending { method, position, .. } => len * u64::from(method) + u64::from(position),
+            Phase::Pausing { method, .. } => len * u64::from(method),
+            Phase::Waiting { .. } | Phase::Over => of,
+        };
+        let rounds = self.path.loss.rounds(self.config.recall).max(self.round);
         Progress { round: self.round, rounds, walked, of, found: self.board.alive() }
     }
 
     /// The share of packets that was lost, where it could be measured.
     pub fn loss(&self) -> Option<f64> {
-        self.loss.share()
+        self.path.loss.share()
+    }
+
+    /// What is known about the way, for the next sweep that goes it.
+    pub const fn path(&self) -> Path {
+        self.path
     }
 
     /// Whether an address has answered.
@@ -296,6 +363,9 @@ impl Sweep {
         self.pacer
     }
 }
+
+/// Longest pause between two methods: where round trips take longer, some are asked by both.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

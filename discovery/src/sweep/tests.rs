@@ -64,9 +64,52 @@ fn the_polite_profile_keeps_20_packets_in_10_ms_from_round_to_round() {
 }
 
 #[test]
+fn who_answers_to_the_last_method_alone_waits_for_packets_and_for_no_silence() {
+    let network = Network { alive: |host| host % 5 == 0, method: |_| 2, methods: 3, ..Network::default() };
+    let run = network.sweep("10.1.0.0/24", Profile::Polite);
+    assert_eq!(run.found.len(), 52);
+    // 768 packets at 1,900 a second.
+    assert!(run.last_found < Duration::from_millis(420), "{:?}", run.last_found);
+    assert!(run.took < Duration::from_millis(1_800), "{:?}", run.took);
+    assert!(run.crowd <= 20, "{} packets in 10 ms", run.crowd);
+}
+
+#[test]
+fn who_answers_to_one_method_is_asked_by_no_other_where_answers_are_fast() {
+    let network = Network { alive: |host| host % 5 == 0, methods: 2, ..Network::default() };
+    let run = network.sweep("10.1.0.0/20", Profile::Lan);
+    assert_eq!(run.found.len(), 4096_usize.div_ceil(5));
+    // A turn of all and three of the silent, and no more than the sample beside them.
+    assert!((4096 + 3 * 3276..4096 + 3 * 3276 + 65).contains(&run.probes), "{} probes", run.probes);
+}
+
+#[test]
+fn a_network_without_hosts_takes_no_longer_for_being_asked_in_three_ways() {
+    let network = Network { methods: 3, ..Network::default() };
+    let run = network.sweep("10.1.0.0/24", Profile::Polite);
+    assert_eq!((run.found.len(), run.probes, run.rounds), (0, 3 * 3 * 256, 3));
+    assert!(run.took < Duration::from_secs(5), "{:?}", run.took);
+}
+
+#[test]
+fn lost_packets_cost_rounds_and_no_hosts_whatever_they_answer_to() {
+    let network = Network {
+        alive: |host| host % 5 == 0,
+        method: |host| u16::try_from(host % 3).unwrap(),
+        methods: 3,
+        loss: 200,
+        ..Network::default()
+    };
+    let run = network.sweep("10.1.0.0/18", Profile::Max);
+    let alive = 16_384_usize.div_ceil(5);
+    assert!(run.found.len() * 10_000 >= alive * 9_990, "{} of {alive}", run.found.len());
+    assert!(run.rounds.abs_diff(6) <= 1, "{} rounds", run.rounds);
+}
+
+#[test]
 fn an_answer_from_outside_the_plan_is_nobodys() {
     let mut sweep = sweep("10.1.0.0/30", Profile::Lan, Instant::now());
-    sweep.handle_input(Instant::now(), Input::Answered(answer([10, 2, 0, 1].into(), 1)));
+    sweep.handle_input(Instant::now(), Input::Answered(0, answer([10, 2, 0, 1].into(), 1)));
     assert_eq!(sweep.poll_output(), None);
 }
 
@@ -100,6 +143,9 @@ fn congestion_slows_the_sweep_down() {
 struct Network {
     alive: fn(u32) -> bool,
     delay: fn(u32) -> Duration,
+    /// Which method a host answers to, of how many.
+    method: fn(u32) -> u16,
+    methods: u16,
     loss: u64,
     congested: bool,
 }
@@ -109,46 +155,54 @@ struct Run {
     probes: usize,
     rounds: u8,
     took: Duration,
+    last_found: Duration,
     /// The most packets in any 10 ms.
     crowd: usize,
 }
 
 impl Default for Network {
     fn default() -> Self {
-        Self { alive: |_| false, delay: |_| Duration::from_millis(1), loss: 0, congested: false }
+        let (delay, method) = (|_| Duration::from_millis(1), |_| 0);
+        Self { alive: |_| false, delay, method, methods: 1, loss: 0, congested: false }
     }
 }
 
 impl Network {
     fn sweep(&self, range: &str, profile: Profile) -> Run {
         let start = Instant::now();
-        let (mut sweep, mut now, mut chance) = (sweep(range, profile, start), start, 1_u64);
-        let mut run = Run { found: vec![], probes: 0, rounds: 0, took: Duration::ZERO, crowd: 0 };
+        let (mut sweep, mut now, mut chance) = (sweep_by(self.methods, range, profile, start), start, 1_u64);
+        let (took, last_found) = (Duration::ZERO, Duration::ZERO);
+        let mut run = Run { found: vec![], probes: 0, rounds: 0, took, last_found, crowd: 0 };
         let (mut sent, mut flying) = (VecDeque::new(), std::collections::BTreeMap::new());
         while let Some(deadline) = sweep.poll_timeout() {
             let arrival = flying.keys().next().map(|(at, _)| *at);
             now = now.max(arrival.map_or(deadline, |arrival: Instant| arrival.min(deadline)));
             while let Some(entry) = flying.first_entry().filter(|entry| entry.key().0 <= now) {
-                sweep.handle_input(now, Input::Answered(entry.remove()));
+                let (method, answer) = entry.remove();
+                sweep.handle_input(now, Input::Answered(method, answer));
             }
             sweep.handle_timeout(now);
             run.rounds = sweep.progress().round;
             while let Some(output) = sweep.poll_output() {
                 match output {
-                    Output::Probe { target, attempt } => {
+                    Output::Probe { method, target, attempt } => {
                         run.probes += 1;
                         sent.push_back(now);
                         let host = u32::try_from(crate::range::number(target) & 0xffff).unwrap();
                         chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                        if (self.alive)(host) && (chance >> 33) % 1000 >= self.loss {
+                        let answers = (self.alive)(host) && (self.method)(host) == method;
+                        if answers && (chance >> 33) % 1000 >= self.loss {
                             let at = now + (self.delay)(host);
-                            flying.insert((at, run.probes), answer(target, attempt));
+                            flying.insert((at, run.probes), (method, answer(target, attempt)));
                         }
                         if self.congested {
                             sweep.handle_input(now, Input::Congested);
                         }
                     }
-                    Output::Found { answer, .. } => run.found.push(answer.from),
+                    Output::Found { answer, .. } => {
+                        run.found.push(answer.from);
+                        run.last_found = now - start;
+                    }
                     Output::Over => run.took = now - start,
                 }
             }
@@ -163,8 +217,12 @@ impl Network {
 }
 
 fn sweep(range: &str, profile: Profile, now: Instant) -> Sweep {
+    sweep_by(1, range, profile, now)
+}
+
+fn sweep_by(methods: u16, range: &str, profile: Profile, now: Instant) -> Sweep {
     let plan = Plan::new(&[range.parse().unwrap()], &[]).unwrap();
-    let config = Config { recall: 0.9999, patience: profile.patience(), key: 1 };
+    let config = Config { recall: 0.9999, patience: profile.patience(), key: 1, methods };
     Sweep::new(now, Arc::new(plan), config, Pacer::new(now, profile.pace()))
 }
 

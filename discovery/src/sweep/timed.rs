@@ -3,31 +3,39 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+/// The method and the attempt of a probe.
+type Probe = (u16, u16);
+
 /// A bounded number of probes, the oldest forgotten first.
 #[derive(Debug, Default)]
 pub(super) struct Timed {
-    sent: HashMap<u32, (u16, Instant)>,
+    sent: HashMap<u32, (Probe, Instant)>,
     order: VecDeque<(u32, Instant)>,
 }
 
 impl Timed {
     /// Notes a probe while there is room: of a fast sweep a part of each span, of a slow one everything.
-    pub(super) fn sent(&mut self, index: u32, attempt: u16, now: Instant) {
+    pub(super) fn sent(&mut self, index: u32, probe: Probe, now: Instant) {
         while let Some((_, at)) = self.order.front()
             && *at + MEMORY < now
         {
             self.forget_oldest();
         }
         if self.order.len() < LIMIT {
-            self.sent.insert(index, (attempt, now));
+            self.sent.insert(index, (probe, now));
             self.order.push_back((index, now));
         }
     }
 
-    /// The round trip of an answer; one that does not tell its attempt may only be to a first one (Karn's rule).
-    pub(super) fn take(&mut self, index: u32, attempt: Option<u16>, now: Instant) -> Option<Duration> {
+    /// The round trip of an answer to a method; one that does not tell its attempt may only be to a first one (Karn's rule).
+    pub(super) fn take(
+        &mut self,
+        index: u32,
+        (method, attempt): (u16, Option<u16>),
+        now: Instant,
+    ) -> Option<Duration> {
         let (sent, at) = *self.sent.get(&index)?;
-        if attempt.unwrap_or(1) != sent {
+        if (method, attempt.unwrap_or(1)) != sent {
             return None;
         }
         self.sent.remove(&index);
@@ -56,21 +64,22 @@ mod tests {
     fn a_round_trip_belongs_to_one_probe() {
         let (start, mut timed) = (Instant::now(), Timed::default());
         let later = start + Duration::from_millis(7);
-        timed.sent(1, 1, start);
-        timed.sent(2, 2, start);
-        assert_eq!(timed.take(1, Some(2), later), None);
-        assert_eq!(timed.take(1, None, later), Some(Duration::from_millis(7)));
-        assert_eq!(timed.take(1, None, later), None);
-        assert_eq!(timed.take(2, None, later), None, "this may be a late answer to the first attempt");
+        timed.sent(1, (0, 1), start);
+        timed.sent(2, (0, 2), start);
+        assert_eq!(timed.take(1, (0, Some(2)), later), None);
+        assert_eq!(timed.take(1, (1, Some(1)), later), None, "it answers to another method");
+        assert_eq!(timed.take(1, (0, None), later), Some(Duration::from_millis(7)));
+        assert_eq!(timed.take(1, (0, None), later), None);
+        assert_eq!(timed.take(2, (0, None), later), None, "this may be a late answer to the first attempt");
     }
 
     #[test]
     fn the_notes_are_bounded_and_there_is_room_again() {
         let (start, mut timed) = (Instant::now(), Timed::default());
-        (0..10_000).for_each(|index| timed.sent(index, 1, start));
+        (0..10_000).for_each(|index| timed.sent(index, (0, 1), start));
         assert_eq!((timed.order.len(), timed.sent.len()), (LIMIT, LIMIT));
         let later = start + MEMORY + Duration::from_millis(1);
-        timed.sent(7, 2, later);
-        assert_eq!((timed.order.len(), timed.take(7, Some(2), later)), (1, Some(Duration::ZERO)));
+        timed.sent(7, (0, 2), later);
+        assert_eq!((timed.order.len(), timed.take(7, (0, Some(2)), later)), (1, Some(Duration::ZERO)));
     }
 }

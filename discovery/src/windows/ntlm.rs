@@ -55,9 +55,12 @@ fn pairs(info: &[u8]) -> Vec<Claim> {
             3 => NameKind::Dns,
             _ => continue,
         };
-        claims.extend(utf16(value).map(|text| Claim::Name(kind, text)));
+        claims.extend(utf16(value).map(|text| (kind, text)));
     }
-    claims
+    // A machine that is in no domain says that it is one itself.
+    let is_own = |text: &Text| claims.contains(&(NameKind::NetBios, text.clone()));
+    let of_others = claims.iter().filter(|(kind, text)| *kind != NameKind::Domain || !is_own(text));
+    of_others.map(|(kind, text)| Claim::Name(*kind, text.clone())).collect()
 }
 
 fn utf16(bytes: &[u8]) -> Option<Text> {
@@ -88,6 +91,13 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_machine_in_no_domain_has_none() {
+        let bytes = said(&[(2, "PC-7"), (1, "PC-7"), (4, "")]);
+        let shown: Vec<_> = challenge(&bytes).unwrap().into_iter().map(shown).collect();
+        assert_eq!(shown, ["NetBios PC-7", "Windows 10.0 build 20348"]);
+    }
+
+    #[test]
     fn what_is_cut_is_no_challenge() {
         let bytes = sample();
         let whole = challenge(&bytes).unwrap().len();
@@ -100,11 +110,15 @@ pub(crate) mod tests {
 
     /// What Windows Server 2022 says, behind some bytes of SPNEGO.
     pub(crate) fn sample() -> Vec<u8> {
-        let pair = |id: u16, text: &str| {
+        said(&[(1, "PC-7"), (3, "pc-7.example.org"), (7, "1234")])
+    }
+
+    fn said(pairs: &[(u16, &str)]) -> Vec<u8> {
+        let pair = |(id, text): (u16, &str)| {
             let value: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
             [&id.to_le_bytes()[..], &u16::try_from(value.len()).unwrap().to_le_bytes(), &value].concat()
         };
-        let info = [pair(1, "PC-7"), pair(3, "pc-7.example.org"), pair(7, "1234"), pair(0, "")].concat();
+        let info: Vec<u8> = pairs.iter().copied().chain([(0, "")]).flat_map(pair).collect();
         let len = u16::try_from(info.len()).unwrap().to_le_bytes();
         let head = [
             &b"spnego"[..],

@@ -23,7 +23,8 @@ use crate::script::Script;
 pub fn sweep(data: &[u8]) {
     let (start, mut script) = (Instant::now(), Script::new(data));
     let plan = Arc::new(Plan::new(&["10.1.0.0/27".parse().expect("a range")], &[]).expect("a plan"));
-    let config = Config { recall: 0.99, patience: Duration::from_millis(50), key: u64::from(script.byte()) };
+    let (key, methods) = (u64::from(script.byte()), u16::from(script.byte() % 4));
+    let config = Config { recall: 0.99, patience: Duration::from_millis(50), key, methods };
     let pace = Profile::Polite.pace();
     let mut core = Sweep::new(start, Arc::clone(&plan), config, Pacer::new(start, pace));
     let (mut now, mut sent, mut found) = (start, Vec::new(), HashSet::new());
@@ -36,13 +37,14 @@ pub fn sweep(data: &[u8]) {
             _ => {
                 let (from, attempt) = (address(script.byte()), script.coin().then(|| script.short()));
                 let answer = Answer { from, attempt, kind: Kind::Echo, mac: None, hops: None };
-                core.handle_input(now, Input::Answered(answer));
+                core.handle_input(now, Input::Answered(u16::from(script.byte() % 5), answer));
             }
         }
         core.handle_timeout(now);
         while let Some(output) = core.poll_output() {
             match output {
-                Output::Probe { target, attempt } => {
+                Output::Probe { method, target, attempt } => {
+                    assert!(method < methods.max(1));
                     assert!(plan.index(target).is_some());
                     assert_eq!(found.contains(&target), attempt >= 0x8000, "only a sample is asked again");
                     sent.push(now);

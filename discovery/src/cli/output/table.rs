@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::{first, sources};
 use crate::fact::NameKind;
@@ -12,15 +12,17 @@ use crate::inventory::Host;
 pub(super) fn table(hosts: &[&Host]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    let rows: Vec<[Option<String>; COLUMNS]> = hosts.iter().map(|host| row(host)).collect();
-    // What nobody has takes no room.
-    let shown: Vec<usize> = (0..COLUMNS).filter(|n| rows.iter().any(|row| row[*n].is_some())).collect();
+    let rows: Vec<Row> = hosts.iter().map(|host| row(host)).collect();
+    let shown = shown(&rows, table.width().map(usize::from));
     table.set_header(shown.iter().map(|n| HEAD[*n]));
     for row in &rows {
         table.add_row(shown.iter().map(|n| row[*n].as_deref().unwrap_or("-")));
     }
-    for column in table.column_iter_mut() {
+    for (column, n) in table.column_iter_mut().zip(&shown) {
         column.set_padding((0, 2));
+        if WHOLE.contains(n) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     let count = format!("{} host{}", hosts.len(), if hosts.len() == 1 { "" } else { "s" });
     let lines = table.lines().map(|line| line.trim_end().to_owned());
@@ -28,7 +30,24 @@ pub(super) fn table(hosts: &[&Host]) -> String {
     lines.into_iter().chain([count]).map(|line| line + "\n").collect()
 }
 
-fn row(host: &Host) -> [Option<String>; COLUMNS] {
+/// What nobody has takes no room, and where a terminal is narrow what says least about a host makes room for the rest.
+fn shown(rows: &[Row], width: Option<usize>) -> Vec<usize> {
+    let mut shown: Vec<usize> = (0..COLUMNS).filter(|n| rows.iter().any(|row| row[*n].is_some())).collect();
+    let widest = |n: &usize| {
+        let cells = rows.iter().filter_map(|row| row[*n].as_ref()).map(|cell| cell.chars().count());
+        cells.chain([HEAD[*n].len()]).max().unwrap_or_default() + 2
+    };
+    for least in LEAST {
+        if width.is_some_and(|width| shown.iter().map(widest).sum::<usize>() > width) {
+            shown.retain(|n| *n != least);
+        }
+    }
+    shown
+}
+
+type Row = [Option<String>; COLUMNS];
+
+fn row(host: &Host) -> Row {
     let address = first(host).map(|first| match host.addresses.len() {
         1 => first.to_string(),
         more => format!("{first} +{}", more - 1),
@@ -63,6 +82,11 @@ const COLUMNS: usize = 8;
 const HEAD: [&str; COLUMNS] =
     ["ADDRESS", "NAME", "DOMAIN", "SYSTEM", "SERVICES", "HARDWARE", "RTT", "FOUND BY"];
 
+/// Columns whose words are copied: they are never broken.
+const WHOLE: [usize; 2] = [0, 5];
+/// Columns that go first.
+const LEAST: [usize; 2] = [6, 7];
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
@@ -92,6 +116,17 @@ mod tests {
              10.1.0.7  web-7.example.org  02:00:00:00:00:07  0.3 ms  arp\n\
              1 host\n"
         );
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_says_most() {
+        let row: Row = ["10.1.0.7", "web-7", "-", "-", "-", "02:00:00:00:00:07", "0.3 ms", "arp"]
+            .map(|text| Some(text.to_owned()).filter(|text| text != "-"));
+        let rows = [row];
+        assert_eq!(shown(&rows, None), [0, 1, 5, 6, 7]);
+        assert_eq!(shown(&rows, Some(80)), [0, 1, 5, 6, 7]);
+        assert_eq!(shown(&rows, Some(50)), [0, 1, 5, 7]);
+        assert_eq!(shown(&rows, Some(20)), [0, 1, 5]);
     }
 
     #[test]

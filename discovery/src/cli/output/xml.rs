@@ -87,7 +87,7 @@ const fn reason(source: Source) -> &'static str {
     match source {
         Source::Arp => "arp-response",
         Source::Neighbor => "nd-response",
-        Source::Echo => "echo-reply",
+        Source::Echo | Source::AllNodes => "echo-reply",
         Source::Tcp => "conn-refused",
         Source::Udp => "port-unreach",
         _ => "user-set",

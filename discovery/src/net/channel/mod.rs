@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 pub(super) use knock::Knocking;
 pub(super) use ping::PingSocket;
-pub(super) use status::StatusSocket;
+pub(super) use status::StatusSockets;
 
 #[cfg(target_os = "linux")]
 use super::linux::PacketSocket;
@@ -33,7 +33,7 @@ pub(super) enum Channel {
     },
     Ping(PingSocket),
     Knock(Knocking),
-    Status(StatusSocket),
+    Status(StatusSockets),
 }
 
 /// What became of a probe.
@@ -61,7 +61,7 @@ impl Channel {
             }),
             Self::Ping(socket) => socket.probe(target, attempt),
             Self::Knock(knocking) => Ok(knocking.probe(target)),
-            Self::Status(socket) => socket.probe(target),
+            Self::Status(sockets) => sockets.probe(target),
         }
     }
 
@@ -87,8 +87,8 @@ impl Channel {
                 knocking.receive(take);
                 Ok(())
             }
-            Self::Status(socket) => {
-                socket.receive(take);
+            Self::Status(sockets) => {
+                sockets.receive(take);
                 Ok(())
             }
         }
@@ -104,13 +104,13 @@ impl Channel {
                 knocking.readable().await;
                 Ok(())
             }
-            Self::Status(socket) => socket.readable().await,
+            Self::Status(sockets) => sockets.readable().await,
         }
     }
 
     /// What hosts said of themselves beyond that they are there.
     pub(super) fn said(&mut self) -> Vec<(IpAddr, Claim)> {
-        if let Self::Status(socket) = self { socket.said() } else { Vec::new() }
+        if let Self::Status(sockets) = self { sockets.said() } else { Vec::new() }
     }
 
     /// Whether answers were lost here for lack of room since the last look.

@@ -1,16 +1,16 @@
 //! Ping sockets: echo for every user whose group may (icmp(7), `ping_group_range`).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::Went;
 use crate::cookie::CookieKey;
 use crate::packet::echo;
-use crate::probe::{Answer, Kind};
+use crate::probe::{ALL_NODES, Answer, Kind};
 
 /// A socket whose identifier the kernel chose and keeps apart from everybody else's.
 #[derive(Debug)]
@@ -18,21 +18,42 @@ pub(in crate::net) struct PingSocket {
     socket: UdpSocket,
     key: CookieKey,
     v4: bool,
+    /// Where not each host is asked for itself.
+    group: Option<IpAddr>,
 }
 
 impl PingSocket {
     /// Opens a socket for the family of `source`.
     pub(in crate::net) fn open(source: IpAddr, key: CookieKey) -> io::Result<Self> {
-        let v4 = source.is_ipv4();
-        let (domain, protocol, any) = match v4 {
-            true => (Domain::IPV4, Protocol::ICMPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            false => (Domain::IPV6, Protocol::ICMPV6, Ipv6Addr::UNSPECIFIED.into()),
-        };
+        let any: IpAddr =
+            if source.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        Self::bound(SocketAddr::new(any, 0), key)
+    }
+
+    fn bound(own: SocketAddr, key: CookieKey) -> io::Result<Self> {
+        let v4 = own.is_ipv4();
+        let (domain, protocol) =
+            if v4 { (Domain::IPV4, Protocol::ICMPV4) } else { (Domain::IPV6, Protocol::ICMPV6) };
         let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(BUFFER)?;
-        socket.bind(&SocketAddr::new(any, 0).into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, key, v4 })
+        socket.bind(&own.into())?;
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, key, v4, group: None })
+    }
+
+    /// Opens a socket that asks all nodes of the link of an interface from an own address there.
+    pub(in crate::net) fn open_all_nodes(
+        source: Ipv6Addr,
+        interface: u32,
+        key: CookieKey,
+    ) -> io::Result<Self> {
+        // Only an address of the link itself has a scope.
+        let scope = if source.is_unicast_link_local() { interface } else { 0 };
+        let opened = Self::bound(SocketAddrV6::new(source, 0, 0, scope).into(), key)?;
+        let socket = SockRef::from(&opened.socket);
+        socket.set_multicast_if_v6(interface)?;
+        socket.set_multicast_loop_v6(false)?;
+        Ok(Self { group: Some(ALL_NODES), ..opened })
     }
 
     pub(super) fn probe(&self, target: IpAddr, attempt: u16) -> io::Result<Went> {
@@ -69,9 +90,11 @@ impl PingSocket {
 
     fn read(&self, message: &[u8], from: IpAddr) -> Option<Answer> {
         let kind = if self.v4 { REPLY_V4 } else { REPLY_V6 };
-        let (_, attempt) =
-            echo::answered(&self.key, from, message).ok().filter(|_| message.first() == Some(&kind))?;
-        Some(Answer { from, attempt: Some(attempt), kind: Kind::Echo, mac: None, hops: None })
+        let (_, attempt) = echo::answered(&self.key, self.group.unwrap_or(from), message)
+            .ok()
+            .filter(|_| message.first() == Some(&kind))?;
+        let kind = if self.group.is_some() { Kind::AllNodes } else { Kind::Echo };
+        Some(Answer { from, attempt: Some(attempt), kind, mac: None, hops: None })
     }
 
     pub(super) async fn readable(&self) -> io::Result<()> {

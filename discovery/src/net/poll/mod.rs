@@ -1,5 +1,7 @@
 //! A poll of a plan: sockets first, then sweeps one after another with one pacer, then names.
 
+mod canary;
+mod netbios;
 mod note;
 mod options;
 mod poller;
@@ -11,11 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
 pub use note::Note;
-pub use options::{Names, Options};
+pub use options::{Find, Names, Options};
 use poller::Poller;
 pub use progress::{Progress, Stage};
 
-use super::channel::{Channel, Knocking, PingSocket};
+use super::channel::{Channel, Knocking, PingSocket, StatusSockets};
 use super::error::PollError;
 use super::linux::{PacketSocket, Want, opener};
 use super::route::Interface;
@@ -23,6 +25,7 @@ use super::segment::{Segment, Split, split};
 use super::{names, random_key, route};
 use crate::cookie::CookieKey;
 use crate::fact::{Claim, Fact, Source};
+use crate::guard;
 use crate::mac::Mac;
 use crate::pacer::Pacer;
 use crate::probe::{Link, Method, Prober};
@@ -48,9 +51,16 @@ struct Part {
 #[derive(Debug)]
 enum Way {
     /// Packet sockets: one that finds neighbours, and one for each method behind a router.
-    Raw { mac: Mac, neighbor: PacketSocket, beyond: Vec<(Method, PacketSocket)> },
+    Raw {
+        mac: Mac,
+        neighbor: PacketSocket,
+        beyond: Vec<(Method, PacketSocket)>,
+        canary: Option<(Method, PacketSocket)>,
+    },
     /// What every user has.
     Plain(Channel),
+    /// Nobody is looked for: they are asked for their names at once.
+    Unknown,
 }
 
 impl Poll {
@@ -87,7 +97,10 @@ impl Poll {
         let mut sockets = sockets.into_iter();
         for segment in segments {
             let way = match (segment.interface.mac, sockets.len() > 0) {
-                (Some(mac), true) => self.raw(&segment, mac, &mut sockets)?,
+                (Some(mac), true) if !self.wants(&segment).is_empty() => {
+                    self.raw(&segment, mac, &mut sockets)?
+                }
+                _ if self.options.find == Find::NetBios => Way::Unknown,
                 _ => self.plain(&segment)?,
             };
             self.parts.push(Part { segment, way });
@@ -98,18 +111,32 @@ impl Poll {
     /// The sockets that a segment needs, in the order [`Poll::raw`] takes them.
     fn wants(&self, segment: &Segment) -> Vec<(u32, Want)> {
         let interface = segment.interface.index;
-        if segment.interface.mac.is_none() {
+        let v4 = segment.source.is_ipv4();
+        // Who is behind a router is asked for NetBIOS names at once, and by IPv6 there are none.
+        let is_unknown = self.options.find == Find::NetBios && (segment.gateway.is_some() || !v4);
+        if segment.interface.mac.is_none() || is_unknown {
             return Vec::new();
         }
-        let v4 = segment.source.is_ipv4();
         let (neighbor, echo) = if v4 { (Want::Arp, Want::Echo) } else { (Want::V6, Want::V6) };
         let mut wanted = vec![(interface, neighbor)];
         if segment.gateway.is_some() {
             let port = self.prober(segment, Method::Echo, Mac::BROADCAST, Mac::BROADCAST).port();
-            let syns = self.options.tcp.iter().filter(|_| v4).map(|_| (interface, Want::Tcp(port)));
+            let ports = self.ports(segment).into_iter().chain(self.canary(segment));
+            let syns = ports.map(|_| (interface, Want::Tcp(port)));
             wanted.extend([(interface, echo)].into_iter().chain(syns));
         }
         wanted
+    }
+
+    /// The ports that a segment is asked at.
+    fn ports(&self, segment: &Segment) -> Vec<u16> {
+        if segment.source.is_ipv4() { self.options.tcp.clone() } else { Vec::new() }
+    }
+
+    /// Where those are asked that accept at one of the ports.
+    fn canary(&self, segment: &Segment) -> Option<u16> {
+        let ports = self.ports(segment);
+        (!ports.is_empty()).then(|| guard::canary(self.key.number("canary"), &ports))
     }
 
     fn raw(
@@ -123,15 +150,17 @@ impl Poll {
             PacketSocket::new(fd)
         };
         let neighbor = next()?;
-        let mut beyond = Vec::new();
+        let (mut beyond, mut canary) = (Vec::new(), None);
         if segment.gateway.is_some() {
-            let syns =
-                self.options.tcp.iter().filter(|_| segment.source.is_ipv4()).map(|port| Method::Syn(*port));
+            let syns = self.ports(segment).into_iter().map(Method::Syn);
             for method in [Method::Echo].into_iter().chain(syns) {
                 beyond.push((method, next()?));
             }
+            if let Some(port) = self.canary(segment) {
+                canary = Some((Method::Syn(port), next()?));
+            }
         }
-        Ok(Way::Raw { mac, neighbor, beyond })
+        Ok(Way::Raw { mac, neighbor, beyond, canary })
     }
 
     fn plain(&mut self, segment: &Segment) -> Result<Way, PollError> {
@@ -162,6 +191,14 @@ impl Poll {
         progress: watch::Sender<Progress>,
     ) -> Result<Vec<Note>, PollError> {
         let Self { options, key, parts, own, mut notes } = self;
+        let mut poller =
+            Poller { options: &options, key, facts: Some(&facts), progress: &progress, before: 0 };
+        if options.find == Find::NetBios {
+            let own = own.iter().map(|(own, _)| *own);
+            poller.netbios(parts, own, StatusSockets::open(key).await?).await?;
+            progress.send_modify(|progress| progress.stage = Stage::Over);
+            return Ok(notes);
+        }
         let mut found: Vec<IpAddr> = own.iter().map(|(own, _)| *own).collect();
         for (own, interface) in &own {
             tell_own(&facts, *own, interface).await;
@@ -169,8 +206,7 @@ impl Poll {
         let mut pacer = Pacer::new(Instant::now(), options.profile.pace());
         for part in parts {
             let mut answers = Vec::new();
-            let poller =
-                Poller { options: &options, key, facts: &facts, progress: &progress, before: found.len() };
+            poller.before = found.len();
             pacer = poller.part(part, pacer, &mut answers, &mut notes).await?;
             found.extend(answers.iter().map(|answer| answer.from));
         }

@@ -10,6 +10,8 @@ use crate::profile::Profile;
 pub struct Options {
     /// The addresses.
     pub plan: Plan,
+    /// What is looked for there.
+    pub find: Find,
     /// How fast.
     pub profile: Profile,
     /// Ports that hosts behind routers are asked at when they do not answer echo.
@@ -22,6 +24,16 @@ pub struct Options {
     pub server: Option<SocketAddr>,
     /// The wanted probability that a host is found.
     pub recall: f64,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Find {
+    /// Hosts, by whatever they answer.
+    #[default]
+    Hosts,
+    /// NetBIOS names. On the link those who answer ARP are asked, behind routers everybody; who says no name is not told.
+    NetBios,
 }
 
 /// Whose names to ask for.

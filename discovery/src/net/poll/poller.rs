@@ -20,13 +20,14 @@ use crate::plan::Plan;
 use crate::probe::{Answer, Link, Method, Prober};
 use crate::profile::Pace;
 use crate::range::Range;
-use crate::sweep::{self, Input, Sweep};
+use crate::sweep::{self, Sweep};
 
 /// What the sweeps of one poll share.
 pub(super) struct Poller<'a> {
     pub(super) options: &'a Options,
     pub(super) key: CookieKey,
-    pub(super) facts: &'a mpsc::Sender<Fact>,
+    /// Who is told; nobody, where what is found is nobody's fact.
+    pub(super) facts: Option<&'a mpsc::Sender<Fact>>,
     pub(super) progress: &'a watch::Sender<Progress>,
     /// Addresses found in earlier parts.
     pub(super) before: usize,
@@ -42,37 +43,42 @@ impl Poller<'_> {
         notes: &mut Vec<Note>,
     ) -> Result<Pacer, PollError> {
         let Part { segment, way } = part;
-        let plan = Arc::new(segment.plan.clone());
+        let (plan, name) = (Arc::new(segment.plan.clone()), &segment.interface.name);
         match way {
-            Way::Plain(mut channel) => {
-                let own = self.options.profile.pace();
+            Way::Unknown => Ok(pacer),
+            Way::Plain(channel) => {
+                let (own, mut channel) = (self.options.profile.pace(), [channel]);
                 if segment.gateway.is_some() {
-                    return self.sweep(&segment, &plan, &mut channel, pacer, answers).await;
+                    let swept = self.sweep(name, &plan, &mut channel, pacer, answers).await?;
+                    return Ok(swept.into_pacer());
                 }
-                // One pacer rests while the other works; what either sent is over before the next begins.
-                let slow = Pacer::new(Instant::now(), slower(NEIGHBOUR_TABLE, own));
-                self.sweep(&segment, &plan, &mut channel, slow, answers).await?;
-                Ok(Pacer::new(Instant::now(), own))
+                let slow = pacer.with_pace(by_kernel(own));
+                let swept = self.sweep(name, &plan, &mut channel, slow, answers).await?;
+                Ok(swept.into_pacer().with_pace(own))
             }
-            Way::Raw { mac, neighbor, beyond } => {
+            Way::Raw { mac, neighbor, beyond, canary } => {
                 let prober = |method, gateway| {
                     Prober::new(method, Link { mac, source: segment.source, gateway }, self.key)
                 };
-                let mut channel =
-                    Channel::Packet { socket: neighbor, prober: prober(Method::Neighbor, Mac::BROADCAST) };
+                let on_link = prober(Method::Neighbor, Mac::BROADCAST);
+                let mut channel = [Channel::Packet { socket: neighbor, prober: on_link }];
                 let Some(gateway) = segment.gateway else {
-                    return self.sweep(&segment, &plan, &mut channel, pacer, answers).await;
+                    let swept = self.sweep(name, &plan, &mut channel, pacer, answers).await?;
+                    return Ok(swept.into_pacer());
                 };
-                let (mut pacer, gateway_mac) = self.gateway(gateway, &segment, &mut channel, pacer).await?;
+                let (pacer, gateway_mac) = self.gateway(gateway, &segment, &mut channel, pacer).await?;
                 let Some(gateway_mac) = gateway_mac else {
                     notes.push(Note::NoGateway(gateway));
                     return Ok(pacer);
                 };
-                for (method, socket) in beyond {
-                    let mut channel = Channel::Packet { socket, prober: prober(method, gateway_mac) };
-                    pacer = self.sweep(&segment, &plan, &mut channel, pacer, answers).await?;
+                let channel =
+                    |(method, socket)| Channel::Packet { socket, prober: prober(method, gateway_mac) };
+                let mut channels: Vec<_> = beyond.into_iter().map(channel).collect();
+                let swept = self.sweep(name, &plan, &mut channels, pacer, answers).await?;
+                match canary {
+                    Some(canary) => self.canary(name, channel(canary), swept, answers).await,
+                    None => Ok(swept.into_pacer()),
                 }
-                Ok(pacer)
             }
         }
     }
@@ -82,60 +88,84 @@ impl Poller<'_> {
         &self,
         gateway: IpAddr,
         segment: &Segment,
-        channel: &mut Channel,
+        channels: &mut [Channel],
         pacer: Pacer,
     ) -> Result<(Pacer, Option<Mac>), PollError> {
         let alone = Range::subnet(gateway, 128);
         let plan = Plan::new(&[alone], &[]).expect("one address is a plan");
-        let core = Sweep::new(Instant::now(), Arc::new(plan), self.config(), pacer);
+        let core = self.core(&plan.into(), channels.len(), pacer);
         // Its answer is nobody's fact: it may be outside of what was asked for.
-        let (nobody, _listening) = mpsc::channel(4);
-        let mut driver = Driver { core, channel, facts: &nobody, guard: Guard::default(), stuck: None };
+        let mut driver = Driver { core, channels, facts: None, stuck: None };
         let mut answers = Vec::new();
-        driver.run(&mut answers, |_| {}).await.map_err(|error| gone(segment, error))?;
+        driver.run(&mut answers, |_| {}).await.map_err(|error| gone(&segment.interface.name, error))?;
         Ok((driver.core.into_pacer(), answers.first().and_then(|answer| answer.mac)))
     }
 
-    /// Sweeps everything that has not answered yet.
-    async fn sweep(
+    /// Sweeps a plan, by all channels at once, and tells whose answers do not count.
+    pub(super) async fn sweep(
         &self,
-        segment: &Segment,
+        interface: &str,
         plan: &Arc<Plan>,
-        channel: &mut Channel,
+        channels: &mut [Channel],
         pacer: Pacer,
         answers: &mut Vec<Answer>,
-    ) -> Result<Pacer, PollError> {
-        let mut core = Sweep::new(Instant::now(), Arc::clone(plan), self.config(), pacer);
-        for answer in answers.iter() {
-            core.handle_input(Instant::now(), Input::Refused(answer.from));
-        }
-        let before = self.before + answers.len();
-        let mut driver = Driver { core, channel, facts: self.facts, guard: Guard::default(), stuck: None };
-        let run = driver.run(answers, |at| {
-            let (at, before) = (Progress::from(at), u64::try_from(before).unwrap_or(u64::MAX));
-            self.progress.send_replace(Progress { found: at.found + before, ..at });
-        });
-        run.await.map_err(|error| gone(segment, error))?;
-        for (address, suspicion) in driver.guard.suspects(plan) {
-            let claim = Claim::Suspect(suspicion);
+    ) -> Result<Sweep, PollError> {
+        let core = self.core(plan, channels.len(), pacer);
+        let swept = self.drive(interface, core, channels, answers).await?;
+        let mut guard = Guard::default();
+        answers.iter().for_each(|answer| guard.answered(answer));
+        for (address, suspicion) in guard.suspects(plan) {
             let source = match suspicion {
                 Suspicion::ProxyArp => Source::Arp,
                 Suspicion::SynProxy => Source::Tcp,
             };
-            let fact = Fact { address, claim, source, seen: SystemTime::now() };
-            let _ = self.facts.send(fact).await;
+            let claim = Claim::Suspect(suspicion);
+            self.tell(Fact { address, claim, source, seen: SystemTime::now() }).await;
         }
-        Ok(driver.core.into_pacer())
+        Ok(swept)
     }
 
-    fn config(&self) -> sweep::Config {
+    /// Runs a sweep to its end.
+    pub(super) async fn drive(
+        &self,
+        interface: &str,
+        core: Sweep,
+        channels: &mut [Channel],
+        answers: &mut Vec<Answer>,
+    ) -> Result<Sweep, PollError> {
+        let mut driver = Driver { core, channels, facts: self.facts, stuck: None };
+        let before = u64::try_from(self.before).unwrap_or(u64::MAX);
+        let run = driver.run(answers, |at| {
+            let at = Progress::from(at);
+            self.progress.send_replace(Progress { found: at.found.saturating_add(before), ..at });
+        });
+        run.await.map_err(|error| gone(interface, error))?;
+        Ok(driver.core)
+    }
+
+    pub(super) fn core(&self, plan: &Arc<Plan>, methods: usize, pacer: Pacer) -> Sweep {
         let Options { profile, recall, .. } = *self.options;
-        sweep::Config { recall, patience: profile.patience(), key: self.key.number("walk") }
+        let methods = u16::try_from(methods).expect("fewer than there are descriptors");
+        let (patience, key) = (profile.patience(), self.key.number("walk"));
+        let config = sweep::Config { recall, patience, key, methods };
+        Sweep::new(Instant::now(), Arc::clone(plan), config, pacer)
+    }
+
+    pub(super) async fn tell(&self, fact: Fact) {
+        if let Some(facts) = self.facts {
+            // Nobody listens any more: the poll ends by itself.
+            let _ = facts.send(fact).await;
+        }
     }
 }
 
-fn gone(segment: &Segment, error: std::io::Error) -> PollError {
-    PollError::Interface { name: segment.interface.name.clone(), error }
+fn gone(interface: &str, error: std::io::Error) -> PollError {
+    PollError::Interface { name: interface.to_owned(), error }
+}
+
+/// The pace at which the kernel can look for silent neighbours: it has room for so many, and asks for each three times.
+pub(super) fn by_kernel(own: Pace) -> Pace {
+    slower(NEIGHBOUR_TABLE, Pace { burst: (own.burst / 3).max(1), ..own })
 }
 
 /// The slower of two.

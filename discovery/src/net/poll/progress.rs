@@ -29,6 +29,6 @@ pub enum Stage {
 impl From<sweep::Progress> for Progress {
     fn from(at: sweep::Progress) -> Self {
         let stage = Stage::Round(at.round, at.rounds);
-        Self { stage, done: at.walked.into(), of: at.of.into(), found: at.found.into() }
+        Self { stage, done: at.walked, of: at.of, found: at.found.into() }
     }
 }
