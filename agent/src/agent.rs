@@ -459,9 +459,7 @@ impl Agent {
 
     /// Whether there is a fresh revocation list of every issuer.
     fn knows_the_revoked(&self, now: SystemTime) -> bool {
-        let lists = self.crls.all();
-        let fresh = |issuer| lists.iter().any(|crl| crl.issuer() == issuer && crl.is_fresh(unix(now)));
-        self.directory.issuers().iter().all(fresh)
+        self.crls.are_fresh(&self.directory.issuers(), unix(now))
     }
 
     /// Whether the list of servers may be old. A server that was there a moment ago restarts, and a fleet that asks
