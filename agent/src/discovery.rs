@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
-use klnet_wire::identity::crl::{self, Crl, Crls, Freshness};
+use klnet_wire::identity::crl::{self, Crls, Freshness};
 use klnet_wire::identity::enroll::decode_signed;
 use klnet_wire::identity::tls::{ALPN_HTTP, checking_config};
 use klnet_wire::net::https::{ApiError, Client};
@@ -86,17 +86,13 @@ pub fn take_crls(
     issuers: &[PublicKey],
     offered: &[Vec<u8>],
 ) -> Result<(), DiscoveryError> {
-    crls.retain(issuers);
-    let mut newer = false;
-    for offered in offered {
-        match Crl::verify(offered, issuers.iter().cloned()).and_then(|crl| crls.take(crl)) {
-            Ok(taken) => newer |= taken == crl::Taken::Newer,
-            Err(error) => tracing::debug!(%error, "a revocation list is left out"),
-        }
+    let (taken, left_out) = crls.update(issuers, offered);
+    for error in left_out {
+        tracing::debug!(%error, "a revocation list is left out");
     }
-    match newer {
-        true => Ok(folder.save_crls(crls)?),
-        false => Ok(()),
+    match taken {
+        crl::Taken::Newer => Ok(folder.save_crls(crls)?),
+        crl::Taken::Known => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klnet_ksnproxy::counters::Counter;
-use klnet_ksnproxy::net::service::{Config, Service, StartError};
+use klnet_ksnproxy::net::service::{Config, Service};
 use klnet_wire::duties::KsnProxy;
 use klnet_wire::identity::crl::Crls;
 use klnet_wire::message::{KsnCounts, KsnState, Message};
@@ -34,7 +34,7 @@ pub struct Ksn {
 struct Told {
     proxy: Option<KsnProxy>,
     device: Device,
-    /// Counts certificates and roots: each is another proxy.
+    /// Counts certificates and roots.
     identity: u64,
     /// Counts sessions: how it stands is told in each.
     session: u64,
@@ -47,7 +47,7 @@ struct Runner {
     running: Option<Arc<Service>>,
     /// Why it does not run.
     error: String,
-    /// What the one that runs was started with.
+    /// What the one that runs was started as, and which identity it has.
     started: (Option<KsnProxy>, u64),
 }
 
@@ -124,13 +124,14 @@ impl Runner {
     }
 
     async fn take(&mut self, told: Told) {
-        let wanted = (told.proxy.clone(), told.identity);
         let is_well = self.running.is_some() || told.proxy.is_none();
-        if wanted != self.started || !is_well {
+        if told.proxy != self.started.0 || !is_well {
             self.stop().await;
             self.start(&told).await;
-            self.started = wanted;
+        } else if told.identity != self.started.1 {
+            self.identify(&told.device);
         }
+        self.started = (told.proxy.clone(), told.identity);
         if told.proxy.is_some() {
             self.tell();
         }
@@ -145,13 +146,21 @@ impl Runner {
                 tracing::info!(tcp = %addresses.tcp, udp = %addresses.udp, "this device is a KSN proxy");
                 (self.running, self.error) = (Some(Arc::new(service)), String::new());
             }
-            Ok(Err(error)) => self.failed(&error),
+            Ok(Err(error)) => self.failed(error.to_string()),
             Err(error) => tracing::error!(%error, "the KSN proxy was not started"),
         }
     }
 
-    fn failed(&mut self, error: &StartError) {
-        let error = error.to_string();
+    /// Whoever has a ticket keeps it, and the cache stays.
+    fn identify(&mut self, device: &Device) {
+        let identified =
+            self.running.as_ref().map(|service| service.identify(&device.identity, &device.trust));
+        if let Some(Err(error)) = identified {
+            tracing::error!(%error, "the KSN proxy keeps the certificate before");
+        }
+    }
+
+    fn failed(&mut self, error: String) {
         if error != self.error {
             tracing::error!(%error, "this device cannot be a KSN proxy; it is tried again");
             self.error = error;

@@ -14,9 +14,7 @@ use crate::discovery::{self, Discovered, DiscoveryError};
 impl Agent {
     /// Whether there is a fresh revocation list of every issuer.
     pub(super) fn knows_the_revoked(&self, now: SystemTime) -> bool {
-        let lists = self.crls.all();
-        let fresh = |issuer| lists.iter().any(|crl| crl.issuer() == issuer && crl.is_fresh(unix(now)));
-        self.directory.issuers().iter().all(fresh)
+        self.crls.are_fresh(&self.directory.issuers(), unix(now))
     }
 
     pub(super) async fn discover(&mut self) -> Result<(), DiscoveryError> {

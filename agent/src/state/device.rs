@@ -7,6 +7,7 @@ use bytes::Bytes;
 use klnet_wire::identity::enroll::{Enrolled, parse_pin, print_pin};
 use klnet_wire::identity::pem::{chain_from_pem, chain_to_pem, key_to_pem};
 use klnet_wire::identity::secret_file::others_may_read;
+use klnet_wire::identity::state::{AGENT, CHAIN, KEY, TRUST};
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::trust::public_key_of;
 use klnet_wire::identity::{Principal, Role, Trust};
@@ -244,10 +245,6 @@ impl Folder {
     }
 }
 
-pub(super) const AGENT: &str = "agent.json";
-pub(super) const KEY: &str = "device.key";
-pub(super) const CHAIN: &str = "chain.pem";
-pub(super) const TRUST: &str = "trust.set";
 const ENROLMENT_KEY: &str = "enrolment.key";
 
 /// Where the API is unless the URL says otherwise.

@@ -30,9 +30,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use klnet_wire::identity::ChainError;
-use klnet_wire::identity::crl::{Crl, Crls};
+use klnet_wire::identity::crl::Crls;
 use klnet_wire::identity::pem::{crls_from_pem, crls_to_pem, key_from_pem, key_to_pem};
 use klnet_wire::identity::secret_file::write_secret;
+use klnet_wire::identity::state::{CRLS, KEYS};
 use klnet_wire::signed::{PublicKey, Signed};
 use klnet_wire::signing::{KeyError, SigningKey};
 use prost::Message;
@@ -171,11 +172,8 @@ impl Folder {
     pub fn crls(&self, issuers: &[PublicKey]) -> Crls {
         let crls = Crls::default();
         let stored = self.read(CRLS).ok().and_then(|text| crls_from_pem(&text)).unwrap_or_default();
-        for der in stored {
-            let taken = Crl::verify(&der, issuers.iter().cloned()).and_then(|crl| crls.take(crl));
-            if let Err(error) = taken {
-                tracing::warn!(%error, "a stored revocation list is left out");
-            }
+        for error in crls.update(issuers, &stored).1 {
+            tracing::warn!(%error, "a stored revocation list is left out");
         }
         crls
     }
@@ -232,9 +230,7 @@ pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, path)
 }
 
-const KEYS: &str = "keys.signed";
 const SERVERS: &str = "servers.signed";
-const CRLS: &str = "crl.pem";
 const ANNOUNCER: &str = "announcer.key";
 
 #[cfg(test)]

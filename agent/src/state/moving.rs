@@ -12,9 +12,10 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use super::device::{AGENT, CHAIN, KEY, TRUST};
+use klnet_wire::identity::state::{AGENT, CHAIN, CRLS, KEY, KEYS, TRUST};
+
 use super::sync::SYNC;
-use super::{CRLS, Folder, KEYS, SERVERS, StateError};
+use super::{Folder, SERVERS, StateError};
 use crate::unix::unix_now;
 
 /// What a folder's identities were found to be.

@@ -96,7 +96,8 @@ pub fn mdns(data: &[u8]) {
 pub fn llmnr(data: &[u8]) {
     let (mut now, mut script) = (Instant::now(), Script::new(data));
     let hosts: [IpAddr; 2] = [[10, 1, 0, 9].into(), [0xfe; 16].into()];
-    let mut inquiry = Inquiry::new(now, COOKIES, hosts);
+    let mut inquiry = Inquiry::new(now, COOKIES);
+    hosts.into_iter().for_each(|host| inquiry.ask(now, host));
     let (mut last, mut sent, mut learned) = (Vec::new(), 0, 0);
     while let Some(decision) = script.decision() {
         while let Some(output) = inquiry.poll_output() {

@@ -1,12 +1,29 @@
-//! Who a command is: a file with a key and its certificate chain, or the state folder of the agent that has them.
+//! Who a command is: a file with a key and its certificate chain, or the state folder of the agent that has them. Both are
+//! replaced while a command runs, and read again then.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 use std::{fs, io};
 
+use klnet_wire::identity::crl::Crls;
+use klnet_wire::identity::enroll::unix;
 use klnet_wire::identity::pem::identity_from_pem;
 use klnet_wire::identity::secret_file::others_may_read;
+use klnet_wire::identity::state::{State, StateError};
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::{ChainError, Trust};
+
+use crate::net::version::FileVersion;
+
+/// Where an identity is, and what was last read there.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    versions: Vec<Option<FileVersion>>,
+    /// An agent's lists; a file has none.
+    crls: Option<Arc<Crls>>,
+}
 
 /// Why an identity is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -19,16 +36,74 @@ pub(super) enum IdentityError {
     Malformed(PathBuf),
     #[error("{}: {error}", .path.display())]
     Root { path: PathBuf, error: ChainError },
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
-/// Reads a chain and its key, and trusts the root that the chain ends in.
+/// Reads a chain and its key, and whom they trust.
 pub(super) fn load(path: &Path) -> Result<(Identity, Trust), IdentityError> {
+    Source::open(path).map(|(_, who)| who)
+}
+
+impl Source {
+    /// Reads an identity for the first time.
+    pub(super) fn open(path: &Path) -> Result<(Self, (Identity, Trust)), IdentityError> {
+        let crls = path.is_dir().then(Arc::default);
+        let mut source = Self { path: path.to_owned(), versions: Vec::new(), crls };
+        source.versions = source.versions();
+        let who = source.read()?;
+        Ok((source, who))
+    }
+
+    /// The lists of an agent, which change where they are.
+    pub(super) fn crls(&self) -> Option<Arc<Crls>> {
+        self.crls.clone()
+    }
+
+    /// Reads it again when its files are others than those that were read last. What is damaged changes nothing, and is told
+    /// once.
+    pub(super) fn look(&mut self) -> Option<Result<(Identity, Trust), IdentityError>> {
+        let versions = self.versions();
+        let is_other = self.versions != versions;
+        self.versions = versions;
+        is_other.then(|| self.read())
+    }
+
+    fn read(&self) -> Result<(Identity, Trust), IdentityError> {
+        match &self.crls {
+            Some(crls) => {
+                let state = State::read(&self.path)?;
+                take(crls, &state);
+                Ok((state.identity, state.trust))
+            }
+            None => file(&self.path),
+        }
+    }
+
+    /// Taken before the files are read: what changes in between is read again.
+    fn versions(&self) -> Vec<Option<FileVersion>> {
+        match self.crls {
+            Some(_) => State::FILES.iter().map(|name| FileVersion::of(&self.path.join(name))).collect(),
+            None => vec![FileVersion::of(&self.path)],
+        }
+    }
+}
+
+fn take(crls: &Crls, state: &State) {
+    for error in crls.update(&state.issuers, &state.crls).1 {
+        tracing::warn!(%error, "a revocation list is left out, the one before is in force");
+    }
+    if !crls.are_fresh(&state.issuers, unix(SystemTime::now())) {
+        tracing::warn!(
+            "a revocation list is missing or too old: nobody is let in before klnagent has another"
+        );
+    }
+}
+
+/// A key and its chain in one file. The root that the chain ends in is trusted.
+fn file(path: &Path) -> Result<(Identity, Trust), IdentityError> {
     let malformed = || IdentityError::Malformed(path.to_owned());
-    let text = match path.is_dir() {
-        true => secret(&path.join(AGENT_KEY))? + &read(&path.join(AGENT_CHAIN))?,
-        false => secret(path)?,
-    };
-    let identity = identity_from_pem(&text).ok_or_else(malformed)?;
+    let identity = identity_from_pem(&secret(path)?).ok_or_else(malformed)?;
     let root = identity.chain.last().cloned().ok_or_else(malformed)?;
     let trust = Trust::new(root).map_err(|error| IdentityError::Root { path: path.to_owned(), error })?;
     Ok((identity, trust))
@@ -36,18 +111,9 @@ pub(super) fn load(path: &Path) -> Result<(Identity, Trust), IdentityError> {
 
 /// A file that nobody else may read.
 fn secret(path: &Path) -> Result<String, IdentityError> {
-    let metadata = fs::metadata(path).map_err(|error| IdentityError::Io { path: path.to_owned(), error })?;
-    match others_may_read(&metadata) {
+    let failed = |error| IdentityError::Io { path: path.to_owned(), error };
+    match others_may_read(&fs::metadata(path).map_err(failed)?) {
         true => Err(IdentityError::Permissions(path.to_owned())),
-        false => read(path),
+        false => fs::read_to_string(path).map_err(failed),
     }
 }
-
-fn read(path: &Path) -> Result<String, IdentityError> {
-    fs::read_to_string(path).map_err(|error| IdentityError::Io { path: path.to_owned(), error })
-}
-
-/// An agent's private key, in its state folder.
-const AGENT_KEY: &str = "device.key";
-/// An agent's certificate chain, in its state folder.
-const AGENT_CHAIN: &str = "chain.pem";

@@ -6,8 +6,9 @@
 use std::io::Read;
 
 use super::error::{FeedError, Reason};
-use super::intake::{Intake, Says};
+use super::intake::Intake;
 use super::line::Lines;
+use super::says::Says;
 use crate::subject::{Digest, Subject};
 use crate::verdict::Category;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::intake::Report;
+use super::report::Report;
 use crate::url::UrlError;
 
 /// A feed that was refused whole.
@@ -98,8 +98,13 @@ pub enum Reason {
     #[error("{0}")]
     Structure(String),
     /// A difference to a list that is not here.
-    #[error("a partial update: fetch the whole list")]
+    #[error("a partial update of a list that is not here: fetch the whole list")]
     Partial,
+    /// A difference to another version of a list, or a damaged one.
+    #[error(
+        "a partial update, and not of the version that is here ({0}): fetch what follows that one, or the whole list"
+    )]
+    Base(String),
 }
 
 /// The beginning of what is wrong, without control characters.

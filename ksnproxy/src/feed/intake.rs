@@ -1,12 +1,11 @@
 //! Where claims of a feed go, and what is told of them.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use super::error::{FeedError, Reason};
+use super::hash_list::{HashLists, Update};
+use super::report::{Report, Skipped};
+use super::says::Says;
 use crate::snapshot::{Claim, Sorter};
-use crate::subject::{Key, Kind, Subject};
-use crate::verdict::{Category, Reputation};
+use crate::subject::{Key, Subject};
 
 /// Takes what a feed says.
 pub struct Intake {
@@ -15,28 +14,9 @@ pub struct Intake {
     now: u32,
     /// Given by the operator in the place of the feed's or the format's.
     confidence: Option<u8>,
-}
-
-/// What was in a feed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// How many claims were taken, by the kind of their subject.
-    pub taken: BTreeMap<Kind, u64>,
-    /// What was left out, and how often.
-    pub left_out: BTreeMap<&'static str, Skipped>,
-    /// Rows of more columns than the format is known to have: how many columns, and how often.
-    pub drift: BTreeMap<usize, Skipped>,
-    /// What the feed says of itself.
-    pub notes: Vec<String>,
-}
-
-/// How often something happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Skipped {
-    /// How often.
-    pub times: u64,
-    /// The line where it did first.
-    pub first: u64,
+    /// The lists of the import before, and those of this one.
+    before: HashLists,
+    lists: HashLists,
 }
 
 impl Intake {
@@ -49,7 +29,20 @@ impl Intake {
             report: Report::default(),
             now,
             confidence: confidence.map(|percent| percent.min(100)),
+            before: HashLists::default(),
+            lists: HashLists::default(),
         }
+    }
+
+    /// What partial updates build on: the lists that the import before left.
+    #[must_use]
+    pub fn upon(self, before: HashLists) -> Self {
+        Self { before, ..self }
+    }
+
+    /// What the partial updates of the next import build on; none in formats without any.
+    pub fn hash_lists(&self) -> &HashLists {
+        &self.lists
     }
 
     /// What came so far.
@@ -62,10 +55,14 @@ impl Intake {
     /// # Errors
     /// [`Reason::Empty`] when there is no claim, [`Reason::LeftOut`] when most were left out: then it is another format,
     /// or has changed beyond what is known of it.
-    pub fn finish(self) -> Result<(Sorter, Report), FeedError> {
+    pub fn finish(mut self) -> Result<(Sorter, Report), FeedError> {
+        let lists = std::mem::take(&mut self.lists);
+        for (key, says) in lists.claims() {
+            self.take_key(key, says)?;
+        }
         let taken: u64 = self.report.taken.values().sum();
         let left_out: u64 = self.report.left_out.values().map(|skipped| skipped.times).sum();
-        if taken == 0 && left_out == 0 {
+        if taken == 0 && left_out == 0 && lists.is_empty() {
             return Err(Reason::Empty.into());
         }
         if left_out > taken {
@@ -91,6 +88,16 @@ impl Intake {
         Ok(())
     }
 
+    /// Brings a list up to date, which may be asked for again after so many seconds.
+    pub(super) fn update(&mut self, update: Update, wait: i64) -> Result<(), Reason> {
+        let name = update.name.clone();
+        self.lists.update(&self.before, update)?;
+        if wait > 0 {
+            self.note(format!("{name} is to be asked for again in {wait} s"));
+        }
+        Ok(())
+    }
+
     pub(super) fn leave_out(&mut self, why: &'static str, line: u64) {
         self.report.left_out.entry(why).or_insert(Skipped { times: 0, first: line }).times += 1;
     }
@@ -105,46 +112,5 @@ impl Intake {
 
     pub(super) fn now(&self) -> u32 {
         self.now
-    }
-}
-
-/// What a feed says of a subject.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Says {
-    pub(super) reputation: Reputation,
-    pub(super) category: Category,
-    pub(super) confidence: u8,
-    pub(super) time: Option<u32>,
-}
-
-impl Says {
-    pub(super) const fn malicious(category: Category, confidence: u8) -> Self {
-        Self { reputation: Reputation::Malicious, category, confidence, time: None }
-    }
-
-    pub(super) const fn clean(category: Category, confidence: u8) -> Self {
-        Self { reputation: Reputation::Clean, category, confidence, time: None }
-    }
-
-    pub(super) const fn at(self, time: Option<u32>) -> Self {
-        Self { time, ..self }
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts: Vec<String> =
-            self.taken.iter().map(|(kind, times)| format!("{times} {kind:?}")).collect();
-        parts.extend(self.left_out.iter().map(|(why, skipped)| {
-            format!("{} times left out {why} (line {})", skipped.times, skipped.first)
-        }));
-        parts.extend(self.drift.iter().map(|(columns, skipped)| {
-            format!(
-                "{} rows of {columns} columns, more than are known (line {})",
-                skipped.times, skipped.first
-            )
-        }));
-        parts.extend(self.notes.iter().cloned());
-        f.write_str(&parts.join("; "))
     }
 }

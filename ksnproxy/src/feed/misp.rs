@@ -8,7 +8,8 @@ use std::io::Read;
 use serde::Deserialize;
 
 use super::error::{FeedError, Reason};
-use super::intake::{Intake, Says};
+use super::intake::Intake;
+use super::says::Says;
 use super::shape;
 use crate::subject::Subject;
 use crate::verdict::Category;

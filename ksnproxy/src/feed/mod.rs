@@ -25,14 +25,17 @@ mod cvd;
 mod error;
 mod format;
 mod gsb;
+mod hash_list;
 mod intake;
 mod line;
 mod malwarebazaar;
 mod misp;
 mod nsrl;
 mod plain;
+mod report;
 mod rice;
 mod rpz;
+mod says;
 mod shape;
 mod source;
 mod sslbl;
@@ -44,7 +47,9 @@ mod urlhaus;
 
 pub use error::{FeedError, Reason};
 pub use format::{Format, UnknownFormat};
-pub use intake::{Intake, Report, Skipped};
+pub use hash_list::{HashList, HashLists};
+pub use intake::Intake;
+pub use report::{Report, Skipped};
 pub use source::{Progress, read_bytes, read_file};
 
 #[cfg(test)]

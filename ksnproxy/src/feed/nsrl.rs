@@ -10,7 +10,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{FeedError, Reason};
-use super::intake::{Intake, Says};
+use super::intake::Intake;
+use super::says::Says;
 use super::source::Progress;
 use crate::subject::{Digest, Subject};
 use crate::verdict::{Category, Reputation};

@@ -3,8 +3,9 @@
 use std::io::Read;
 
 use super::error::{FeedError, Reason};
-use super::intake::{Intake, Says};
+use super::intake::Intake;
 use super::line::Lines;
+use super::says::Says;
 use super::shape;
 use crate::verdict::Category;
 

@@ -7,8 +7,9 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::error::{FeedError, Reason};
-use super::intake::{Intake, Says};
+use super::intake::Intake;
 use super::line::Lines;
+use super::says::Says;
 use super::shape;
 use crate::subject::{Network, Subject};
 use crate::verdict::Category;

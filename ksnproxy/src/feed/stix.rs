@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::error::FeedError;
-use super::intake::{Intake, Says};
+use super::intake::Intake;
 use super::misp::structure;
+use super::says::Says;
 use super::stix_pattern::{Pattern, subjects};
 use super::{error::Reason, stamp};
 use crate::verdict::{Category, Reputation};

@@ -8,8 +8,9 @@ use std::io::Read;
 
 use super::cells::{Cells, Columns};
 use super::error::{FeedError, Reason};
-use super::intake::{Intake, Says};
+use super::intake::Intake;
 use super::line::Lines;
+use super::says::Says;
 use super::{shape, stamp};
 use crate::subject::{Digest, Network, Subject};
 use crate::url::CanonicalUrl;

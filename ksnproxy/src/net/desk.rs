@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use klnet_wire::identity::Principal;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -34,7 +35,7 @@ impl Desk {
     /// [`Malformed`]: the connection is to be closed.
     pub(super) async fn frame(
         &self,
-        device: [u8; 16],
+        device: &Principal,
         header: Header,
         frame: &mut [u8],
         output: &mut Vec<u8>,
@@ -49,7 +50,7 @@ impl Desk {
         let begin = output.len();
         output.resize(begin + frame.len(), 0);
         let room = &mut output[begin..];
-        let response = self.responder().respond(moment(), Channel::Tls(device), frame, room);
+        let response = self.responder().respond(moment(), Channel::Tls(device.id), frame, room);
         let length = match response {
             Response::Answer(length) => length,
             Response::Silence => 0,
@@ -104,11 +105,11 @@ impl Desk {
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn ticket(&self, device: [u8; 16]) -> Result<Ticket, Full> {
+    pub(super) fn ticket(&self, device: &Principal) -> Result<Ticket, Full> {
         let mut random = Zeroizing::new([0; 24]);
         SystemRandom::new().fill(random.as_mut_slice()).expect("the operating system gives randomness");
         let responder = self.responder();
-        let ticket = responder.shared().tickets.issue(device, &random, moment().unix)?;
+        let ticket = responder.shared().tickets.issue(device.id, &device.serial, &random, moment().unix)?;
         responder.counters().count(Counter::Tickets);
         Ok(ticket)
     }

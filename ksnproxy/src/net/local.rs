@@ -1,8 +1,6 @@
 //! The snapshot a proxy answers from: loaded at the start, and again whenever the file is another one.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +9,7 @@ use klnet_wire::signed::PublicKey;
 use tokio_util::sync::CancellationToken;
 
 use super::service::SnapshotFile;
+use super::version::FileVersion;
 use crate::responder::Shared;
 use crate::snapshot::{Snapshot, SnapshotError};
 
@@ -19,11 +18,8 @@ use crate::snapshot::{Snapshot, SnapshotError};
 pub(super) struct Local {
     path: PathBuf,
     trusted: Vec<PublicKey>,
-    seen: Option<FileId>,
+    seen: Option<FileVersion>,
 }
-
-/// What tells one file from another of the same name: its inode, size, and time in nanoseconds.
-type FileId = (u64, u64, i64, i64);
 
 /// Why a snapshot cannot be answered from.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +56,7 @@ impl Local {
                 () = tokio::time::sleep(INTERVAL) => {}
                 () = shutdown.cancelled() => return,
             }
-            if self.id() == self.seen {
+            if FileVersion::of(&self.path) == self.seen {
                 continue;
             }
             let shared = Arc::clone(&shared);
@@ -80,17 +76,12 @@ impl Local {
     }
 
     fn reload(&mut self, shared: &Shared) -> Result<(), LoadError> {
-        self.seen = self.id();
+        self.seen = FileVersion::of(&self.path);
         let loaded = File::open(&self.path).map_err(SnapshotError::from);
         let loaded = loaded.and_then(|file| Snapshot::load(file, &self.trusted));
         let failed = |error| LoadError { path: self.path.clone(), error };
         shared.snapshot.store(Some(Arc::new(loaded.map_err(failed)?)));
         Ok(())
-    }
-
-    fn id(&self) -> Option<FileId> {
-        let about: io::Result<_> = fs::metadata(&self.path);
-        about.ok().map(|about| (about.ino(), about.size(), about.mtime(), about.mtime_nsec()))
     }
 }
 

@@ -10,6 +10,7 @@
 //! the verdict comes back to its inbox.
 
 pub mod client;
+mod credentials;
 mod desk;
 mod fetch;
 mod https;
@@ -22,4 +23,5 @@ pub mod service;
 mod stream;
 mod tls;
 mod upstream;
+pub(crate) mod version;
 mod worker;

@@ -11,13 +11,13 @@ use klnet_wire::net::dial::{DialError, dial};
 use klnet_wire::signed::Signed;
 use prost::Message as _;
 use ring::rand::{SecureRandom, SystemRandom};
-use rustls::ClientConfig;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::credentials::Credentials;
 use super::service::Replication;
 use super::stream::{FrameError, Frames};
 use super::worker::moment;
@@ -29,7 +29,7 @@ use crate::snapshot::{MANIFEST_MOST, Manifest, Replica, ReplicaError};
 pub(super) struct Replicator {
     pub(super) replica: Replica,
     pub(super) from: Replication,
-    pub(super) tls: Arc<ClientConfig>,
+    pub(super) credentials: Arc<Credentials>,
     /// When a server last said that nothing is newer than what is here, in Unix time; 0 before it has.
     pub(super) checked: Arc<AtomicU32>,
 }
@@ -109,7 +109,7 @@ impl Replicator {
     }
 
     async fn follow(&mut self, host: &str, port: u16) -> Result<Option<Manifest>, RoundError> {
-        let mut line = Line::new(dial(host, port, Arc::clone(&self.tls)).await?.0);
+        let mut line = Line::new(dial(host, port, self.credentials.upstream()).await?.0);
         let signed = line.fetch(0, Item::Manifest, SIGNED_MOST).await?;
         let signed = Signed::decode(Bytes::from(signed)).map_err(|_| FrameError::from(Malformed))?;
         let Some(mut filling) = self.replica.begin(signed)? else { return Ok(None) };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::io::{AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +52,20 @@ pub async fn serve<A, F>(
     A: Fn(Question) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let (acceptor, seats) = (TlsAcceptor::from(tls), Seats::new(SEATS));
+    serve_as(listener, watch::Sender::new(tls).subscribe(), answer, shutdown).await;
+}
+
+/// As [`serve`], each handshake with the configuration of its time.
+pub async fn serve_as<A, F>(
+    listener: TcpListener,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    answer: A,
+    shutdown: CancellationToken,
+) where
+    A: Fn(Question) -> F + Clone + Send + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let seats = Seats::new(SEATS);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -66,7 +80,8 @@ pub async fn serve<A, F>(
             }
         };
         let Some(seat) = seats.take(peer.ip()) else { continue };
-        let (acceptor, answer, shutdown) = (acceptor.clone(), answer.clone(), shutdown.clone());
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
+        let (answer, shutdown) = (answer.clone(), shutdown.clone());
         tokio::spawn(async move {
             tokio::select! {
                 ended = connection(stream, &acceptor, answer) => {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klnet_wire::net::dial::dial;
-use rustls::ClientConfig;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
 
+use super::credentials::Credentials;
 use super::stream::{FrameError, Frames};
 use crate::frame::{self, Header, Malformed, Op, Prefix};
 use crate::subject::Key;
@@ -37,7 +37,7 @@ pub(super) struct Upstream {
     pub(super) number: usize,
     pub(super) host: String,
     pub(super) port: u16,
-    pub(super) tls: Arc<ClientConfig>,
+    pub(super) credentials: Arc<Credentials>,
     /// How many bits of each key it learns; all of them with 0.
     pub(super) prefix_bits: u8,
     /// When what was not answered never will be.
@@ -67,7 +67,8 @@ impl Upstream {
     pub(super) async fn run(self, mut requests: mpsc::Receiver<Request>) {
         let mut outage = false;
         while let Some(request) = requests.recv().await {
-            let dialled = timeout(self.timeout, dial(&self.host, self.port, Arc::clone(&self.tls))).await;
+            let dialled =
+                timeout(self.timeout, dial(&self.host, self.port, self.credentials.upstream())).await;
             match dialled {
                 Ok(Ok((stream, _))) => {
                     if std::mem::take(&mut outage) {

@@ -195,7 +195,7 @@ impl Stage {
                 asked: 0,
             },
         );
-        let ticket = shared.tickets.issue([4; 16], &Zeroizing::new([5; 24]), now.unix).unwrap();
+        let ticket = shared.tickets.issue([4; 16], &[4], &Zeroizing::new([5; 24]), now.unix).unwrap();
         Self { responder: Responder::new(Arc::new(shared), Arc::default()), now, ticket }
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! lock       held while something is changed
 //! sources/NAME   a snapshot of one source
+//! lists/NAME     what partial updates of that source build on
 //! current    the snapshot that is answered from
 //! previous   the one before, answered from when `current` is damaged
 //! .new-*     not finished: of no meaning, removed by whoever changes something next
@@ -113,8 +114,39 @@ impl SnapshotStore {
         sources.remove(name).ok_or_else(|| StoreError::NoSource(name.to_owned()))?;
         let (snapshot, manifest) = self.combine(&sources, now, key)?;
         fs::remove_file(&path).map_err(|error| StoreError::Io { path, error })?;
+        let lists = self.folder.join(LISTS).join(name);
+        absent(fs::remove_file(&lists)).map_err(|error| StoreError::Io { path: lists, error })?;
         self.replace_current(snapshot, key.public())?;
         Ok(manifest)
+    }
+
+    /// What [`Self::keep_lists`] kept of a source; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lists(&self, source: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.folder.join(LISTS).join(checked(source)?);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::Io { path, error }),
+        }
+    }
+
+    /// Keeps what partial updates of a source build on. It is kept after the import: when a crash comes between, what is here
+    /// is older than the snapshot, and an update of it leads to the same lists.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep_lists(&self, source: &str, lists: &[u8]) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let folder = self.folder.join(LISTS);
+        fs::create_dir_all(&folder).map_err(|error| StoreError::Io { path: folder.clone(), error })?;
+        let new = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder);
+        let mut new = new.map_err(|error| self.failed(error))?;
+        let written = new.write_all(lists).and_then(|()| new.as_file().sync_data());
+        written.map_err(|error| self.failed(error))?;
+        persist(new, &folder.join(checked(source)?))
     }
 
     /// Makes the snapshot again of what all sources said last, signed by `key`: after a change of keys, `trusted` are the
@@ -262,15 +294,19 @@ impl SnapshotStore {
     }
 
     fn source_path(&self, name: &str) -> Result<PathBuf, StoreError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let sound =
-            (1..=NAME_MOST).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('.');
-        if sound { Ok(self.folder.join(SOURCES).join(name)) } else { Err(StoreError::Name(name.to_owned())) }
+        Ok(self.folder.join(SOURCES).join(checked(name)?))
     }
 
     fn failed(&self, error: io::Error) -> StoreError {
         StoreError::Io { path: self.folder.clone(), error }
     }
+}
+
+/// A name that can be one of a file.
+fn checked(name: &str) -> Result<&str, StoreError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let sound = (1..=NAME_MOST).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('.');
+    if sound { Ok(name) } else { Err(StoreError::Name(name.to_owned())) }
 }
 
 fn load(path: &Path, trusted: &[PublicKey]) -> Result<Snapshot, StoreError> {
@@ -301,6 +337,7 @@ fn absent(removed: io::Result<()>) -> io::Result<()> {
 pub const NAME_MOST: usize = 64;
 
 const SOURCES: &str = "sources";
+const LISTS: &str = "lists";
 const CURRENT: &str = "current";
 const PREVIOUS: &str = "previous";
 const UNFINISHED: &str = ".new-";

@@ -4,7 +4,7 @@ mod replay;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -44,7 +44,10 @@ pub struct Session {
     pub sealer: Sealer,
     /// Whose it is: the id in the device's certificate.
     pub device: [u8; 16],
-    expires: u32,
+    /// The serial number of that certificate.
+    serial: Box<[u8]>,
+    /// Whoever holds the session sees when it ends before its time.
+    expires: AtomicU32,
     window: Window,
     asked: AtomicU64,
 }
@@ -161,8 +164,8 @@ impl Session {
     }
 
     /// Whether its time is not over.
-    pub const fn is_good(&self, unix: u32) -> bool {
-        unix < self.expires
+    pub fn is_good(&self, unix: u32) -> bool {
+        unix < self.expires.load(Ordering::Relaxed)
     }
 }
 
@@ -172,11 +175,17 @@ impl Tickets {
         Self { sessions: RwLock::default(), capacity, lifetime }
     }
 
-    /// Makes a ticket for a device out of 24 random bytes.
+    /// Makes a ticket for a device, by the serial number of its certificate, out of 24 random bytes.
     ///
     /// # Errors
     /// [`Full`]: a ticket that is in use is not thrown away, or what was sent with it could be sent again.
-    pub fn issue(&self, device: [u8; 16], random: &Zeroizing<[u8; 24]>, unix: u32) -> Result<Ticket, Full> {
+    pub fn issue(
+        &self,
+        device: [u8; 16],
+        serial: &[u8],
+        random: &Zeroizing<[u8; 24]>,
+        unix: u32,
+    ) -> Result<Ticket, Full> {
         let (number, key) = random.split_first_chunk().expect("24 bytes are more than 8");
         let key: [u8; 16] = key.try_into().expect("24 bytes are 8 and 16");
         let number = u64::from_be_bytes(*number) | 1;
@@ -191,12 +200,27 @@ impl Tickets {
         let session = Session {
             sealer: Sealer::new(&key),
             device,
-            expires,
+            serial: serial.into(),
+            expires: AtomicU32::new(expires),
             window: Window::default(),
             asked: AtomicU64::new(0),
         };
         sessions.insert(number, Arc::new(session));
         Ok(Ticket { number, lifetime: self.lifetime, key: Zeroizing::new(key) })
+    }
+
+    /// Ends the tickets that were given for certificates of these serial numbers, and says how many those are.
+    pub fn end(&self, is_over: impl Fn(&[u8]) -> bool) -> usize {
+        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
+        let before = sessions.len();
+        sessions.retain(|_, session| {
+            let over = is_over(&session.serial);
+            if over {
+                session.expires.store(0, Ordering::Relaxed);
+            }
+            !over
+        });
+        before - sessions.len()
     }
 
     /// The devices that have a ticket, and how many keys they asked about with those they have.
@@ -283,11 +307,21 @@ mod tests {
     #[test]
     fn a_ticket_ends_and_makes_room_then_but_not_before() {
         let tickets = Tickets::new(1, 10);
-        let first = tickets.issue([1; 16], &Zeroizing::new([1; 24]), 100).unwrap();
-        assert_eq!(tickets.issue([2; 16], &Zeroizing::new([3; 24]), 109), Err(Full(1)));
+        let first = tickets.issue([1; 16], &[1], &Zeroizing::new([1; 24]), 100).unwrap();
+        assert_eq!(tickets.issue([2; 16], &[2], &Zeroizing::new([3; 24]), 109), Err(Full(1)));
         assert!(tickets.find(first.number, 109).is_some());
         assert!(tickets.find(first.number, 110).is_none());
-        assert!(tickets.issue([2; 16], &Zeroizing::new([3; 24]), 110).is_ok());
+        assert!(tickets.issue([2; 16], &[2], &Zeroizing::new([3; 24]), 110).is_ok());
+    }
+
+    #[test]
+    fn a_ticket_that_is_ended_is_over_also_for_who_holds_it() {
+        let (tickets, ticket) = issued();
+        let session = tickets.find(ticket.number, 0).unwrap();
+        assert_eq!(tickets.end(|serial| serial == [8]), 0);
+        assert!(session.is_good(0));
+        assert_eq!(tickets.end(|serial| serial == [9]), 1);
+        assert!(!session.is_good(0) && tickets.find(ticket.number, 0).is_none());
     }
 
     #[test]
@@ -302,7 +336,7 @@ mod tests {
 
     fn issued() -> (Tickets, Ticket) {
         let tickets = Tickets::new(10, 3600);
-        let ticket = tickets.issue([9; 16], &Zeroizing::new([1; 24]), 0).unwrap();
+        let ticket = tickets.issue([9; 16], &[9], &Zeroizing::new([1; 24]), 0).unwrap();
         (tickets, ticket)
     }
 

@@ -160,6 +160,21 @@ impl Crls {
         }
     }
 
+    /// Forgets the lists of whoever is no issuer any more, and takes those of `offered` that an issuer signed and that are
+    /// newer. What does not pass is left out, and said: the list before stays in force.
+    pub fn update(&self, issuers: &[PublicKey], offered: &[Vec<u8>]) -> (Taken, Vec<CrlError>) {
+        self.retain(issuers);
+        let (mut newer, mut left_out) = (Taken::Known, Vec::new());
+        for der in offered {
+            match Crl::verify(der, issuers.iter().cloned()).and_then(|crl| self.take(crl)) {
+                Ok(Taken::Newer) => newer = Taken::Newer,
+                Ok(Taken::Known) => {}
+                Err(error) => left_out.push(error),
+            }
+        }
+        (newer, left_out)
+    }
+
     /// Forgets the lists of whoever is no issuer any more.
     pub fn retain(&self, issuers: &[PublicKey]) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|crl| issuers.contains(&crl.issuer));
@@ -191,6 +206,12 @@ impl Crls {
         let lists = self.all();
         lists.iter().try_for_each(|crl| crl.check(serial, now, Freshness::Waived))?;
         lists.iter().try_for_each(|crl| crl.check(serial, now, Freshness::Enforced))
+    }
+
+    /// Whether every one of `issuers` has a list whose time is not over.
+    pub fn are_fresh(&self, issuers: &[PublicKey], now: UnixTime) -> bool {
+        let lists = self.all();
+        issuers.iter().all(|issuer| lists.iter().any(|crl| crl.issuer == *issuer && crl.is_fresh(now)))
     }
 
     /// Every list.

@@ -15,6 +15,7 @@ pub mod profile;
 pub mod renew;
 pub mod role;
 pub mod secret_file;
+pub mod state;
 pub mod tls;
 pub mod trust;
 

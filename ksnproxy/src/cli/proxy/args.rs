@@ -45,7 +45,7 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The configuration file; it and the identity are read once, and revocation lists are not consulted
+    /// The configuration file; it is read once, the identity that it names whenever that changes
     #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub(super) config: PathBuf,
 }
@@ -120,7 +120,7 @@ Examples:
   ksnproxy serve --config ksnproxy.toml                    runs a proxy
   ksnproxy query 275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f
   ksnproxy query --via https http://testing.example/a.exe
-  ksnproxy query --identity device.pem cert:4da14224dc97e1f0c2cd9d4fd4b6f8ae2f0d1ee4
+  ksnproxy query --identity /var/lib/klnet/agent --proxy nas-1.lan --device 5f2c… cert:4da14224dc97e1f0c2cd9d4fd4b6f8ae2f0d1ee4
   ksnproxy query --proxy proxy.lan --identity device.pem --fallback ksn.example.org 192.0.2.7
   ksnproxy stats --json
 

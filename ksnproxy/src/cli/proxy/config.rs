@@ -5,7 +5,8 @@
 //! udp_port = 15111
 //! tcp_port = 13111                    # the codec, and TLS
 //! https_port = 17111                  # 0: none
-//! identity = "/var/lib/klnet/ksnproxy/identity.pem"   # without one there is no TLS: no tickets, no HTTPS, no upstream
+//! identity = "/var/lib/klnet/agent"   # state folder of klnagent on this machine, or a PEM file with key and chain; without
+//!                                     # one there is no TLS: no tickets, no HTTPS, no upstream
 //! upstreams = ["ksn.example.org:1443"]                # the best first
 //! snapshot = "/var/lib/klnet/ksn/current"             # what is known here, see `ksnserver import`
 //! trusted = ["d75a9801…"]             # keys that sign snapshots, see `ksnserver snapshot key`
@@ -49,7 +50,7 @@ use klnet_wire::signed::PublicKey;
 use serde::Deserialize;
 
 use super::args::DEFAULT_METRICS;
-use crate::cli::identity::{self, IdentityError};
+use crate::cli::identity::Source;
 use crate::cli::units::{bytes, duration, place};
 use crate::limiter::Rate;
 use crate::net::service::{self, Replication, SnapshotFile};
@@ -62,6 +63,8 @@ use crate::subject::Kind;
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) service: service::Config,
+    /// Where the identity of the service was read.
+    pub(super) source: Option<Source>,
     pub(super) metrics: Option<SocketAddr>,
 }
 
@@ -201,9 +204,8 @@ impl Raw {
         let lifetime = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         let metrics = Some(self.metrics).filter(|metrics| !metrics.is_empty());
         let metrics = metrics.and_then(|metrics| mistakes.take("metrics", metrics.parse::<SocketAddr>()));
-        let identity = self.identity.map(|path| identity::load(&path));
-        let identity =
-            identity.and_then(|identity: Result<_, IdentityError>| mistakes.take("identity", identity));
+        let opened = self.identity.and_then(|path| mistakes.take("identity", Source::open(&path)));
+        let (source, identity) = opened.unzip();
         mistakes.expect("upstreams", upstreams.is_empty() || identity.is_some(), "need an identity");
         mistakes.expect("replicate", replicated.is_none() || identity.is_some(), "needs an identity");
         mistakes.expect(
@@ -220,6 +222,7 @@ impl Raw {
             tcp_port: self.tcp_port,
             https_port: Some(self.https_port).filter(|port| *port != 0),
             identity,
+            crls: source.as_ref().and_then(Source::crls),
             upstreams,
             snapshot: self.snapshot.map(|path| SnapshotFile { path, trusted, replicated }),
             prefix_bits: self.prefix_bits,
@@ -232,9 +235,8 @@ impl Raw {
             rate: Rate { keys: self.limits.keys_per_second, burst: self.limits.burst },
             policy,
             proxy,
-            ..default
         };
-        if mistakes.0.is_empty() { Ok(Config { service, metrics }) } else { Err(mistakes.0) }
+        if mistakes.0.is_empty() { Ok(Config { service, source, metrics }) } else { Err(mistakes.0) }
     }
 }
 

@@ -41,8 +41,8 @@ pub(super) struct ServeArgs {
     /// Address and port.
     #[arg(long, default_value = "0.0.0.0:1443")]
     pub(super) listen: SocketAddr,
-    /// PEM file with the server's certificate chain and key; proxies have to show certificates of the same root. It is read
-    /// once: start the server again after a renewal or a change of the root. Revocation lists are not consulted.
+    /// PEM file with key and certificate chain of the role server, such as klserver's server.identity on its machine; it is
+    /// read again when it changes. Proxies have to show certificates of the same root. Revocation lists are not consulted.
     #[arg(long)]
     pub(super) identity: PathBuf,
 }
@@ -104,6 +104,6 @@ const EXAMPLES: &str = "Examples:
   ksnserver import urlhaus urlhaus.csv.zip --dry-run
   ksnserver import block own.txt --source own --confidence 100
   ksnserver snapshot show
-  ksnserver serve --identity server.pem
+  ksnserver serve --identity /var/lib/klnet/server/server.identity
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 the list was refused and nothing has changed.";

@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::args::SnapshotCommand;
 use super::failure::Failure;
+use super::import::as_json_lists;
 use super::{key, now};
-use crate::snapshot::{Manifest, Reader, Snapshot, SnapshotError, SnapshotStore};
+use crate::feed::HashLists;
+use crate::snapshot::{Manifest, Reader, Snapshot, SnapshotError, SnapshotStore, StoreError};
 
 pub(super) fn main(folder: &Path, command: &SnapshotCommand) -> Result<(), Failure> {
     match command {
@@ -34,17 +36,32 @@ pub(super) fn main(folder: &Path, command: &SnapshotCommand) -> Result<(), Failu
 }
 
 fn show(folder: &Path, as_json: bool) -> Result<(), Failure> {
-    let path = SnapshotStore::open(folder)?.current();
+    let store = SnapshotStore::open(folder)?;
+    let path = store.current();
     let trusted = [key::open(folder)?.public().clone()];
     let opened = File::open(&path).map_err(SnapshotError::from);
     let reader = opened.and_then(|file| Reader::open(BufReader::new(file), &trusted));
     let reader = reader.map_err(|error| Failure::Snapshot { path, error })?;
+    let names = reader.manifest().sources.iter().map(|source| source.name.as_str());
+    let lists = names.map(|name| Ok((name, lists(&store, name)?))).collect::<Result<Vec<_>, StoreError>>()?;
     if as_json {
-        println!("{}", to_json(reader.manifest()));
-    } else {
-        print(reader.manifest());
+        let lists: Map<_, _> =
+            lists.iter().map(|(source, lists)| ((*source).to_owned(), as_json_lists(lists).into())).collect();
+        println!("{}", to_json(reader.manifest(), lists));
+        return Ok(());
+    }
+    print(reader.manifest());
+    for (source, (name, list)) in
+        lists.iter().flat_map(|(source, lists)| lists.iter().map(move |it| (source, it)))
+    {
+        println!("list {name} of {source}: {} hashes, version {}", list.count(), list.version());
     }
     Ok(())
+}
+
+/// The lists of a source that partial updates build on; none where they are damaged, as the next import says.
+fn lists(store: &SnapshotStore, source: &str) -> Result<HashLists, StoreError> {
+    Ok(store.lists(source)?.and_then(|kept| HashLists::decode(&kept)).unwrap_or_default())
 }
 
 fn verify(folder: &Path, file: Option<&Path>, public: Option<&str>) -> Result<(), Failure> {
@@ -77,7 +94,7 @@ fn print(manifest: &Manifest) {
     }
 }
 
-fn to_json(manifest: &Manifest) -> serde_json::Value {
+fn to_json(manifest: &Manifest, lists: Map<String, Value>) -> Value {
     let sources: Vec<_> = manifest
         .sources
         .iter()
@@ -92,5 +109,5 @@ fn to_json(manifest: &Manifest) -> serde_json::Value {
         .collect();
     let records: serde_json::Map<_, _> =
         manifest.records().into_iter().map(|(kind, records)| (format!("{kind:?}"), records.into())).collect();
-    json!({ "sequence": manifest.sequence, "created": manifest.created, "sources": sources, "records": records })
+    json!({ "sequence": manifest.sequence, "created": manifest.created, "sources": sources, "records": records, "lists": lists })
 }

@@ -82,7 +82,7 @@ fn safe_browsing_list_that_does_not_add_up_is_refused() {
     assert_eq!(refused(list("mw-4b", &hashes, 31, &checksum(&hashes))), "line 1: the head is damaged");
     let mut partial = list("mw-4b", &hashes, 27, &checksum(&hashes));
     partial.extend_from_slice(&[0x18, 1]);
-    assert_eq!(refused(partial), "line 1: a partial update: fetch the whole list");
+    assert_eq!(refused(partial), "line 1: a partial update of a list that is not here: fetch the whole list");
     let whole = list("mw-4b", &hashes, 27, &checksum(&hashes));
     for length in 1..whole.len() {
         assert!(try_import(Format::Gsb, "list", &whole[..length]).is_err(), "{length} bytes");

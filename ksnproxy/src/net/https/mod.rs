@@ -10,32 +10,34 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ServerConfig;
+use klnet_wire::identity::Principal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::credentials::Credentials;
 use super::desk::Desk;
 use super::seats::Seats;
-use super::tls::{HANDSHAKE, device};
+use super::tls::{HANDSHAKE, chain};
 
 /// Who asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Client {
-    /// The id in the certificate, where there is one.
-    device: Option<[u8; 16]>,
+    /// Whom the certificate names, where there is one.
+    device: Option<Arc<Principal>>,
     address: SocketAddr,
 }
 
 /// Serves until shutdown.
 pub(super) async fn serve(
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    credentials: Arc<Credentials>,
     desk: Arc<Desk>,
     shutdown: CancellationToken,
 ) {
-    let (acceptor, seats) = (TlsAcceptor::from(tls), Seats::new(SEATS));
+    let seats = Seats::new(SEATS);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -50,9 +52,9 @@ pub(super) async fn serve(
             }
         };
         let Some(seat) = seats.take(address.ip()) else { continue };
-        let (acceptor, desk) = (acceptor.clone(), Arc::clone(&desk));
+        let (credentials, desk) = (Arc::clone(&credentials), Arc::clone(&desk));
         tokio::spawn(async move {
-            let ended = timeout(AGE, connection(stream, address, &acceptor, desk)).await;
+            let ended = timeout(AGE, connection(stream, address, &credentials, desk)).await;
             tracing::debug!(%address, ?ended, "connection ended");
             drop(seat);
         });
@@ -62,15 +64,29 @@ pub(super) async fn serve(
 async fn connection(
     stream: TcpStream,
     address: SocketAddr,
-    acceptor: &TlsAcceptor,
+    credentials: &Credentials,
     desk: Arc<Desk>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
-    let tls = stream.get_ref().1;
-    let (client, http2) = (Client { device: device(tls), address }, tls.alpn_protocol() == Some(b"h2"));
+    let changes = credentials.changes();
+    let accepting = TlsAcceptor::from(credentials.https()).accept(stream);
+    let stream = timeout(HANDSHAKE, accepting).await??;
+    let chain = chain(stream.get_ref().1);
+    let client = Client { device: chain.first().and_then(Principal::named_in).map(Arc::new), address };
+    tokio::select! {
+        ended = serve_client(stream, client, desk) => ended,
+        refused = credentials.until_refused(&chain, changes) => Err(refused.into()),
+    }
+}
+
+async fn serve_client(
+    stream: TlsStream<TcpStream>,
+    client: Client,
+    desk: Arc<Desk>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request| {
-        let desk = Arc::clone(&desk);
+        let (client, desk) = (client.clone(), Arc::clone(&desk));
         async move { Ok::<_, std::convert::Infallible>(route::answer(request, client, &desk).await) }
     });
     let io = TokioIo::new(stream);
@@ -98,9 +114,6 @@ async fn connection(
     }
     Ok(())
 }
-
-/// The protocols a listener offers.
-pub(super) const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// Connections at once; above it one is closed.
 const SEATS: usize = 4096;

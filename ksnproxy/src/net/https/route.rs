@@ -121,7 +121,7 @@ async fn collected(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 
 fn ticket(client: Client, desk: &Desk) -> Result<Response<Full<Bytes>>, Refusal> {
     let device = client.device.ok_or(Refusal::NoDevice)?;
-    let ticket = desk.ticket(device).map_err(|_| Refusal::Rate)?;
+    let ticket = desk.ticket(&device).map_err(|_| Refusal::Rate)?;
     Ok(json_response(body::ticket(&ticket)))
 }
 
@@ -137,7 +137,7 @@ async fn verdicts(
         )));
     }
     let who = match client.device {
-        Some(device) => device,
+        Some(device) => device.id,
         None if desk.allows_plain() => address_bytes(client.address.ip()),
         None => return Err(Refusal::Plain),
     };

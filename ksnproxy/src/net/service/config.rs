@@ -28,7 +28,8 @@ pub struct Config {
     pub https_port: Option<u16>,
     /// Who the proxy is, and whose certificates it takes: there is no TLS without.
     pub identity: Option<(Identity, Trust)>,
-    /// Lists of revoked certificates: with them nobody is let in who is on one, or whose issuer has no fresh one.
+    /// Lists of revoked certificates: with them nobody is let in, nor taken for a reputation server, who is on one, or whose
+    /// issuer has no fresh one. Whoever comes onto one is put out within seconds.
     pub crls: Option<Arc<Crls>>,
     /// Reputation servers, the best first: name or address, and port.
     pub upstreams: Vec<(String, u16)>,

@@ -11,14 +11,15 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use klnet_wire::identity::Role;
-use klnet_wire::identity::tls::{Clients, Shown, client_config, server_config};
+use klnet_wire::identity::Trust;
+use klnet_wire::identity::tls::Identity;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::credentials::Credentials;
 use super::desk::Desk;
 use super::fetch::Fetch;
 use super::inbox::inbox;
@@ -43,6 +44,8 @@ use sockets::{bind, listen};
 #[derive(Debug)]
 pub struct Service {
     shared: Arc<Shared>,
+    /// None without an identity.
+    credentials: Option<Arc<Credentials>>,
     counters: Vec<Arc<Counters>>,
     /// When the snapshot was last known to be the newest.
     checked: Arc<AtomicU32>,
@@ -125,10 +128,14 @@ impl Service {
             .enable_all()
             .build()?;
         let (shared, shutdown) = (Arc::new(shared(&config)), CancellationToken::new());
-        let (identities, checked) = (Configs::new(&config)?, Arc::<AtomicU32>::default());
+        let (credentials, checked) = (credentials(&config)?, Arc::<AtomicU32>::default());
+        if let Some(credentials) = &credentials {
+            let following = Arc::clone(credentials).follow(Arc::clone(&shared), shutdown.clone());
+            runtime.spawn(following);
+        }
         if let Some(file) = &config.snapshot {
             let (local, sound) = Local::open(file, &shared)?;
-            if let Some(replicator) = identities.replicator(file, sound, &checked)? {
+            if let Some(replicator) = replicator(file, sound, credentials.as_ref(), &checked)? {
                 let (handle, token) = (runtime.handle().clone(), shutdown.clone());
                 runtime.spawn_blocking(move || handle.block_on(replicator.run(token)));
             }
@@ -167,7 +174,7 @@ impl Service {
         let fetch_counters = Arc::<Counters>::default();
         counters.push(Arc::clone(&fetch_counters));
         let (answers, answered) = mpsc::channel(ANSWERS);
-        let upstreams = identities.upstreams(&config, &answers, &runtime);
+        let upstreams = upstreams(&config, credentials.as_ref(), &answers, &runtime);
         let fetch = Fetch {
             proxy: Proxy::new(proxy::Config { upstreams: upstreams.len(), ..config.proxy.clone() }),
             shared: Arc::clone(&shared),
@@ -181,18 +188,28 @@ impl Service {
             fetch.run(asked, answered, token).await;
             drop(answers);
         });
-        runtime.spawn(tls::serve(from_workers, identities.devices, Arc::clone(&desk)));
-        if let (Some(port), Some(config_of_https)) = (config.https_port, identities.https) {
+        runtime.spawn(tls::serve(from_workers, credentials.clone(), Arc::clone(&desk)));
+        if let (Some(port), Some(credentials)) = (config.https_port, credentials.clone()) {
             let address = SocketAddr::new(config.listen, port);
             let listener = listen(address, "HTTPS", false)?;
             addresses.https = Some(listener.local_addr()?);
             let _inside = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            runtime.spawn(https::serve(listener, config_of_https, desk, shutdown.clone()));
+            runtime.spawn(https::serve(listener, credentials, desk, shutdown.clone()));
         }
         let workers = workers.into_iter().map(|(processor, worker)| spawn(processor, worker));
         let workers = workers.collect::<io::Result<_>>()?;
-        Ok(Self { shared, counters, checked, addresses, stop, shutdown, workers, runtime: Some(runtime) })
+        let runtime = Some(runtime);
+        Ok(Self { shared, credentials, counters, checked, addresses, stop, shutdown, workers, runtime })
+    }
+
+    /// Has every handshake from now on be that of another identity. Who was let in and is not any more, is put out; all others
+    /// keep their tickets and connections. A proxy that was started without an identity stays without.
+    ///
+    /// # Errors
+    /// The rustls error when the identity is not usable; the one before stays.
+    pub fn identify(&self, identity: &Identity, trust: &Trust) -> Result<(), rustls::Error> {
+        self.credentials.as_ref().map_or(Ok(()), |credentials| credentials.identify(identity, trust))
     }
 
     /// Where it listens.
@@ -239,70 +256,47 @@ impl Drop for Service {
     }
 }
 
-/// TLS as each port has it.
-struct Configs {
-    devices: Option<Arc<rustls::ServerConfig>>,
-    https: Option<Arc<rustls::ServerConfig>>,
-    upstream: Option<Arc<rustls::ClientConfig>>,
+fn credentials(config: &Config) -> Result<Option<Arc<Credentials>>, rustls::Error> {
+    let Some((identity, trust)) = &config.identity else { return Ok(None) };
+    Ok(Some(Arc::new(Credentials::new(identity, trust, config.crls.clone())?)))
 }
 
-impl Configs {
-    fn new(config: &Config) -> Result<Self, rustls::Error> {
-        let Some((identity, trust)) = &config.identity else {
-            return Ok(Self { devices: None, https: None, upstream: None });
+/// Who follows the snapshots that a file is to be, if it is.
+fn replicator(
+    file: &SnapshotFile,
+    sound: bool,
+    credentials: Option<&Arc<Credentials>>,
+    checked: &Arc<AtomicU32>,
+) -> Result<Option<Replicator>, StartError> {
+    let Some(from) = file.replicated.clone() else { return Ok(None) };
+    let credentials = Arc::clone(credentials.ok_or(StartError::Anonymous)?);
+    let (path, trusted) = (file.path.clone(), file.trusted.clone());
+    let replica = Replica::new(path, trusted, from.wanted.clone(), sound)?;
+    Ok(Some(Replicator { replica, from, credentials, checked: Arc::clone(checked) }))
+}
+
+fn upstreams(
+    config: &Config,
+    credentials: Option<&Arc<Credentials>>,
+    answers: &mpsc::Sender<super::upstream::Answered>,
+    runtime: &Runtime,
+) -> Vec<mpsc::Sender<super::upstream::Request>> {
+    let Some(credentials) = credentials else { return Vec::new() };
+    let upstreams = config.upstreams.iter().enumerate().map(|(number, (host, port))| {
+        let (sender, receiver) = mpsc::channel(2 * config.proxy.window);
+        let upstream = Upstream {
+            number,
+            host: host.clone(),
+            port: *port,
+            credentials: Arc::clone(credentials),
+            prefix_bits: config.prefix_bits,
+            timeout: config.proxy.timeout,
+            answers: answers.clone(),
         };
-        let (shown, crls) = (Shown::new(identity), &config.crls);
-        let https = Clients::Optional(DEVICES);
-        Ok(Self {
-            devices: Some(server_config(
-                &shown,
-                trust.clone(),
-                crls.clone(),
-                Clients::Required(DEVICES),
-                &[],
-            )?),
-            https: Some(server_config(&shown, trust.clone(), crls.clone(), https, https::ALPN)?),
-            upstream: Some(client_config(Some(identity), trust.clone(), &[])?),
-        })
-    }
-
-    /// Who follows the snapshots that a file is to be, if it is.
-    fn replicator(
-        &self,
-        file: &SnapshotFile,
-        sound: bool,
-        checked: &Arc<AtomicU32>,
-    ) -> Result<Option<Replicator>, StartError> {
-        let Some(from) = file.replicated.clone() else { return Ok(None) };
-        let tls = self.upstream.clone().ok_or(StartError::Anonymous)?;
-        let (path, trusted) = (file.path.clone(), file.trusted.clone());
-        let replica = Replica::new(path, trusted, from.wanted.clone(), sound)?;
-        Ok(Some(Replicator { replica, from, tls, checked: Arc::clone(checked) }))
-    }
-
-    fn upstreams(
-        &self,
-        config: &Config,
-        answers: &mpsc::Sender<super::upstream::Answered>,
-        runtime: &Runtime,
-    ) -> Vec<mpsc::Sender<super::upstream::Request>> {
-        let Some(tls) = &self.upstream else { return Vec::new() };
-        let upstreams = config.upstreams.iter().enumerate().map(|(number, (host, port))| {
-            let (sender, receiver) = mpsc::channel(2 * config.proxy.window);
-            let upstream = Upstream {
-                number,
-                host: host.clone(),
-                port: *port,
-                tls: Arc::clone(tls),
-                prefix_bits: config.prefix_bits,
-                timeout: config.proxy.timeout,
-                answers: answers.clone(),
-            };
-            runtime.spawn(upstream.run(receiver));
-            sender
-        });
-        upstreams.collect()
-    }
+        runtime.spawn(upstream.run(receiver));
+        sender
+    });
+    upstreams.collect()
 }
 
 fn shared(config: &Config) -> Shared {
@@ -347,9 +341,6 @@ fn secret<const N: usize>() -> [u8; N] {
     SystemRandom::new().fill(&mut bytes).expect("the operating system gives randomness");
     bytes
 }
-
-/// Whose certificates a proxy takes.
-const DEVICES: &[Role] = &[Role::Agent, Role::Server];
 
 /// Connections that wait for TLS; above it one is closed.
 const TLS_QUEUE: usize = 256;
