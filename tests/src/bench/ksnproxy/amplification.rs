@@ -67,7 +67,7 @@ impl Stage {
         let now = Moment { instant: Instant::now(), unix };
         let (source, cookies) = (SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), Cookies::new([5; 16]));
         let (cookie, tickets) = (cookies.make(source, unix), Tickets::new(1, 3600));
-        let ticket = tickets.issue([9; 16], &Zeroizing::new([3; 24]), unix)?;
+        let ticket = tickets.issue([9; 16], &[9], &Zeroizing::new([3; 24]), unix)?;
         let shared = Shared {
             cache: Cache::new(1 << 20, [7; 16]),
             policy: Policy::default(),
