@@ -24,6 +24,11 @@ impl Rtt {
         self.smoothed = self.smoothed * 7 / 8 + rtt / 8;
     }
 
+    /// Lets the slowest take at least so long.
+    pub fn allow(&mut self, longest: Duration) {
+        self.longest = self.longest.max(longest);
+    }
+
     /// Whether one was seen.
     pub const fn is_known(&self) -> bool {
         self.seen

@@ -113,6 +113,13 @@ impl Path {
         path.rtt.observe(Duration::ZERO);
         path
     }
+
+    /// The same way, where the answers come from programs: a kernel answers at once, a program when its turn comes.
+    #[must_use]
+    pub fn to_programs(mut self) -> Self {
+        self.rtt.allow(TURN);
+        self
+    }
 }
 
 /// One poll of the addresses of one plan.
@@ -366,6 +373,8 @@ impl Sweep {
 
 /// Longest pause between two methods: where round trips take longer, some are asked by both.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A program that serves many networks says something to each of them first.
+const TURN: Duration = Duration::from_millis(350);
 
 #[cfg(test)]
 mod tests;

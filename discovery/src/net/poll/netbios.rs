@@ -33,7 +33,7 @@ impl Poller<'_> {
             let (asked, path) = match way {
                 Way::Raw { mac, neighbor, .. } => {
                     let (there, swept) = self.neighbours(&segment, mac, neighbor, pacer).await?;
-                    let path = swept.path();
+                    let path = swept.path().to_programs();
                     pacer = swept.into_pacer().counting_each_as(ASKED_BY_KERNEL);
                     (Plan::of(there.into_iter().chain(own.drain(..))), path)
                 }
