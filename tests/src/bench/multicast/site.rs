@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -31,6 +32,7 @@ impl Site {
             switch.join_datagrams(receiver)?;
         }
         switch.snoop()?;
+        std::thread::sleep(LEARNS);
         Ok(Self { sender, receivers, switch, disk: SmallDisk::mount(DISK)? })
     }
 
@@ -66,3 +68,7 @@ impl Site {
 
 /// KiB: what is sent and what four receivers have of it, with parts and what is left of the last run.
 const DISK: u32 = 6 << 20;
+
+/// A bridge that snoops floods at first, so that hosts hear each other's reports, and forgets those who were silent for that
+/// (RFC 4541, 2.1.1): who joins meanwhile hears nothing for a second.
+const LEARNS: Duration = Duration::from_secs(11);
