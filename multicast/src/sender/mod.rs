@@ -14,6 +14,7 @@ mod config;
 mod debts;
 mod distrust;
 mod grtt;
+mod medium;
 mod output;
 mod rate;
 
@@ -123,7 +124,10 @@ impl Sender {
         match news {
             News::Stale => return,
             News::Joined => self.outputs.push_back(Output::Event(Event::Joined(receiver))),
-            News::Completed => self.outputs.push_back(Output::Event(Event::Completed(receiver))),
+            News::Completed => {
+                self.outputs.push_back(Output::Event(Event::Completed(receiver)));
+                self.rate.forget();
+            }
             News::Demoted => {
                 self.outputs.push_back(Output::Event(Event::Demoted(receiver)));
                 self.announcer.demote(now, receiver);

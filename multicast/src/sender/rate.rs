@@ -1,11 +1,14 @@
 //! How fast to send: up until somebody cannot follow, never down for mere loss.
 //!
 //! Loss that stays the same whatever the rate is the medium's, and parity makes up for it. What says "too fast" is a
-//! receiver's socket that overran, a queue that stands, or loss that grew with the rate or is beyond repair. A receiver
-//! whose disk cannot follow is no matter of the rate: the sender waits for it (`audience::Audience::is_full`).
+//! receiver's socket that overran, a queue that stands, or loss that grew with the rate, or is beyond repair and falls with it
+//! (`medium::Medium`). A receiver whose disk cannot follow is no matter of the rate: the sender waits for it
+//! (`audience::Audience::is_full`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use super::medium::{Medium, Verdict};
 
 /// The sender's rate.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(super) struct Rate {
     queued: u8,
     /// Rates of the last steps, and the loss at each.
     steps: VecDeque<(f64, f64)>,
+    medium: Medium,
 }
 
 /// What was heard since the last step.
@@ -42,7 +46,8 @@ impl Rate {
         let cap = f64::from(u32::try_from(cap / 1000).unwrap_or(u32::MAX)) * 1000.0;
         let cap = cap.max(FLOOR);
         let bits = START.min(cap);
-        Self { bits, cap, limit: None, stepped: None, resting: 0, queued: 0, steps: VecDeque::new() }
+        let (steps, medium) = (VecDeque::new(), Medium::Usual);
+        Self { bits, cap, limit: None, stepped: None, resting: 0, queued: 0, steps, medium }
     }
 
     /// Whether it is time to step.
@@ -54,18 +59,38 @@ impl Rate {
     /// Changes the rate by what was heard since the last step.
     pub(super) fn step(&mut self, now: Instant, signals: Signals) {
         let first = self.stepped.replace(now).is_none();
-        let loses = self.loses_by_rate(signals.loss);
+        let grows = self.loss_grows(signals.loss);
         if let Some(queue) = signals.queue {
             self.queued = if queue > QUEUE { self.queued.saturating_add(1) } else { 0 };
         }
-        let too_fast = signals.overrun || self.queued >= STANDING || loses;
+        let too_fast = signals.overrun || self.queued >= STANDING || grows;
         if self.resting > 0 {
             self.resting -= 1;
-        } else if too_fast {
-            self.cut(signals.achieved);
-        } else if !first && signals.achieved.is_some_and(|achieved| achieved > self.bits / 2.0) {
-            self.bits = self.next().min(self.cap);
+            return;
         }
+        let verdict = signals.loss.map_or(Verdict::Fine, |loss| self.medium.judge(self.bits, loss));
+        match verdict {
+            Verdict::Back(bits) => {
+                self.bits = bits;
+                self.forget();
+            }
+            Verdict::Try => self.cut(signals.achieved, FIRST_CUT),
+            // What falls already is still being averaged.
+            Verdict::Slower if !self.loss_falls() => self.cut(signals.achieved, CUT),
+            // While doubling, what was heard is of a rate that was passed already.
+            _ if too_fast => self.cut(signals.achieved, if self.limit.is_none() { FIRST_CUT } else { CUT }),
+            Verdict::Wait | Verdict::Slower => {}
+            Verdict::Fine => {
+                if !first && signals.achieved.is_some_and(|achieved| achieved > self.bits / 2.0) {
+                    self.bits = self.next().min(self.cap);
+                }
+            }
+        }
+    }
+
+    /// Forgets the loss at other rates: it was others'.
+    pub(super) fn forget(&mut self) {
+        self.steps.clear();
     }
 
     /// How long so many bytes take.
@@ -94,27 +119,28 @@ impl Rate {
         }
     }
 
-    fn cut(&mut self, achieved: Option<f64>) {
-        // While doubling, what was heard is of a rate that was passed already.
-        let cut = if self.limit.is_none() { FIRST_CUT } else { CUT };
+    fn cut(&mut self, achieved: Option<f64>, cut: f64) {
         let out = achieved.map_or(self.bits, |achieved| achieved.min(self.bits));
         self.bits = (out * cut).max(self.bits * CUT_MOST).max(FLOOR);
         (self.limit, self.resting, self.queued) = (Some(out), REST, 0);
     }
 
-    /// Notes the loss at this rate; says whether it grew with the rate, or is beyond what parity makes up for in one pass.
-    fn loses_by_rate(&mut self, loss: Option<f64>) -> bool {
+    /// Notes the loss at this rate; says whether it grew with the rate.
+    fn loss_grows(&mut self, loss: Option<f64>) -> bool {
         let Some(loss) = loss else { return false };
-        let before = self.steps.back().map(|(_, loss)| *loss);
         let slower = self.steps.iter().filter(|(rate, _)| *rate <= self.bits * SLOWER).map(|(_, loss)| *loss);
         let (count, sum) = slower.fold((0.0, 0.0), |(count, sum), loss| (count + 1.0, sum + loss));
         if self.steps.len() == STEPS {
             self.steps.pop_front();
         }
         self.steps.push_back((self.bits, loss));
-        // What falls already is still being averaged.
-        let falls = before.is_some_and(|before| loss < before);
-        !falls && (loss > LOSS_MOST || count > 0.0 && loss - sum / count > LOSS_GROWTH)
+        !self.loss_falls() && count > 0.0 && loss - sum / count > LOSS_GROWTH
+    }
+
+    /// Whether the loss is less than it was a step ago.
+    fn loss_falls(&self) -> bool {
+        let mut newest = self.steps.iter().rev().map(|(_, loss)| *loss);
+        newest.next().zip(newest.next()).is_some_and(|(now, before)| now < before)
     }
 }
 
@@ -145,8 +171,6 @@ const STANDING: u8 = 2;
 const LOSS_GROWTH: f64 = 0.02;
 /// The share of the rate below which a step was slower.
 const SLOWER: f64 = 0.8;
-/// A quarter of a block's symbols is parity; no medium loses more for long.
-const LOSS_MOST: f64 = 0.3;
 const STEPS: usize = 16;
 /// 44 packets of 1,440 bytes are one GSO send of 63,360.
 pub(super) const BURST: u16 = 44;
@@ -176,6 +200,16 @@ mod tests {
         let loss = |bits: f64| (1.0 - 3e8 / bits).max(0.0);
         run(&mut rate, 100, |bits| Signals { loss: Some(loss(bits)), ..Signals::default() });
         assert!((1e8..6e8).contains(&rate.bits()), "{}", rate.bits());
+    }
+
+    #[test]
+    fn constant_loss_beyond_repair_is_tried_once() {
+        let (mut rate, mut step) = (Rate::new(200_000_000), 0_u32);
+        run(&mut rate, 60, |_| {
+            step += 1;
+            Signals { loss: Some(0.35 + f64::from(step % 5) / 1000.0), ..Signals::default() }
+        });
+        assert!(rate.bits() >= 199e6, "{}", rate.bits());
     }
 
     #[test]

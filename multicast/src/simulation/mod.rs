@@ -40,6 +40,8 @@ pub struct Scenario {
     pub insider: Option<Insider>,
     /// Who is killed and started again, and when.
     pub restarts: Vec<(Duration, Who)>,
+    /// When the sender does not get the processor, and until when.
+    pub stalls: Vec<(Duration, Duration)>,
     /// When to stop looking.
     pub end: Duration,
 }
@@ -91,6 +93,7 @@ impl Scenario {
             sender: sender::Config { expect, cap: 1_000_000_000, ..sender::Config::default() },
             insider: None,
             restarts: Vec::new(),
+            stalls: Vec::new(),
             end: Duration::from_secs(600),
         }
     }
@@ -103,7 +106,10 @@ impl Scenario {
                 break;
             }
             world.now = event.when;
-            world.happen(event.what);
+            match world.stalls_until(&event.what) {
+                Some(when) => world.schedule(when, event.what),
+                None => world.happen(event.what),
+            }
         }
         world.outcome()
     }
@@ -233,6 +239,14 @@ impl<'a> World<'a> {
     fn schedule(&mut self, when: Instant, what: What) {
         self.serial += 1;
         self.events.push(Reverse(Event { when, serial: self.serial, what }));
+    }
+
+    /// When the sender comes to something, where it stands still now.
+    fn stalls_until(&self, what: &What) -> Option<Instant> {
+        let is_for_sender = matches!(what, What::SenderIsDue | What::Feedback(..));
+        let mut stalls = self.scenario.stalls.iter().filter(|_| is_for_sender);
+        let at = self.now.saturating_duration_since(self.start);
+        stalls.find(|(from, until)| (*from..*until).contains(&at)).map(|(_, until)| self.start + *until)
     }
 
     fn happen(&mut self, what: What) {

@@ -144,6 +144,57 @@ fn a_bad_receiver_of_four_costs_the_others_nothing_of_a_second() {
 }
 
 #[test]
+fn what_a_medium_loses_slows_nobody_down_who_is_left_alone() {
+    let mut late = Vec::new();
+    for loss in [0.3, 0.35, 0.45] {
+        for receivers in [4, 1] {
+            let slowest = (0..2).map(|seed| left_alone(seed, receivers, loss)).max().unwrap().as_secs_f64();
+            // Once for the others, and once for the one, which hears so much less.
+            let least = (24 * MIB) as f64 * 8.0 / 200e6 * (1.0 + 1.0 / (1.0 - loss));
+            println!("{loss} of {receivers}: {slowest:.2} s, {least:.2} s at least");
+            late.extend((slowest > least + 1.5).then_some((loss, receivers, slowest)));
+        }
+    }
+    assert!(late.is_empty(), "{late:?}");
+}
+
+/// When the last of the receivers is done, which alone loses.
+fn left_alone(seed: u64, receivers: usize, loss: f64) -> Duration {
+    let mut scenario = Scenario::new(seed, 24 * MIB, receivers, 0.0);
+    scenario.sender.cap = 200_000_000;
+    scenario.links[receivers - 1].loss = Pattern::Independent(loss);
+    let outcome = scenario.run();
+    assert_all_have_it(&outcome);
+    outcome.completed[receivers - 1].unwrap()
+}
+
+#[test]
+fn a_sender_that_stands_still_takes_little_longer_than_that() {
+    for loss in [0.0, 0.05] {
+        for receivers in [4, 40] {
+            let (without, with) = (stalled(receivers, loss, 0), stalled(receivers, loss, 6));
+            println!("{loss} of {receivers}: {with:?}, {without:?} without");
+            assert!(with <= without + Duration::from_millis(4200 + 6 * 150), "{with:?} {without:?}");
+        }
+    }
+}
+
+/// When all are done with a sender that stands still so many times, for 0.4 s, 0.52 s and so on to 1 s.
+fn stalled(receivers: usize, loss: f64, times: u32) -> Duration {
+    let mut scenario = Scenario::new(20, 160 * MIB, receivers, loss);
+    scenario.sender.cap = 200_000_000;
+    let mut from = Duration::from_millis(200);
+    for time in 0..times {
+        let until = from + Duration::from_millis(400) + Duration::from_millis(120) * time;
+        scenario.stalls.push((from, until));
+        from = until + Duration::from_millis(300);
+    }
+    let outcome = scenario.run();
+    assert_all_have_it(&outcome);
+    outcome.completed.into_iter().flatten().max().unwrap()
+}
+
+#[test]
 fn half_the_receivers_deaf_for_a_minute_complete_afterwards() {
     let mut scenario = Scenario::new(10, 64 * MIB, 40, 0.01);
     for link in &mut scenario.links[..20] {
