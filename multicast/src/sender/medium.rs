@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Usual ─beyond repair─▶ Tried (at half the rate) ─it fell as it should─▶ Rate ─repairable again─▶ Usual
-//!   ▲                      └─it stayed─▶ Medium ─much more than that─┐
+//!   ▲                      └─it stayed─▶ Anyway ─much more than that─┐
 //!   └────────────────────────────────────────────────────────────────┘
 //! ```
 //! A rate that was cut again and again for the loss of a medium ends at the least there is, and the loss stays.
@@ -26,7 +26,7 @@ pub(super) enum Medium {
     /// A slower rate loses less.
     Rate,
     /// So much is lost at any rate.
-    Medium(f64),
+    Anyway(f64),
 }
 
 /// What to do about it.
@@ -64,12 +64,12 @@ impl Medium {
                     *self = Self::Rate;
                     return Verdict::Wait;
                 }
-                *self = Self::Medium(now);
+                *self = Self::Anyway(now);
                 Verdict::Back(rate)
             }
             Self::Rate if now > LOSS_MOST => Verdict::Slower,
-            Self::Medium(usual) if now <= usual + MORE => Verdict::Fine,
-            Self::Usual | Self::Rate | Self::Medium(_) => {
+            Self::Anyway(usual) if now <= usual + MORE => Verdict::Fine,
+            Self::Usual | Self::Rate | Self::Anyway(_) => {
                 *self = Self::Usual;
                 Verdict::Fine
             }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn much_more_than_the_mediums_is_tried_anew() {
-        let mut medium = Medium::Medium(0.35);
+        let mut medium = Medium::Anyway(0.35);
         assert_eq!(medium.judge(100.0, 0.4), Verdict::Fine);
         assert_eq!((medium.judge(100.0, 0.5), medium.judge(100.0, 0.5)), (Verdict::Fine, Verdict::Try));
     }
