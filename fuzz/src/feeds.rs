@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use klnet_ksnproxy::feed::{Format, Intake, read_bytes, read_file};
+use klnet_ksnproxy::feed::{Format, HashLists, Intake, read_bytes, read_file};
 use klnet_ksnproxy::snapshot::{Manifest, Part, RECORD_LENGTH, Record, Snapshot, Sorter, Space, Writer};
 use klnet_ksnproxy::subject::{Digest, Kind, Network, Subject};
 use klnet_ksnproxy::url::{CanonicalUrl, EXPRESSIONS_MOST, PARENTS_MOST};
@@ -62,9 +62,20 @@ pub fn feed_misp(data: &[u8]) {
     feed(Format::Misp, "x.json", data);
 }
 
-/// A Safe Browsing list.
+/// A Safe Browsing list, alone and upon what another left; and what is kept of one.
 pub fn feed_gsb(data: &[u8]) {
     feed(Format::Gsb, "x", data);
+    let (first, second) = data.split_at(data.len() / 2);
+    let mut before = intake();
+    if read_bytes(Format::Gsb, "x", first, &mut before).is_ok() {
+        let mut after = intake().upon(before.hash_lists().clone());
+        if read_bytes(Format::Gsb, "x", second, &mut after).is_ok() {
+            published(after);
+        }
+    }
+    if let Some(lists) = HashLists::decode(data) {
+        assert_eq!(HashLists::decode(&lists.encode()), Some(lists));
+    }
 }
 
 /// A STIX bundle.

@@ -36,9 +36,9 @@ pub fn subjects(text: &str) -> Result<Vec<Subject>, NotAsked> {
 }
 
 /// Of what was said about several subjects that stand for one: harm before doubt before the rest, and what is known
-/// before what is not.
+/// before what is not; then what is surer, and then what was said of the first, which is the most particular.
 pub fn worst(verdicts: &[Verdict]) -> Verdict {
-    let rank = |verdict: &&Verdict| match verdict.reputation {
+    let rank = |verdict: &Verdict| match verdict.reputation {
         Reputation::Malicious => 5,
         Reputation::Suspicious => 4,
         Reputation::Unavailable => 3,
@@ -46,7 +46,9 @@ pub fn worst(verdicts: &[Verdict]) -> Verdict {
         Reputation::Known => 1,
         Reputation::Unknown => 0,
     };
-    verdicts.iter().max_by_key(rank).copied().unwrap_or(Verdict::unknown(std::time::Duration::ZERO))
+    // The last of equal ones is taken.
+    let worst = verdicts.iter().rev().max_by_key(|verdict| (rank(verdict), verdict.confidence));
+    worst.copied().unwrap_or(Verdict::unknown(std::time::Duration::ZERO))
 }
 
 fn file(text: &str) -> Option<Subject> {
@@ -125,5 +127,17 @@ mod tests {
         let all = Reputation::ALL.map(verdict);
         assert_eq!(worst(&all).reputation, Reputation::Malicious);
         assert_eq!(worst(&[]).reputation, Reputation::Unknown);
+    }
+
+    #[test]
+    fn of_equal_harm_the_surer_is_told_and_then_the_more_particular() {
+        let said = |confidence, source| Verdict {
+            reputation: Reputation::Malicious,
+            confidence,
+            source,
+            ..Verdict::unknown(std::time::Duration::ZERO)
+        };
+        assert_eq!(worst(&[said(90, 1), said(80, 2)]).source, 1);
+        assert_eq!(worst(&[said(80, 1), said(90, 2), said(90, 3)]).source, 2);
     }
 }

@@ -29,6 +29,7 @@ pub mod counters;
 #[cfg(feature = "import")]
 pub mod feed;
 pub mod frame;
+mod header;
 pub mod limiter;
 #[cfg(feature = "net")]
 pub mod net;

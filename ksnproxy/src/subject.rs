@@ -236,9 +236,27 @@ impl Kind {
         }
     }
 
+    /// The hash that its keys are of, where it is one of a file, section or certificate.
+    const fn hash(self) -> Option<&'static str> {
+        match self {
+            Self::FileSha256 | Self::SectionSha256 | Self::CertificateSha256 => Some("SHA-256"),
+            Self::FileSha1 | Self::SectionSha1 | Self::CertificateSha1 => Some("SHA-1"),
+            Self::FileMd5 | Self::SectionMd5 | Self::CertificateMd5 => Some("MD5"),
+            Self::Url | Self::Domain | Self::Network => None,
+        }
+    }
+
     /// The kind with this number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+}
+
+impl fmt::Display for Kind {
+    /// As it is counted: `file by MD5`, `domain`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.subject())?;
+        self.hash().map_or(Ok(()), |hash| write!(f, " by {hash}"))
     }
 }
 

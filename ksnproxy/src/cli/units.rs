@@ -16,6 +16,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     unit.checked_mul(number).ok_or_else(|| format!("{text:?} is too long"))
 }
 
+/// Says `45 s`, `15 min`, `24 h`, `6 days`: in the largest unit of which there are two, rounded down.
+pub(super) fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
 /// Reads `64MiB`, `2GiB`, `512KiB`.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text)?;
@@ -62,6 +73,13 @@ mod tests {
         for text in ["", "5", "5MB", "MiB"] {
             assert!(bytes(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_duration_is_said_in_the_largest_unit_that_fits() {
+        let spoken = |seconds| spoken(Duration::from_secs(seconds));
+        let said = [0, 119, 120, 7_199, 7_200, 172_799, 172_800, 533_200].map(spoken);
+        assert_eq!(said, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days", "6 days"]);
     }
 
     #[test]

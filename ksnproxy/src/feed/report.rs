@@ -30,7 +30,7 @@ pub struct Skipped {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts: Vec<String> =
-            self.taken.iter().map(|(kind, times)| format!("{times} {kind:?}")).collect();
+            self.taken.iter().map(|(kind, times)| format!("{times} × {kind}")).collect();
         parts.extend(self.left_out.iter().map(|(why, skipped)| {
             format!("{} times left out {why} (line {})", skipped.times, skipped.first)
         }));

@@ -7,9 +7,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use super::clock::moment;
 use super::fetch::{Ask, Asks};
 use super::inbox::Waiter;
-use super::worker::moment;
 use crate::counters::Counter;
 use crate::frame::{self, Header, Malformed, Op, Reason};
 use crate::responder::{Channel, Responder, Response};

@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::moment;
 use super::inbox::{Letter, Slot, Waiter};
 use super::upstream::{Answered, Request};
-use super::worker::moment;
 use crate::cache::Cached;
 use crate::counters::{Counter, Counters};
 use crate::proxy::{Input, Outcome, Output, Proxy};

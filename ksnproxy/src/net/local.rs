@@ -8,7 +8,7 @@ use std::time::Duration;
 use klnet_wire::signed::PublicKey;
 use tokio_util::sync::CancellationToken;
 
-use super::service::SnapshotFile;
+use super::snapshot_file::SnapshotFile;
 use super::version::FileVersion;
 use crate::responder::Shared;
 use crate::snapshot::{Snapshot, SnapshotError};

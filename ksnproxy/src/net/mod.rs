@@ -10,6 +10,7 @@
 //! the verdict comes back to its inbox.
 
 pub mod client;
+mod clock;
 mod credentials;
 mod desk;
 mod fetch;
@@ -20,6 +21,7 @@ mod replicator;
 mod seats;
 pub mod server;
 pub mod service;
+mod snapshot_file;
 mod stream;
 mod tls;
 mod upstream;

@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::moment;
 use super::credentials::Credentials;
-use super::service::Replication;
+use super::snapshot_file::Replication;
 use super::stream::{FrameError, Frames};
-use super::worker::moment;
 use crate::frame::{Header, Malformed, Op};
 use crate::piece::{Collector, Item, PIECE_LIMIT, Piece, PieceError};
 use crate::snapshot::{MANIFEST_MOST, Manifest, Replica, ReplicaError};

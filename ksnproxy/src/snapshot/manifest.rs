@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
-use super::segment::BITS_MOST;
 use crate::subject::Kind;
 
 /// What a snapshot consists of.
@@ -134,3 +133,6 @@ pub const MANIFEST_MOST: usize = 32 * 1024 * 1024;
 
 /// The number of a source has 16 bits, and 0 is none.
 pub const SOURCES_MOST: usize = 65_535;
+
+/// No key space has more than 2^16 segments: two billion records then make segments of that size.
+pub(super) const BITS_MOST: u32 = 16;

@@ -1,6 +1,6 @@
 //! Which segment of a key space a key is in.
 
-use super::manifest::{Manifest, Space};
+use super::manifest::{self, Manifest, Space};
 use super::record::RECORD_LENGTH;
 use crate::subject::Kind;
 
@@ -61,7 +61,7 @@ impl Space {
     }
 }
 
-/// The number that the first bits of a key are; no more than [`BITS_MOST`] of them.
+/// The number that the first bits of a key are; no more than [`manifest::BITS_MOST`] of them.
 pub(super) fn index_of(bytes: u128, bits: u32) -> usize {
     usize::try_from(bytes.checked_shr(128 - bits).unwrap_or(0)).unwrap_or(usize::MAX)
 }
@@ -70,13 +70,10 @@ pub(super) fn index_of(bytes: u128, bits: u32) -> usize {
 /// How many leading bits tell segments apart when a key space has so many records.
 pub(super) fn bits_for(records: u64) -> u32 {
     let segments = records.div_ceil(SEGMENT_RECORDS).max(1);
-    segments.next_power_of_two().trailing_zeros().min(BITS_MOST)
+    segments.next_power_of_two().trailing_zeros().min(manifest::BITS_MOST)
 }
 
 #[cfg(feature = "import")]
 /// Segments have about so many records: 1 MiB, few enough to keep the manifest small (a megabyte for a billion keys) and
 /// to send again when one was damaged.
 pub(super) const SEGMENT_RECORDS: u64 = 32_768;
-
-/// No key space has more than 2^16 segments: two billion records then make segments of that size.
-pub(super) const BITS_MOST: u32 = 16;

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use crate::frame::{Header, Malformed, TAG};
+use crate::header::{Header, Malformed, TAG};
 use replay::Window;
 
 /// What a device is given.

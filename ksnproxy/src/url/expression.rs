@@ -70,7 +70,7 @@ impl CanonicalUrl {
     }
 
     /// Everything to ask about this address, the most particular first: itself, its expressions, its host, and what that
-    /// is below. The first answer that is not "unknown" is the one.
+    /// is below. [`worst`](crate::asked::worst) chooses among the answers.
     pub fn subjects(&self) -> Vec<Subject> {
         let mut subjects = vec![Subject::Url(self.digest())];
         self.find_expression(|expression| {

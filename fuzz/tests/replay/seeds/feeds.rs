@@ -82,8 +82,13 @@ fn packed() -> Vec<Seed> {
         ("feed_cvd", "gzip", gzip.finish().unwrap()),
         ("feed_cvd", "tar", archive),
         ("feed_nsrl", "file", database()),
-        // mw-4b with one hash and its checksum.
-        ("feed_gsb", "one", safe_browsing()),
+        // mw-4b with one hash and its checksum; then it goes and another comes.
+        ("feed_gsb", "one", safe_browsing(&[], 0x0102_0304)),
+        (
+            "feed_gsb",
+            "update",
+            [safe_browsing(&[], 0x0102_0304), safe_browsing(b"\x18\x01\x2a\x00", 0x0506_0708)].concat(),
+        ),
     ]
 }
 
@@ -99,10 +104,16 @@ fn database() -> Vec<u8> {
     std::fs::read(&path).unwrap()
 }
 
-fn safe_browsing() -> Vec<u8> {
-    let hash = 0x0102_0304_u32.to_be_bytes();
-    let checksum = ring::digest::digest(&ring::digest::SHA256, &hash);
-    [b"\x0a\x05mw-4b\x22\x05\x08\x84\x86\x88\x08\x3a\x20", checksum.as_ref()].concat()
+/// A list of one hash, whose message has these fields as well.
+fn safe_browsing(more: &[u8], hash: u32) -> Vec<u8> {
+    let checksum = ring::digest::digest(&ring::digest::SHA256, &hash.to_be_bytes());
+    // Five groups of seven bits, the least significant first, all but the last marked; padding keeps both halves as long.
+    let groups =
+        (0..5).map(|group| u8::try_from(hash >> (7 * group) & 0x7f).unwrap() | u8::from(group < 4) << 7);
+    let first: Vec<u8> = groups.collect();
+    let version = vec![1; 4 - more.len()];
+    let head = [b"\x0a\x05mw-4b\x12", &[u8::try_from(version.len()).unwrap()][..], &version, more].concat();
+    [&head[..], b"\x22\x06\x08", &first, b"\x3a\x20", checksum.as_ref()].concat()
 }
 
 /// The target's two bytes, then so many records.

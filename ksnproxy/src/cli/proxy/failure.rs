@@ -25,6 +25,8 @@ pub(super) enum Failure {
     Start(#[from] StartError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("{proxy} does not answer: {error}")]
+    Silent { proxy: String, error: AskError },
     #[error("cannot write: {0}")]
     Output(io::Error),
     #[error("{0} shows no metrics: {1}")]
@@ -34,6 +36,16 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Names the proxy in what would not tell whose socket failed.
+    pub(super) fn of(self, proxy: &str) -> Self {
+        match self {
+            Self::Ask(error @ (AskError::Io(_) | AskError::Timeout(_))) => {
+                Self::Silent { proxy: proxy.to_owned(), error }
+            }
+            failure => failure,
+        }
+    }
+
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Asked(_) | Self::Config(_) => USAGE,
@@ -44,6 +56,7 @@ impl Failure {
                 | AskError::Io(_)
                 | AskError::Https(ApiError::Dial(_) | ApiError::Timeout(_)),
             )
+            | Self::Silent { .. }
             | Self::Metrics(..) => UNREACHABLE,
             _ => FAILED,
         }

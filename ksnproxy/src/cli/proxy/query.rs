@@ -13,11 +13,11 @@ use super::config::UPSTREAM_PORT;
 use super::failure::Failure;
 use crate::asked::{subjects, worst};
 use crate::cli::identity;
-use crate::cli::units::place;
+use crate::cli::units::{place, spoken};
 use crate::frame::{DATAGRAM_KEYS_LIMIT, KEYS_LIMIT};
 use crate::net::client::{AskError, Datagrams, Https, Plain, Secure};
 use crate::subject::{Key, Subject};
-use crate::verdict::{Reputation, Verdict};
+use crate::verdict::{Category, Reputation, Verdict};
 
 /// Asks about every subject, and prints what is known.
 pub(super) fn main(options: &QueryArgs) -> Result<(), Failure> {
@@ -44,7 +44,7 @@ async fn ask(
     identity: Option<&(Identity, Trust)>,
     keys: &[Key],
 ) -> Result<Vec<Verdict>, Failure> {
-    let asked = ask_proxy(options, identity, keys).await;
+    let asked = ask_proxy(options, identity, keys).await.map_err(|failure| failure.of(&options.proxy));
     let (Some(fallback), Some((identity, trust))) = (&options.fallback, identity) else { return asked };
     let unavailable = |verdict: &Verdict| verdict.reputation == Reputation::Unavailable;
     match asked {
@@ -138,16 +138,19 @@ fn as_json(text: &str, verdict: &Verdict) -> Value {
 }
 
 fn as_text(text: &str, verdict: &Verdict) -> String {
-    let (reputation, ttl) = (verdict.reputation.word(), verdict.ttl.as_secs());
+    let (reputation, ttl) = (verdict.reputation.word(), spoken(verdict.ttl));
     let marks = [(verdict.stale, ", stale"), (verdict.partial, ", partial")];
     let marks: String = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
     match verdict.reputation {
-        Reputation::Unavailable => format!("{text}: unavailable, ask again in {ttl} s"),
-        Reputation::Unknown => format!("{text}: unknown, for {ttl} s{marks}"),
+        Reputation::Unavailable => format!("{text}: unavailable, ask again in {ttl}"),
+        Reputation::Unknown => format!("{text}: unknown, for {ttl}{marks}"),
         _ => {
-            let (category, confidence) = (verdict.category.word(), verdict.confidence);
-            let age = verdict.age.as_secs();
-            format!("{text}: {reputation} ({category}, {confidence} %), said {age} s ago, for {ttl} s{marks}")
+            let (age, confidence) = (spoken(verdict.age), verdict.confidence);
+            let category = match verdict.category {
+                Category::None => String::new(),
+                category => format!("{}, ", category.word()),
+            };
+            format!("{text}: {reputation} ({category}{confidence} %), said {age} ago, for {ttl}{marks}")
         }
     }
 }
@@ -167,12 +170,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::verdict::Category;
 
     #[test]
     fn a_verdict_reads_as_a_sentence() {
         let unknown = Verdict::unknown(Duration::from_secs(300));
-        assert_eq!(as_text("a", &unknown), "a: unknown, for 300 s");
+        assert_eq!(as_text("a", &unknown), "a: unknown, for 5 min");
         let unavailable = Verdict::unavailable(Duration::from_secs(5));
         assert_eq!(as_text("a", &unavailable), "a: unavailable, ask again in 5 s");
         let bad = Verdict {
@@ -182,6 +184,8 @@ mod tests {
             stale: true,
             ..unknown
         };
-        assert_eq!(as_text("a", &bad), "a: malicious (malware, 90 %), said 0 s ago, for 300 s, stale");
+        assert_eq!(as_text("a", &bad), "a: malicious (malware, 90 %), said 0 s ago, for 5 min, stale");
+        let of_a_plain_list = Verdict { category: Category::None, age: Duration::from_hours(72), ..bad };
+        assert_eq!(as_text("a", &of_a_plain_list), "a: malicious (90 %), said 3 days ago, for 5 min, stale");
     }
 }

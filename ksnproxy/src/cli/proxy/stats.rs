@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::args::StatsArgs;
 use super::failure::Failure;
+use crate::cli::units::spoken;
 
 /// Prints what a proxy counted.
 pub(super) fn main(options: &StatsArgs) -> Result<(), Failure> {
@@ -35,16 +36,17 @@ pub(super) fn main(options: &StatsArgs) -> Result<(), Failure> {
 /// What is said of the snapshot that is answered from.
 fn about(snapshot: &Map<String, Value>) -> Vec<(&'static str, String)> {
     let number = |name: &str| snapshot.get(name).and_then(Value::as_u64);
-    let ago = |name: &str| number(name).map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
+    let ago =
+        |name: &str| number(name).map(|seconds| format!("{} ago", spoken(Duration::from_secs(seconds))));
     let sources = snapshot.get("sources").and_then(Value::as_array).into_iter().flatten();
     let sources: Vec<_> = sources.filter_map(Value::as_str).collect();
     let part = if snapshot.get("whole") == Some(&Value::Bool(true)) { "" } else { ", a part of it" };
     let sequence = number("sequence").unwrap_or_default();
-    vec![
-        ("snapshot", format!("{sequence} ({}){part}", sources.join(", "))),
-        ("  made", ago("age")),
-        ("  known to be the newest", ago("checked")),
-    ]
+    let mut about = vec![("snapshot", format!("{sequence} ({}){part}", sources.join(", ")))];
+    about.extend(ago("age").map(|ago| ("  made", ago)));
+    // Of one that is not replicated nobody says so.
+    about.extend(ago("checked").map(|ago| ("  known to be the newest", ago)));
+    about
 }
 
 fn fetch(address: SocketAddr) -> io::Result<Value> {

@@ -5,6 +5,8 @@ use std::io::BufReader;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::args::SnapshotCommand;
 use super::failure::Failure;
@@ -82,16 +84,25 @@ fn verify(folder: &Path, file: Option<&Path>, public: Option<&str>) -> Result<()
 }
 
 fn print(manifest: &Manifest) {
-    println!("snapshot {}, made {} s of Unix time", manifest.sequence, manifest.created);
+    println!("snapshot {}, made {}", manifest.sequence, date(manifest.created));
     for (number, source) in (1..).zip(&manifest.sources) {
         println!(
             "source {number}: {} ({}), {} records, imported {}",
-            source.name, source.format, source.records, source.imported
+            source.name,
+            source.format,
+            source.records,
+            date(source.imported)
         );
     }
     for (kind, records) in manifest.records() {
-        println!("{records:>12} {kind:?}");
+        println!("{records:>12} × {kind}");
     }
+}
+
+/// Seconds of Unix time as a date (RFC 3339).
+fn date(seconds: u64) -> String {
+    let date = i64::try_from(seconds).ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
+    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{seconds} s of Unix time"))
 }
 
 fn to_json(manifest: &Manifest, lists: Map<String, Value>) -> Value {

@@ -1,19 +1,16 @@
 //! What a proxy is run with, and what holds where nothing else is said.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use klnet_wire::identity::Trust;
 use klnet_wire::identity::crl::Crls;
 use klnet_wire::identity::tls::Identity;
-use klnet_wire::signed::PublicKey;
 
 use crate::limiter::Rate;
+use crate::net::snapshot_file::SnapshotFile;
 use crate::policy::Policy;
 use crate::proxy;
-use crate::snapshot::Wanted;
 
 /// What a proxy is run with.
 #[derive(Debug, Clone)]
@@ -55,28 +52,6 @@ pub struct Config {
     pub policy: Policy,
     /// Limits of the core.
     pub proxy: proxy::Config,
-}
-
-/// A snapshot to answer from.
-#[derive(Debug, Clone)]
-pub struct SnapshotFile {
-    /// The file; whatever takes its place is answered from.
-    pub path: PathBuf,
-    /// Who may have signed it.
-    pub trusted: Vec<PublicKey>,
-    /// Whose snapshots it follows; otherwise somebody else writes it.
-    pub replicated: Option<Replication>,
-}
-
-/// Whose snapshots a proxy follows, and how.
-#[derive(Debug, Clone)]
-pub struct Replication {
-    /// Reputation servers, the best first: name or address, and port.
-    pub servers: Vec<(String, u16)>,
-    /// Which part of their snapshots is wanted.
-    pub wanted: Wanted,
-    /// How often they are asked for another one.
-    pub every: Duration,
 }
 
 impl Default for Config {

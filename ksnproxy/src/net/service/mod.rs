@@ -26,6 +26,7 @@ use super::inbox::inbox;
 use super::local::{LoadError, Local};
 use super::replicator::Replicator;
 use super::seats::Seats;
+pub use super::snapshot_file::{Replication, SnapshotFile};
 use super::upstream::Upstream;
 use super::worker::Worker;
 use super::{https, tls};
@@ -37,7 +38,7 @@ use crate::proxy::{self, Proxy};
 use crate::responder::{Responder, Shared};
 use crate::snapshot::{Replica, ReplicaError};
 use crate::ticket::Tickets;
-pub use config::{Config, Replication, SnapshotFile};
+pub use config::Config;
 use sockets::{bind, listen};
 
 /// A proxy that runs; it stops when it is dropped.
@@ -238,7 +239,7 @@ impl Service {
 
     /// The devices with a ticket, and how many keys each asked about.
     pub fn devices(&self) -> Vec<([u8; 16], u64)> {
-        self.shared.tickets.devices(super::worker::moment().unix)
+        self.shared.tickets.devices(super::clock::moment().unix)
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::event::{Timespec, epoll};
 use slotmap::{Key as _, KeyData, SlotMap};
 use tokio::sync::mpsc;
 
+use super::clock::moment;
 use super::fetch::{Ask, Asks};
 use super::inbox::{Inbox, Letter, Waiter};
 use super::seats::Seats;
@@ -287,12 +288,6 @@ impl Work {
 
 fn watch(epoll: &OwnedFd, what: BorrowedFd<'_>, data: u64) -> io::Result<()> {
     Ok(epoll::add(epoll, what, epoll::EventData::new_u64(data), epoll::EventFlags::IN)?)
-}
-
-/// Both clocks.
-pub(super) fn moment() -> Moment {
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Moment { instant: Instant::now(), unix: u32::try_from(since.as_secs()).unwrap_or(u32::MAX) }
 }
 
 /// Marks of what is no connection: no key of a table is so small.
