@@ -43,6 +43,8 @@ fn a_host_that_speaks_ipv6_alone_is_found_by_what_it_announces() -> Result<()> {
     }
     let Some(field) = Field::or_skip("avahi-v6")? else { return Ok(()) };
     field.crowd.ip("addr add fd00:88::7/64 dev eth0 nodad")?;
+    // Who has no address in its prefix learns no card with it.
+    field.poller.ip("addr add fd00:88::ff/64 dev eth0 nodad")?;
     let _avahi = Avahi::announcing(&field.crowd, SERVICES, "use-ipv4=no\nuse-ipv6=yes")?;
     let from = field.poller.address().to_string();
     let polled = field.klpoll(&["zeroconf", "--from", &from, "--wait", "4", "--json"])?;
