@@ -1,6 +1,6 @@
 //! Which segment of a key space a key is in.
 
-use super::manifest::{self, Manifest, Space};
+use super::manifest::{Manifest, Space};
 use super::record::RECORD_LENGTH;
 use crate::subject::Kind;
 
@@ -61,7 +61,7 @@ impl Space {
     }
 }
 
-/// The number that the first bits of a key are; no more than [`manifest::BITS_MOST`] of them.
+/// The number that the first bits of a key are; no more than [`super::manifest::BITS_MOST`] of them.
 pub(super) fn index_of(bytes: u128, bits: u32) -> usize {
     usize::try_from(bytes.checked_shr(128 - bits).unwrap_or(0)).unwrap_or(usize::MAX)
 }
@@ -70,7 +70,7 @@ pub(super) fn index_of(bytes: u128, bits: u32) -> usize {
 /// How many leading bits tell segments apart when a key space has so many records.
 pub(super) fn bits_for(records: u64) -> u32 {
     let segments = records.div_ceil(SEGMENT_RECORDS).max(1);
-    segments.next_power_of_two().trailing_zeros().min(manifest::BITS_MOST)
+    segments.next_power_of_two().trailing_zeros().min(super::manifest::BITS_MOST)
 }
 
 #[cfg(feature = "import")]
