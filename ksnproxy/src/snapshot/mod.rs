@@ -25,6 +25,7 @@
 mod live;
 mod lookup;
 mod manifest;
+mod memory;
 mod network;
 mod part;
 mod reader;

@@ -7,6 +7,7 @@ use prost::Message as _;
 use ring::digest::{SHA256, digest};
 
 use super::manifest::{MANIFEST_MOST, Manifest};
+use super::memory::zeroed;
 use super::record::{RECORD_LENGTH, Record};
 use super::segment::SegmentId;
 use crate::subject::Kind;
@@ -93,7 +94,7 @@ impl<R: Read + Seek> Reader<R> {
     /// Every segment that is held, one after the other and verified, and where each begins.
     pub(super) fn whole(&mut self) -> Result<(Vec<u8>, Vec<Option<usize>>), SnapshotError> {
         self.source.seek(SeekFrom::Start(MAGIC.len() as u64))?;
-        let mut body = vec![0; usize::try_from(self.body).map_err(|_| SnapshotError::Framing)?];
+        let mut body = zeroed(usize::try_from(self.body).map_err(|_| SnapshotError::Framing)?);
         self.source.read_exact(&mut body)?;
         let mut begins = Vec::with_capacity(self.places.len());
         let mut rest = &body[..];
