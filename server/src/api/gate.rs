@@ -19,7 +19,8 @@ use tokio::time::timeout;
 
 use super::Context;
 use super::http::Peer;
-use super::input::{Octets, Parts, Takes};
+use super::input::{Parts, Takes};
+use super::octets::Octets;
 use super::rate::{Buckets, Pace, TooFast};
 use super::reply::{Refusal, Reply};
 use super::route::Route;

@@ -76,10 +76,6 @@ pub struct Query<T>(pub T);
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
-/// A block of a content, as body or answer.
-#[derive(Debug)]
-pub struct Octets(pub Bytes);
-
 /// Where the request came from.
 #[derive(Debug, Clone, Copy)]
 pub struct From(pub SocketAddr);
@@ -152,18 +148,6 @@ impl<T: DeserializeOwned + JsonSchema + Send> Input for Body<T> {
 
     fn describe(generator: &mut SchemaGenerator, description: &mut Description) {
         description.body = Some(generator.subschema_for::<T>());
-    }
-}
-
-impl Input for Octets {
-    const TAKES: Takes = Takes { query: false, body: false, octets: true };
-
-    fn read(parts: &Parts) -> Result<Self, Refusal> {
-        Ok(Self(parts.body.clone()))
-    }
-
-    fn describe(_: &mut SchemaGenerator, description: &mut Description) {
-        description.octets = true;
     }
 }
 

@@ -14,6 +14,7 @@ mod gate;
 mod handlers;
 pub mod http;
 pub mod input;
+pub mod octets;
 pub mod openapi;
 pub mod rate;
 pub mod reply;

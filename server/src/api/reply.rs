@@ -5,7 +5,6 @@ use hyper::{StatusCode, header};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::input::Octets;
 use crate::distribution::ContentError;
 use crate::fleet::{FleetError, Kind};
 
@@ -59,18 +58,6 @@ impl Reply for Pem {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<String>()
-    }
-}
-
-impl Reply for Octets {
-    const MEDIA_TYPE: &'static str = "application/octet-stream";
-
-    fn body(self) -> Vec<u8> {
-        self.0.into()
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "type": "string", "format": "binary" })
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use crate::api::Context;
-use crate::api::input::{Body, Octets, PathName, Query};
+use crate::api::input::{Body, PathName, Query};
+use crate::api::octets::Octets;
 use crate::api::reply::{Json, Refusal};
 use crate::api::route::Call;
 use crate::api::types::{BeginContent, BlockNumber, NextBlock};
