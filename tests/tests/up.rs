@@ -22,7 +22,7 @@ fn once_goes_the_whole_way_and_cleans_up() -> Result<()> {
     let mut once = host.command(program("klserver")?);
     let said = Said::by(once.args(["up", "--once"]).env("TMPDIR", temporary.path()).env_remove("HOME"))?;
     println!("{}", said.ok()?);
-    for step in ["heartbeat", "grant", "tunnel", "bytes both ways", "revoke", "audit"] {
+    for step in ["heartbeat", "grant", "tunnel", "bytes both ways", "verdict", "revoke", "audit"] {
         let done = said.stdout.lines().any(|line| line.starts_with("ok ") && line.contains(step));
         ensure!(done, "no step {step} in: {}", said.stdout);
     }
@@ -54,6 +54,9 @@ fn every_printed_line_works_when_it_is_pasted() -> Result<()> {
             }
             about if about.starts_with("a tunnel as a blob") => {
                 ensure!(pasted()?.ok()?.starts_with("klt1."), "{about}");
+            }
+            about if about.starts_with("what the KSN proxy says") => {
+                ensure!(pasted()?.ok()?.contains("malicious"), "{about}");
             }
             about if about.starts_with("who did what") => {
                 ensure!(pasted()?.ok()?.contains("device.enroll"), "{about}");

@@ -8,13 +8,15 @@ use std::process::ExitCode;
 type Main = fn(Vec<OsString>) -> ExitCode;
 
 /// Each command and what it runs.
-const COMMANDS: [(&str, Main); 6] = [
+const COMMANDS: [(&str, Main); 8] = [
     ("klserver", |args| crate::cli::main(args, super::run)),
     ("klctl", |args| crate::ctl::main(args)),
     ("klnagent", |args| klnet_agent::cli::agent_main(args)),
     ("klnagchk", |args| klnet_agent::cli::check_main(args)),
     ("klmover", |args| klnet_agent::cli::mover_main(args)),
     ("klsctunnel", |args| klnet_tunnel::cli::main(args)),
+    ("ksnproxy", |args| klnet_ksnproxy::cli::proxy::main(args)),
+    ("ksnserver", |args| klnet_ksnproxy::cli::server::main(args)),
 ];
 
 /// Runs the command that the first argument names; `klserver` when it names none.

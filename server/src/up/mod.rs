@@ -9,6 +9,7 @@ mod once;
 mod place;
 mod process;
 mod report;
+mod reputation;
 mod stage;
 
 use std::path::PathBuf;

@@ -7,12 +7,13 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::links;
 use super::place::Place;
 use super::process::output;
+use super::reputation::question;
 use super::stage::{Stage, devices};
 
 /// Goes the whole way in a temporary folder on free ports.
@@ -34,6 +35,7 @@ async fn rehearse(stage: &Stage) -> anyhow::Result<()> {
     let blob = step("grant", grant(stage)).await?;
     let (mut tunnel, port) = step("tunnel", open(stage, &blob)).await?;
     let mut stream = step("bytes both ways", exchange(port)).await?;
+    step("a verdict of the KSN proxy", verdict(stage)).await?;
     step("revoke cuts the tunnel", revoke(stage, &mut stream)).await?;
     step("the device is refused", refused(stage)).await?;
     step("audit", audit(stage)).await?;
@@ -89,6 +91,20 @@ async fn exchange(port: u16) -> anyhow::Result<TcpStream> {
     read?;
     ensure!(sent == received, "what came back is not what was sent");
     Ok(reader.reunite(writer)?)
+}
+
+/// `ksnproxy query`, until the proxy runs and has asked the reputation server.
+async fn verdict(stage: &Stage) -> anyhow::Result<()> {
+    let deadline = Instant::now() + STEP_TIMEOUT;
+    loop {
+        let mut ask = Command::new("sh");
+        let said = output(ask.arg("-c").arg(question(&stage.place, &stage.device_id))).await;
+        match said {
+            Ok(said) if said.contains("malicious") => return Ok(()),
+            said if Instant::now() >= deadline => bail!("the proxy says: {said:?}"),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }
 
 /// `klctl revoke device`, and the open connection must end within a second.

@@ -15,6 +15,8 @@ pub(super) struct Place {
     pub(super) tunnel_port: u16,
     /// Ports of the device's roles.
     pub(super) roles: RolePorts,
+    /// Port of the reputation server; its clients are told at each start.
+    pub(super) reputation_port: u16,
 }
 
 /// Ports of what the device is for others.
@@ -36,28 +38,32 @@ impl Place {
                 let first = |ports: &[u16]| ports.first().copied().unwrap_or_default();
                 let (agent_port, tunnel_port) = (first(&config.agent_ports), first(&config.tunnel_ports));
                 let (root, https_port) = (root.to_owned(), config.https_port);
-                Ok(Self { root, https_port, agent_port, tunnel_port, roles })
+                let reputation_port = free(REPUTATION_PORT)?.local_addr()?.port();
+                Ok(Self { root, https_port, agent_port, tunnel_port, roles, reputation_port })
             }
-            Err(_) => Self::new(root, [8443, 23_100, 29_200, 13_000, 13_111, 15_111, 17_111]),
+            Err(_) => {
+                Self::new(root, [8443, 23_100, 29_200, 13_000, 13_111, 15_111, 17_111, REPUTATION_PORT])
+            }
         }
     }
 
     /// A new folder at `root` on free ports.
     pub(super) fn fresh(root: &Path) -> anyhow::Result<Self> {
-        Self::new(root, [0; 7])
+        Self::new(root, [0; 8])
     }
 
-    fn new(root: &Path, wanted: [u16; 7]) -> anyhow::Result<Self> {
+    fn new(root: &Path, wanted: [u16; 8]) -> anyhow::Result<Self> {
         // Held together, so that no two are the same.
         let held: Vec<_> = wanted.into_iter().map(free).collect::<Result<_, _>>()?;
         let ports: Vec<_> =
             held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<anyhow::Result<_>>()?;
-        let [https_port, agent_port, tunnel_port, files, tcp, udp, https] = ports[..] else {
-            anyhow::bail!("seven ports are needed")
+        let [https_port, agent_port, tunnel_port, files, tcp, udp, https, reputation_port] = ports[..] else {
+            anyhow::bail!("eight ports are needed")
         };
         let roles = RolePorts { files, ksn: [tcp, udp, https] };
-        let place = Self { root: root.to_owned(), https_port, agent_port, tunnel_port, roles };
-        fs::create_dir_all(root)?;
+        let root = root.to_owned();
+        let place = Self { root, https_port, agent_port, tunnel_port, roles, reputation_port };
+        fs::create_dir_all(&place.root)?;
         fs::write(place.agent_config(), place.roles.text())?;
         fs::write(place.config(), place.config_text())?;
         Ok(place)
@@ -114,6 +120,16 @@ impl Place {
         self.root.join("ssh")
     }
 
+    /// The folder of the reputation server.
+    pub(super) fn reputation(&self) -> PathBuf {
+        self.root.join("ksn")
+    }
+
+    /// `HOST:PORT` of the reputation server.
+    pub(super) fn reputation_server(&self) -> String {
+        format!("127.0.0.1:{}", self.reputation_port)
+    }
+
     pub(super) fn logs(&self) -> PathBuf {
         self.root.join("logs")
     }
@@ -144,3 +160,4 @@ fn free(wanted: u16) -> std::io::Result<TcpListener> {
 
 const CONFIG: &str = "server.toml";
 const AGENT_CONFIG: &str = "agent.toml";
+const REPUTATION_PORT: u16 = 1443;

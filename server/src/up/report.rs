@@ -8,6 +8,7 @@ use crate::api::types::{Ksn, Tunnel};
 use crate::ctl::text::table;
 
 use super::device::{quoted, ssh_config};
+use super::reputation::question;
 use super::stage::{Stage, devices};
 
 /// Prints the table and the lines.
@@ -44,6 +45,7 @@ fn what_listens(stage: &Stage) -> String {
             process("klnagent"),
         ],
         [format!("{device} as KSN proxy"), ksn_ports(place.roles.ksn), process("klnagent")],
+        ["reputation server".into(), place.reputation_server(), process("ksnserver")],
     ];
     table(["WHAT", "WHERE", "PROCESS"], rows)
 }
@@ -71,6 +73,7 @@ fn lines(stage: &Stage) -> Vec<(String, String)> {
         "a tunnel as a blob, for an operator to paste".into(),
         format!("{ctl} tunnel grant {device} {echo}"),
     ));
+    lines.push(("what the KSN proxy says of a file".into(), question(place, &stage.device_id)));
     lines.push(("what the KSN proxy has counted".into(), format!("{ctl} ksn")));
     lines.push((
         "a file for every device: each has it in its folder received/".into(),

@@ -14,11 +14,13 @@ use crate::api::types::{AssignPoint, Device, Health, Ksn, Point, SetKsn};
 use super::device::{Echo, Sshd};
 use super::place::Place;
 use super::process::{Process, output};
+use super::reputation;
 
 /// Everything that runs.
 pub(super) struct Stage {
     pub(super) place: Place,
     pub(super) device: String,
+    pub(super) device_id: String,
     pub(super) echo: Echo,
     pub(super) sshd_port: Option<u16>,
     /// As the first operator.
@@ -42,9 +44,11 @@ impl Stage {
         let agent = &mut processes[1];
         until("the device is online", agent, || online(&client)).await?;
         processes.extend(sshd.map(|sshd| sshd.process));
-        give_roles(&client).await?;
-        let device = name_of_device(&client).await.unwrap_or_else(|| device.to_owned());
-        Ok(Self { place, device, echo, sshd_port, client, processes })
+        processes.push(reputation::start(&place).await?);
+        let Device { id: device_id, name: device, .. } = online_device(&client).await?;
+        give_roles(&client, &place, &device_id).await?;
+        until("the KSN proxy runs", &mut processes[1], || proxy_runs(&client)).await?;
+        Ok(Self { place, device, device_id, echo, sshd_port, client, processes })
     }
 
     /// Waits until any process ends, and says which.
@@ -97,17 +101,17 @@ fn start_agent(place: &Place) -> anyhow::Result<Process> {
     )
 }
 
-/// Makes the device a distribution point and a KSN proxy, unless there are some.
-async fn give_roles(client: &Client) -> anyhow::Result<()> {
-    let devices = devices(client).await?;
-    let Some(device) = devices.iter().find(|device| device.online) else { return Ok(()) };
+/// Makes the device a distribution point, unless there is one, and a KSN proxy before the reputation server.
+async fn give_roles(client: &Client, place: &Place, device: &str) -> anyhow::Result<()> {
     if client.get::<Vec<Point>>("/api/v1/points").await?.is_empty() {
         let to = AssignPoint { group: "/".to_owned(), rate_mbit: None };
-        let _: Point = client.post(&format!("/api/v1/devices/{}/point", device.id), &to).await?;
+        let _: Point = client.post(&format!("/api/v1/devices/{device}/point"), &to).await?;
     }
-    if client.get::<Vec<Ksn>>("/api/v1/ksn-proxies").await?.is_empty() {
-        let path = format!("/api/v1/devices/{}/ksn-proxy", device.id);
-        let _: Ksn = client.post(&path, &SetKsn::default()).await?;
+    let upstreams = vec![place.reputation_server()];
+    let proxies = client.get::<Vec<Ksn>>("/api/v1/ksn-proxies").await?;
+    if proxies.iter().all(|ksn| ksn.proxy.upstreams != upstreams) {
+        let to = SetKsn { upstreams, ..SetKsn::default() };
+        let _: Ksn = client.post(&format!("/api/v1/devices/{device}/ksn-proxy"), &to).await?;
     }
     Ok(())
 }
@@ -139,12 +143,16 @@ async fn answers(client: &Client) -> bool {
 }
 
 async fn online(client: &Client) -> bool {
-    devices(client).await.is_ok_and(|devices| devices.iter().any(|device| device.online))
+    online_device(client).await.is_ok()
 }
 
-async fn name_of_device(client: &Client) -> Option<String> {
-    let devices = devices(client).await.ok()?;
-    devices.into_iter().find(|device| device.online).map(|device| device.name)
+async fn proxy_runs(client: &Client) -> bool {
+    let proxies = client.get::<Vec<Ksn>>("/api/v1/ksn-proxies").await.unwrap_or_default();
+    proxies.iter().filter_map(|ksn| ksn.state.as_ref()).any(|state| state.error.is_empty())
+}
+
+async fn online_device(client: &Client) -> anyhow::Result<Device> {
+    devices(client).await?.into_iter().find(|device| device.online).context("the device went away")
 }
 
 /// Every device, as the API shows it.
