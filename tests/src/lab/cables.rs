@@ -53,11 +53,17 @@ impl Switch {
         let ports: Vec<_> = self.namespace().devices().collect();
         let chain = |(host, permille): &(&Host, u16)| {
             let port = self.port(host);
+            let lose = match permille {
+                0 => String::new(),
+                _ => format!(
+                    "ip daddr 224.0.0.0/4 ip protocol udp numgen random mod 1000 < {permille} counter name lost drop"
+                ),
+            };
             format!(
                 "chain {port} {{
                      type filter hook egress device {port} priority 0;
                      ip daddr 224.0.0.0/4 ip protocol udp counter name seen
-                     ip daddr 224.0.0.0/4 ip protocol udp numgen random mod 1000 < {permille} counter name lost drop
+                     {lose}
                  }}
                  "
             )

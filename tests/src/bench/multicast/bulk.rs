@@ -44,7 +44,10 @@ pub(super) fn four(bench: &Bench, permille: u16) -> Result<Report> {
         match rows {
             Ok(rows) => report.rows.extend(rows),
             // That it does not bring the file to all is what there is to say of a peer.
-            Err(error) if gave_up => report.notes.push(format!("No row: {error:#}.")),
+            Err(error) if gave_up => {
+                let said = format!("{error:#}");
+                report.notes.push(format!("No row: {}.", said.lines().next().unwrap_or_default()));
+            }
             Err(error) => return Err(error),
         }
     }

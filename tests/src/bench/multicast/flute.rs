@@ -47,8 +47,11 @@ impl Caster for Flute {
         let mut command = Command::new(super::sweep::peer("flute-sender"));
         command.args(["--destination", GROUP, "--bitrate", &(self.rate * 1000).to_string()]);
         command.args(["--fec", if self.code.1 == 0 { "no-code" } else { "raptorq" }]);
-        command.args(["--source-block-length", &self.code.0.to_string()]);
-        command.args(["--parity-symbols", &self.code.1.to_string()]);
+        let (sources, parity) = self.code;
+        let times =
+            std::fs::metadata(file)?.len().div_ceil(BLOCKS * u64::from(sources) * u64::from(self.payload()));
+        command.args(["--source-block-length", &(u64::from(sources) * times).to_string()]);
+        command.args(["--parity-symbols", &(u64::from(parity) * times).to_string()]);
         // Over and over, for those that lack something still.
         command.args(["--max-transfer-count", "100"]).arg(file);
         Ok(command)
@@ -60,3 +63,5 @@ impl Caster for Flute {
 }
 
 const GROUP: &str = "239.77.5.1";
+/// An object has no more of them; what is larger gets larger ones.
+const BLOCKS: u64 = 255;
