@@ -9,6 +9,7 @@
 //! calls block: whoever wants more than one thing at a time gives each a thread.
 
 mod budget;
+mod event;
 mod fetch;
 mod interface;
 mod memory;
@@ -34,10 +35,11 @@ use crate::id::ReceiverId;
 use crate::key::{EpochKey, Secret};
 
 pub use budget::{TAG_BUDGET, VERIFY_BUDGET};
+pub use event::{Receipt, ReceiveEvent, Refusal};
 pub use fetch::{FetchError, Fetched, fetch};
 pub use interface::{Interface, interfaces};
 pub use object::{Object, ObjectError};
-pub use receive::{Receipt, ReceiveError, ReceiveEvent, ReceiveOptions, receive};
+pub use receive::{ReceiveError, ReceiveOptions, receive};
 pub use send::{SendError, SendOptions, SendView, Sent, SentTo, send};
 pub use store::StoreError;
 pub use watch::watch;

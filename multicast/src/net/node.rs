@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, TAG_BUDGET, VERIFY_BUDGET};
+use super::event::{Receipt, ReceiveEvent, Refusal};
 use super::memory::Memory;
-use super::receive::{Receipt, ReceiveError, ReceiveEvent, ReceiveOptions, Refusal};
 use super::session::{Identity, Session};
 use super::socket::Socket;
 use super::store::{Store, StoreError};
@@ -23,10 +23,14 @@ use crate::packet::Header;
 use crate::path::RESERVED;
 use crate::receiver::{Config, Input, Receiver};
 
+/// Says what time it is, in Unix seconds, where that may be trusted.
+pub(super) type Clock = fn() -> u64;
+
 /// Takes part in the sessions of a group.
 pub(super) struct Node<'a> {
     folder: &'a Path,
-    options: &'a ReceiveOptions,
+    label: &'a str,
+    clock: Option<Clock>,
     membership: Membership,
     sessions: Vec<Session>,
     /// Sessions that are over or were refused.
@@ -45,15 +49,17 @@ impl<'a> Node<'a> {
     pub(super) fn new(
         folder: &'a Path,
         membership: Membership,
-        options: &'a ReceiveOptions,
-    ) -> Result<Self, ReceiveError> {
+        label: &'a str,
+        clock: Option<Clock>,
+    ) -> Result<Self, StoreError> {
         let path = folder.join(RESERVED).join("versions");
         let versions = Versions::open(path.clone()).map_err(|error| StoreError::Io { path, error })?;
         let worker = Worker::start().map_err(|error| StoreError::Io { path: folder.to_owned(), error })?;
         let now = Instant::now();
         Ok(Self {
             folder,
-            options,
+            label,
+            clock,
             membership,
             sessions: Vec::new(),
             past: VecDeque::new(),
@@ -169,7 +175,7 @@ impl<'a> Node<'a> {
         let layout = manifest.layout(announcement.symbol)?;
         self.tokens += 1;
         let seed = u64::from_be_bytes(random());
-        let config = Config { label: self.options.label.clone(), seed, ..Config::default() };
+        let config = Config { label: self.label.to_owned(), seed, ..Config::default() };
         let core = Receiver::new(now, config, layout);
         let receiver = self.membership.receiver;
         let identity = Identity { receiver, feedback: FeedbackKeys::new(&self.membership.key, id), epoch };
@@ -182,7 +188,7 @@ impl<'a> Node<'a> {
 
     fn accept(&self, announcement: &Announcement) -> Result<Manifest, Refusal> {
         let manifest = Manifest::verify(&announcement.manifest, &self.membership.signers)?;
-        let is_over = self.options.clock.is_some_and(|clock| manifest.expires <= clock());
+        let is_over = self.clock.is_some_and(|clock| manifest.expires <= clock());
         if manifest.audience != [0; 16] && !self.membership.audiences.contains(&manifest.audience) {
             return Err(Refusal::Audience(manifest.name));
         }

@@ -4,19 +4,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Membership;
+use super::event::ReceiveEvent;
 use super::interface::Interface;
 use super::node::Node;
 use super::room::wait;
 use super::socket::{Inbox, Socket};
 use super::store::{StoreError, receiver_id};
-use crate::id::{ReceiverId, SessionId};
-use crate::manifest::{Manifest, ManifestError};
+use crate::id::ReceiverId;
 
 /// How to receive.
 #[derive(Debug, Clone)]
@@ -31,90 +31,6 @@ pub struct ReceiveOptions {
     pub clock: Option<fn() -> u64>,
     /// Ends it within a second once it is set.
     pub stop: Arc<AtomicBool>,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum ReceiveEvent {
-    /// A session was opened.
-    Opened {
-        /// The session.
-        session: SessionId,
-        /// What it brings.
-        manifest: Manifest,
-        /// Who sends it.
-        sender: SocketAddr,
-    },
-    /// So many bytes of its object are verified; told some times a second.
-    Progress {
-        /// The session.
-        session: SessionId,
-        /// What it brings.
-        manifest: Manifest,
-        /// Bytes verified.
-        bytes: u64,
-    },
-    /// An object is in its place.
-    Completed(Receipt),
-    /// An object cannot be taken now; it is tried again.
-    Failed {
-        /// What it is.
-        manifest: Manifest,
-        /// Why.
-        error: StoreError,
-    },
-    /// An object is not taken.
-    Refused {
-        /// Who sends it.
-        sender: SocketAddr,
-        /// Why.
-        reason: Refusal,
-    },
-    /// A session is over.
-    Closed {
-        /// The session.
-        session: SessionId,
-        /// What it brought.
-        manifest: Manifest,
-        /// Whether it is in its place.
-        complete: bool,
-    },
-}
-
-/// Why an object is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Its manifest is not that of somebody known.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// It is for others.
-    #[error("{0:?} is for other devices")]
-    Audience(String),
-    /// It is too old to be taken.
-    #[error("{0:?} has expired")]
-    Expired(String),
-    /// There is a newer one.
-    #[error("{0:?} is older than what was received before")]
-    Older(String),
-}
-
-/// What was received.
-#[derive(Debug, Clone)]
-pub struct Receipt {
-    /// The object's name.
-    pub name: String,
-    /// Its version.
-    pub version: u64,
-    /// Its bytes.
-    pub bytes: u64,
-    /// Where its files are.
-    pub paths: Vec<PathBuf>,
-    /// Symbols that were lost and restored.
-    pub repaired: u32,
-    /// Blocks that were there before.
-    pub resumed: u32,
-    /// How long it took.
-    pub time: Duration,
 }
 
 /// Why receiving ended by itself.
@@ -146,7 +62,8 @@ pub fn receive(
     mut look: impl FnMut(ReceiveEvent) -> ControlFlow<()>,
 ) -> Result<(), ReceiveError> {
     let failed = |error| ReceiveError::Socket { group: options.group, error };
-    let mut node = Node::new(folder, membership(receiver_id(folder)?), options)?;
+    let membership = membership(receiver_id(folder)?);
+    let mut node = Node::new(folder, membership, &options.label, options.clock)?;
     let listen = Socket::listening(options.group, &options.interfaces).map_err(failed)?;
     let answer = Socket::answering(options.group.ip()).map_err(failed)?;
     let mut inbox = Inbox::new();

@@ -14,6 +14,8 @@ mod blocks;
 mod config;
 mod due;
 mod output;
+mod reports;
+mod room;
 mod silence;
 mod suspect;
 
@@ -21,7 +23,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
-use crate::feedback::{Deficit, Feedback, State, period};
+use crate::feedback::{Deficit, Feedback, State};
 use crate::layout::Layout;
 use crate::loss::LossMeter;
 use crate::symbols::SymbolSet;
@@ -32,6 +34,8 @@ pub use output::{Input, Output};
 
 use asking::Asking;
 use blocks::{Blocks, NoRoom};
+use reports::Reports;
+use room::Room;
 use silence::Silence;
 
 /// Takes one object of one session.
@@ -47,18 +51,9 @@ pub struct Receiver {
     meter: LossMeter,
     seen: u64,
     silence: Silence,
-    overruns: u32,
-    /// Whether much waits in the socket's buffer.
-    backlogged: bool,
-    /// Symbols that found no room.
-    crowded: u32,
-    /// Whether there is hardly any room for another block.
-    full: bool,
+    room: Room,
     sequence: u32,
-    /// When to report; `None` before what was there is known, and once the session is over.
-    report_at: Option<Instant>,
-    /// How often it was said that all is complete.
-    told: u32,
+    reports: Reports,
     over: bool,
     outputs: VecDeque<Output>,
 }
@@ -90,13 +85,9 @@ impl Receiver {
             meter: LossMeter::default(),
             seen: 0,
             silence: Silence::new(now),
-            overruns: 0,
-            backlogged: false,
-            crowded: 0,
-            full: false,
+            room: Room::default(),
             sequence: 0,
-            report_at: None,
-            told: 0,
+            reports: Reports::default(),
             over: false,
             outputs: VecDeque::new(),
         }
@@ -146,7 +137,7 @@ impl Receiver {
             Input::Resumed(blocks) => {
                 blocks.into_iter().for_each(|block| self.verify(block));
                 self.restore_all();
-                self.report_at = Some(now + self.asking.within(JOIN));
+                self.reports.at(now + self.asking.within(JOIN));
                 self.finish_when_done();
             }
             Input::Restored { block, fits, repaired } => {
@@ -159,19 +150,19 @@ impl Receiver {
             }
             Input::Finished => {
                 self.state = State::Complete;
-                self.report_at = Some(now + self.asking.jitter(Duration::MAX));
+                self.reports.at(now + self.asking.jitter(Duration::MAX));
             }
             Input::Failed => {
                 self.state = State::Failed;
-                self.report_at = Some(now);
+                self.reports.at(now);
             }
             Input::Retry if self.state == State::Failed => {
                 self.state = State::Receiving;
-                self.report_at = Some(now);
+                self.reports.at(now);
                 self.finish_when_done();
             }
             Input::Retry => {}
-            Input::Overruns(overruns) => self.overruns = overruns,
+            Input::Overruns(overruns) => self.room.overran(overruns),
             Input::Backlog(share) => self.weigh(now, share),
         }
     }
@@ -184,7 +175,7 @@ impl Receiver {
         if now >= self.silence.poll_timeout() {
             self.listen(now);
         }
-        if self.report_at.is_some_and(|when| when <= now) {
+        if self.reports.due().is_some_and(|due| due <= now) {
             self.report(now);
         }
         if self.is_asking()
@@ -205,7 +196,7 @@ impl Receiver {
             return None;
         }
         let due = if self.is_asking() { self.asking.poll_timeout() } else { None };
-        [Some(self.silence.poll_timeout()), self.report_at, due].into_iter().flatten().min()
+        [Some(self.silence.poll_timeout()), self.reports.due(), due].into_iter().flatten().min()
     }
 
     /// Blocks that are verified.
@@ -252,7 +243,7 @@ impl Receiver {
             match self.blocks.open(run.block, self.asking.deferred()) {
                 Ok(given_up) => given_up.into_iter().for_each(|block| self.give_up(now, block)),
                 Err(NoRoom) => {
-                    self.crowded = self.crowded.saturating_add(run.count.into());
+                    self.room.crowd_out(run.count);
                     return false;
                 }
             }
@@ -264,22 +255,18 @@ impl Receiver {
     /// Tells the sender soon that there is hardly any room, and when there is some again.
     fn watch_room(&mut self, now: Instant) {
         let full = self.is_full();
-        if full != self.full
-            && let Some(report_at) = self.report_at
-        {
-            let soon = now + self.asking.jitter(JOIN);
-            (self.full, self.report_at) = (full, Some(report_at.min(soon)));
+        if self.reports.have_begun() && self.room.note(full) {
+            self.reports.by(now + self.asking.jitter(JOIN));
         }
     }
 
     /// Tells the sender at once that much waits in the socket's buffer, or little: it fills within milliseconds.
     fn weigh(&mut self, now: Instant, backlog: f64) {
-        let backlogged = backlog > if self.backlogged { BACKLOG_LITTLE } else { BACKLOG_MUCH };
-        if std::mem::replace(&mut self.backlogged, backlogged) == backlogged || !self.is_taking() {
+        if !self.room.weigh(backlog) || !self.is_taking() {
             return;
         }
         let full = self.is_full();
-        if std::mem::replace(&mut self.full, full) != full {
+        if self.room.note(full) {
             self.report(now);
         }
     }
@@ -287,8 +274,8 @@ impl Receiver {
     /// Whether there is hardly any room: in the socket's buffer, or for another block. What does not come here has none
     /// either.
     fn is_full(&self) -> bool {
-        let is_missed = self.backlogged || self.silence.is_new();
-        is_missed || self.blocks.is_full(self.full, self.asking.is_tail(), self.asking.deferred())
+        let is_missed = self.room.is_backlogged() || self.silence.is_new();
+        is_missed || self.blocks.is_full(self.room.is_full(), self.asking.is_tail(), self.asking.deferred())
     }
 
     fn give_up(&mut self, now: Instant, block: u32) {
@@ -334,9 +321,8 @@ impl Receiver {
             return;
         }
         self.blocks.suspect(block, have);
-        if let Some(report_at) = self.report_at {
-            let soon = now + self.asking.jitter(JOIN);
-            self.report_at = Some(report_at.min(soon));
+        if self.reports.have_begun() {
+            self.reports.by(now + self.asking.jitter(JOIN));
         }
     }
 
@@ -362,7 +348,7 @@ impl Receiver {
 
     /// Whether it takes symbols, and what was there before is known.
     fn is_taking(&self) -> bool {
-        self.state == State::Receiving && self.report_at.is_some()
+        self.state == State::Receiving && self.reports.have_begun()
     }
 
     fn is_asking(&self) -> bool {
@@ -371,14 +357,9 @@ impl Receiver {
 
     fn report(&mut self, now: Instant) {
         self.say(now, Vec::new());
-        let pause = if self.state == State::Complete {
-            self.told += 1;
-            TELL * (1 << self.told.min(5))
-        } else {
-            period(self.asking.size())
-        };
-        self.report_at = Some(now + pause.mul_f64(0.75) + self.asking.within(pause.mul_f64(0.5)));
-        if self.told == TELLINGS {
+        let pause = self.reports.pause(self.state, self.asking.size());
+        self.reports.at(now + pause.mul_f64(0.75) + self.asking.within(pause.mul_f64(0.5)));
+        if self.reports.are_enough() {
             self.end();
         }
     }
@@ -390,9 +371,9 @@ impl Receiver {
             held: self.silence.lasts(now),
             sequence: self.sequence,
             state: self.state,
-            full: self.full,
+            full: self.room.is_full(),
             loss: self.meter.loss(),
-            overruns: self.overruns.saturating_add(self.crowded),
+            overruns: self.room.dropped(),
             below: self.blocks.below(),
             verified: self.verified(),
             repaired: self.repaired,
@@ -415,7 +396,7 @@ impl Receiver {
 
     fn end(&mut self) {
         self.over = true;
-        self.report_at = None;
+        self.reports.end();
         self.outputs.push_back(Output::Over { complete: self.state == State::Complete });
     }
 }
@@ -426,14 +407,6 @@ const JOIN: Duration = Duration::from_millis(20);
 const DESERTED: Duration = Duration::from_secs(2);
 /// Silence after which a sender will not come back to this session.
 const GIVE_UP: Duration = Duration::from_secs(600);
-/// The share of the socket's buffer above which the sender is to wait, so that what is on its way finds room.
-const BACKLOG_MUCH: f64 = 0.5;
-/// The share below which it may go on, before nothing is left to take.
-const BACKLOG_LITTLE: f64 = 0.25;
-/// Between the first times that completion is told.
-const TELL: Duration = Duration::from_millis(50);
-/// How often it is told to a sender that does not answer.
-const TELLINGS: u32 = 12;
 
 #[cfg(test)]
 mod tests;

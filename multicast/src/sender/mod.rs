@@ -14,6 +14,7 @@ mod config;
 mod debts;
 mod distrust;
 mod grtt;
+mod marks;
 mod medium;
 mod output;
 mod rate;
@@ -40,6 +41,7 @@ use busy::Busy;
 use debts::Debts;
 use distrust::Distrust;
 use grtt::Grtt;
+use marks::{HEARTBEAT, Marks};
 use rate::{BURST, Rate, Signals};
 
 /// Brings one object to a group.
@@ -60,10 +62,7 @@ pub struct Sender {
     distrust: Distrust,
     last_request: Instant,
     last_feedback: Instant,
-    mark_at: Instant,
-    marked: Instant,
-    /// Marks since the last symbol.
-    silent_marks: u32,
+    marks: Marks,
     burst_at: Instant,
     counts: Counts,
     outputs: VecDeque<Output>,
@@ -99,9 +98,7 @@ impl Sender {
             distrust: Distrust::default(),
             last_request: now,
             last_feedback: now,
-            mark_at: now + HEARTBEAT,
-            marked: now,
-            silent_marks: 0,
+            marks: Marks::new(now),
             burst_at: now,
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -166,7 +163,7 @@ impl Sender {
         }
         self.adapt(now);
         self.burst(now);
-        if now >= self.mark_at {
+        if now >= self.marks.due() {
             self.mark(now);
         }
         self.advance(now);
@@ -185,7 +182,7 @@ impl Sender {
         if !self.announcer.is_open() {
             return Some(announce_at);
         }
-        let due = announce_at.min(self.mark_at);
+        let due = announce_at.min(self.marks.due());
         Some(if self.is_busy() { due.min(self.burst_at) } else { due })
     }
 
@@ -248,7 +245,7 @@ impl Sender {
         }
         self.counts.requests += u64::from(asked);
         if is_news {
-            self.mark_at = self.mark_at.min((self.marked + MARK_GAP).max(now));
+            self.marks.answer(now);
         }
     }
 
@@ -269,7 +266,7 @@ impl Sender {
         let Some(needed) = self.audience.first_needed(now) else { return };
         self.debts.skip_to(needed);
         if self.debts.is_tail() {
-            self.mark_at = now;
+            self.marks.hurry(now);
             return;
         }
         let (block, deviations) = (self.debts.frontier(), if self.is_crowd() { 2.0 } else { 0.0 });
@@ -305,7 +302,7 @@ impl Sender {
         let (esi, count) = self.debts.run(block, self.rate.burst(packet));
         let number = self.number(now, count.into())?;
         let done = self.debts.went_out(block, count, number + u64::from(count) - 1);
-        self.silent_marks = 0;
+        self.marks.symbol_went_out();
         self.counts.symbols += u64::from(count);
         self.busy.sent(packet * u64::from(count));
         self.outputs.push_back(Output::Symbols { number, block, esi, count });
@@ -333,8 +330,7 @@ impl Sender {
     }
 
     fn mark(&mut self, now: Instant) {
-        (self.marked, self.mark_at) = (now, now + self.mark_pause(now));
-        self.silent_marks += 1;
+        self.marks.went_out(now, self.mark_pause(now));
         // Who said that it is full and nothing since does not hold the others up for ever.
         self.full = self.audience.is_full(now);
         let Some(number) = self.number(now, 1) else { return };
@@ -349,13 +345,12 @@ impl Sender {
         self.outputs.push_back(Output::Mark { number, mark });
     }
 
-    /// How long until the next mark. Once nothing else goes out they come fast at first: who lost one waits for it.
+    /// How long until the next mark.
     fn mark_pause(&self, now: Instant) -> Duration {
-        if !self.audience.is_wanting(now) {
-            return 5 * HEARTBEAT;
+        match self.audience.is_wanting(now) {
+            true => self.marks.pause(self.debts.is_empty(), self.grtt.estimate()),
+            false => 5 * HEARTBEAT,
         }
-        let soon = self.grtt.estimate() * (1 << self.silent_marks.min(6));
-        if self.debts.is_empty() { HEARTBEAT.min(soon) } else { HEARTBEAT }
     }
 
     /// Gives out `count` packet numbers and returns the first; a session that has used them all ends.
@@ -420,10 +415,6 @@ const REPEATS: u32 = 8;
 const SMALL: u64 = 64;
 /// Symbols of a small object that go out before anybody asks: the largest four times, a policy with all of the announcements.
 const UNASKED: u64 = 4 * SMALL;
-/// Marks while somebody needs something.
-const HEARTBEAT: Duration = Duration::from_millis(100);
-/// Between marks that say what was heard.
-const MARK_GAP: Duration = Duration::from_micros(500);
 /// What a sender that was kept waiting makes up for at once; or a burst, where that takes longer.
 const CATCH_UP: Duration = Duration::from_millis(2);
 /// From here on two deviations of parity are needed by somebody anyway.

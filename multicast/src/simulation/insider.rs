@@ -1,29 +1,15 @@
 //! A member of the group that forges symbols: it has the keys of all members, and not the announcer's.
 
-use std::time::Duration;
-
-use super::{What, World};
+use super::agenda::What;
+use super::world::World;
 use crate::receiver::{Input, Run};
 use crate::symbols::SymbolSet;
-
-/// What it does.
-#[derive(Debug, Clone, Copy)]
-pub struct Insider {
-    /// When it begins.
-    pub from: Duration,
-    /// When it has enough.
-    pub until: Duration,
-    /// Between two runs of forged symbols.
-    pub every: Duration,
-    /// How many symbols a run has.
-    pub count: u16,
-}
 
 impl World<'_> {
     /// Lets it begin, if there is one.
     pub(super) fn rouse_insider(&mut self) {
         if let Some(insider) = self.scenario.insider {
-            self.schedule(self.start + insider.from, What::Forge);
+            self.agenda.add(self.start + insider.from, What::Forge);
         }
     }
 
@@ -43,7 +29,7 @@ impl World<'_> {
         }
         let next = self.now + insider.every;
         if next < self.start + insider.until {
-            self.schedule(next, What::Forge);
+            self.agenda.add(next, What::Forge);
         }
     }
 

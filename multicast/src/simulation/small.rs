@@ -1,5 +1,7 @@
 //! How soon a small object is with everybody: nearly all of its time is that of what was lost.
 
+use std::time::Duration;
+
 use super::*;
 
 #[test]

@@ -1,6 +1,10 @@
 //! What has to hold whatever the network does.
 
+use std::time::Duration;
+
 use super::*;
+use crate::dice::Dice;
+use crate::layout::Layout;
 
 #[test]
 fn a_loss_free_network_carries_the_object_once() {
