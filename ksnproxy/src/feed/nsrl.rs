@@ -11,8 +11,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{FeedError, Reason};
 use super::intake::Intake;
+use super::progress::Progress;
 use super::says::Says;
-use super::source::Progress;
 use crate::subject::{Digest, Subject};
 use crate::verdict::{Category, Reputation};
 
