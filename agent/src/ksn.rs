@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klnet_ksnproxy::counters::Counter;
+use klnet_ksnproxy::net::SERVER_PORT;
 use klnet_ksnproxy::net::service::{Config, Service};
 use klnet_wire::duties::KsnProxy;
 use klnet_wire::identity::crl::Crls;
 use klnet_wire::message::{KsnCounts, KsnState, Message};
+use klnet_wire::place::Place;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
@@ -206,11 +208,7 @@ impl Runner {
 
 /// What a proxy is run with; an upstream that cannot be read is left out, the server has refused it.
 fn config(proxy: &KsnProxy, device: &Device, crls: &Arc<Crls>, ports: Ports) -> Config {
-    let upstream = |text: &String| {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Some((host.to_owned(), port.parse().ok()?))
-    };
+    let upstream = |text: &String| Place::parse(text, SERVER_PORT).ok();
     let default = Config::default();
     let cache = if proxy.cache_mib == 0 { default.cache } else { (proxy.cache_mib as usize) << 20 };
     Config {

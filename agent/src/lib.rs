@@ -9,9 +9,9 @@
 //!                 ▼
 //!              tunnels ══ dials back for each connection ══▶ the same host and port
 //! ```
-//! The lower floor decides without sockets: when to dial ([`backoff`]), whom ([`directory`]), and when the certificate is
-//! renewed ([`renewal`]). Above it [`agent`] is
-//! one loop, whose states are:
+//! The lower floor decides without sockets: when to dial ([`backoff`]), whom ([`directory`]), when the certificate is
+//! renewed ([`renewal`]), and when discovery is asked for newer lists ([`refresh`]). Above it [`agent`] is one loop, whose states
+//! are:
 //!
 //! ```text
 //!           due                 HELLO, WELCOME
@@ -84,6 +84,7 @@ pub mod platform;
 #[cfg(feature = "net")]
 pub mod polling;
 pub mod random;
+pub mod refresh;
 pub mod renewal;
 #[cfg(feature = "net")]
 pub mod state;

@@ -17,6 +17,7 @@ use klnet_wire::identity::crl::{Crl, Crls};
 use klnet_wire::identity::enroll::encode_signed;
 use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::{Principal, Role};
+use klnet_wire::message::{Lists, Message};
 use tokio::time::{sleep, timeout};
 
 #[tokio::test]
@@ -72,6 +73,28 @@ async fn an_older_list_is_refused_also_after_a_restart() {
     let _agent = Running::start(&place);
     assert!(thief.handshake().await.is_err());
     told(&place, "the certificate was revoked").await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_told_of_a_newer_list_fetches_it_while_it_is_connected() {
+    let site = Site::start().await;
+    let control = Control::start(&site.fabric).await;
+    site.publish(1, &[], Duration::ZERO);
+    let place = site.device(&[control.port()]);
+    let _agent = Running::start(&place);
+    let peer = control.welcome(10).await;
+    for number in [2, 3] {
+        site.publish(number, &[], Duration::ZERO);
+        peer.send(Message::Lists(Lists { number, within_ms: 1 })).await;
+        let stored =
+            || place.folder().crls(&site.fabric.issuers()).all().iter().any(|crl| crl.number() == number);
+        let waiting = async {
+            while !stored() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(SOON, waiting).await.expect("it asks for the list and stores it");
+    }
 }
 
 /// A fabric with an authority in its key set, and a discovery service.

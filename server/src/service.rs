@@ -139,6 +139,7 @@ impl Service {
             Arc::clone(&fleet),
             sessions,
             Arc::clone(&distribution),
+            Arc::clone(&ground.tls.crls),
             relay,
             metrics,
             Arc::clone(&ground.config),
@@ -209,6 +210,7 @@ impl Serving {
         let Self { fleet, distribution, agents, tunnels, tasks, shutdown, doors } = self;
         let following = Arc::clone(agents).follow_denials(fleet.denials());
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
+        tasks.spawn(Arc::clone(agents).follow_lists(shutdown.clone()));
         tasks.spawn(Arc::clone(fleet).keep_presence(shutdown.clone()));
         tasks.spawn(Arc::clone(fleet).keep_sightings(shutdown.clone()));
         tasks.spawn(Arc::clone(distribution).keep(shutdown.clone()));

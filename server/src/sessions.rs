@@ -48,11 +48,7 @@ impl Sessions {
     /// [`SendFailure`]; it never waits.
     pub fn send(&self, device: DeviceId, epoch: Option<u64>, message: Message) -> Result<(), SendFailure> {
         let live = self.live(device).filter(|live| epoch.is_none_or(|epoch| epoch == live.epoch));
-        let live = live.ok_or(SendFailure::Offline)?;
-        live.commands.try_send(Box::new(Command::Send(message))).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SendFailure::Stalled,
-            mpsc::error::TrySendError::Closed(_) => SendFailure::Offline,
-        })
+        live.ok_or(SendFailure::Offline)?.tell(message)
     }
 
     /// The epoch of a device's session; `None` while it is offline.
@@ -91,6 +87,17 @@ impl Sessions {
 }
 
 impl Live {
+    /// Sends a message to this session.
+    ///
+    /// # Errors
+    /// [`SendFailure`]; it never waits.
+    pub(crate) fn tell(&self, message: Message) -> Result<(), SendFailure> {
+        self.commands.try_send(Box::new(Command::Send(message))).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendFailure::Stalled,
+            mpsc::error::TrySendError::Closed(_) => SendFailure::Offline,
+        })
+    }
+
     /// Ends the session with a last word; one too busy to hear it is cut. Either way its own task sees to the rest.
     pub(crate) fn end(&self, last: GoAway, reason: &str) {
         let last = Command::Finish(Message::GoAway(last), reason.to_owned());

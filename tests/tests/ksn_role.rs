@@ -28,6 +28,11 @@ fn a_device_answers_its_network_while_it_is_a_ksn_proxy_and_the_server_shows_its
     })?;
     let shown = shown.with_context(|| format!("{:?}", admin.ask(&["ksn"])))?;
     ensure!(shown["state"]["tcp_port"] == 13_111 && shown["state"]["error"] == "", "{shown}");
+
+    admin.klctl(&["revoke", "device", "web-1"])?.ok()?;
+    let refused =
+        wait_until(PATIENCE, || Ok((ask(&managed, &proxy, Some(&managed))?.code != 0).then_some(())))?;
+    ensure!(refused.is_some(), "who is revoked is answered still");
     admin.klctl(&["ksn", "remove", "nas"])?.ok()?;
     let gone = wait_until(PATIENCE, || {
         let sockets = proxy.host().run("ss", &["-Hltn", "sport", "=", ":13111"])?;

@@ -123,7 +123,7 @@ pub struct Polling {
 /// A KSN proxy: it answers what its network asks about files, addresses and certificates.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct KsnProxy {
-    /// Reputation servers, the best first: name or address, and port. At most [`UPSTREAMS_LIMIT`].
+    /// Reputation servers, the best first: `[DEVICE@]HOST:PORT` ([`Place`](crate::place::Place)). At most [`UPSTREAMS_LIMIT`].
     #[prost(string, repeated, tag = "1")]
     pub upstreams: Vec<String>,
     /// Whether it serves HTTPS, too.
@@ -194,8 +194,8 @@ impl fmt::Debug for Point {
 pub const OBJECTS_LIMIT: usize = 32;
 /// Most reputation servers of a KSN proxy.
 pub const UPSTREAMS_LIMIT: usize = 4;
-/// Longest of them, in bytes: a DNS name and a port.
-pub const UPSTREAM_LIMIT: usize = 259;
+/// Longest of them, in bytes: a device, a DNS name and a port.
+pub const UPSTREAM_LIMIT: usize = 33 + 259;
 /// Most ranges that a device polls.
 pub const RANGES_LIMIT: usize = 16;
 /// Longest of them, in bytes: two IPv6 addresses.

@@ -35,6 +35,7 @@ pub mod net;
 pub mod outbox;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
+pub mod place;
 pub mod servers;
 pub mod session;
 pub mod signed;

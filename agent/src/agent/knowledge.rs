@@ -1,9 +1,10 @@
 //! What the device knows of its fabric: roots, keys, servers, and who is revoked.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use klnet_wire::identity::Trust;
 use klnet_wire::identity::enroll::unix;
+use klnet_wire::message::Lists;
 use klnet_wire::net::renew::newer_roots;
 use klnet_wire::signed::Signed;
 
@@ -29,14 +30,25 @@ impl Agent {
         self.take_servers(&discovered.servers)
     }
 
-    /// Takes the daily answer.
+    /// The server has revocation lists of this number: they are asked for soon when those that are known are older.
+    pub(super) fn told_of_lists(&mut self, lists: Lists) {
+        if !self.crls.are_of(&self.directory.issuers(), lists.number) {
+            self.refreshing.behind(Duration::from_millis(lists.within_ms.into()));
+        }
+    }
+
+    /// Takes what was answered beside whatever else the agent does.
     pub(super) async fn refreshed(&mut self, discovered: Result<Discovered, DiscoveryError>) {
         let taken = match discovered {
             Ok(discovered) => self.take(&discovered).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = taken {
-            tracing::debug!(%error, "nothing newer was discovered");
+        match taken {
+            Ok(()) => self.refreshing.done(),
+            Err(error) => {
+                tracing::debug!(%error, "nothing newer was discovered; it is asked again");
+                self.refreshing.failed();
+            }
         }
     }
 

@@ -140,6 +140,10 @@ impl Agent {
         let taken = match self.tunnels.receive(message).await? {
             Some(Message::Keys(keys)) => self.take_keys(&keys).await,
             Some(Message::Servers(servers)) => self.take_servers(&servers),
+            Some(Message::Lists(lists)) => {
+                self.told_of_lists(lists);
+                Ok(())
+            }
             Some(Message::Duties(duties)) => {
                 self.take_duties(&duties);
                 Ok(())

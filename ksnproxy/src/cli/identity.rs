@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use klnet_wire::identity::crl::Crls;
@@ -62,11 +62,27 @@ impl Source {
 
     /// Reads it again when its files are others than those that were read last. What is damaged changes nothing, and is told
     /// once.
-    pub(super) fn look(&mut self) -> Option<Result<(Identity, Trust), IdentityError>> {
+    fn look(&mut self) -> Option<Result<(Identity, Trust), IdentityError>> {
         let versions = self.versions();
         let is_other = self.versions != versions;
         self.versions = versions;
         is_other.then(|| self.read())
+    }
+
+    /// Has `take` hear whoever the files say, as they change, for ever.
+    pub(super) async fn follow(mut self, take: impl Fn(&Identity, &Trust) -> Result<(), rustls::Error>) {
+        loop {
+            tokio::time::sleep(LOOK_EACH).await;
+            // Some small files, on a runtime that has little else to do.
+            match self.look() {
+                None => {}
+                Some(Ok((identity, trust))) => match take(&identity, &trust) {
+                    Ok(()) => tracing::info!("certificate, roots and revocation lists were read again"),
+                    Err(error) => tracing::warn!(%error, "the certificate before is shown"),
+                },
+                Some(Err(error)) => tracing::warn!(%error, "the certificate and roots before are in force"),
+            }
+        }
     }
 
     fn read(&self) -> Result<(Identity, Trust), IdentityError> {
@@ -117,3 +133,6 @@ fn secret(path: &Path) -> Result<String, IdentityError> {
         false => fs::read_to_string(path).map_err(failed),
     }
 }
+
+/// How soon what an agent has stored is in force.
+const LOOK_EACH: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! Durations, sizes and places as people write them.
+//! Durations and sizes as people write them.
 
 use std::time::Duration;
 
@@ -39,19 +39,6 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     usize::try_from(u64::from(number) << shift).map_err(|_| format!("{text:?} is too much"))
 }
 
-/// Reads `HOST:PORT`, or a host alone; an IPv6 address with a port stands in brackets.
-pub(super) fn place(text: &str, port: u16) -> Result<(String, u16), String> {
-    let bad = || format!("{text:?} is no HOST:PORT");
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-            (host, port.parse().map_err(|_| bad())?)
-        }
-        _ => (text, port),
-    };
-    let host = host.strip_prefix('[').map_or(Some(host), |host| host.strip_suffix(']')).ok_or_else(bad)?;
-    if host.is_empty() { Err(bad()) } else { Ok((host.to_owned(), port)) }
-}
-
 fn split(text: &str) -> Result<(u32, &str), String> {
     let digits = text.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(text.len());
     let number = text[..digits].parse().map_err(|_| format!("{text:?} does not begin with a number"))?;
@@ -80,18 +67,5 @@ mod tests {
         let spoken = |seconds| spoken(Duration::from_secs(seconds));
         let said = [0, 119, 120, 7_199, 7_200, 172_799, 172_800, 533_200].map(spoken);
         assert_eq!(said, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days", "6 days"]);
-    }
-
-    #[test]
-    fn a_place_is_a_host_and_mostly_a_port() {
-        let place = |text| place(text, 1443).ok();
-        assert_eq!(place("a.example"), Some(("a.example".to_owned(), 1443)));
-        assert_eq!(place("a.example:7"), Some(("a.example".to_owned(), 7)));
-        assert_eq!(place("::1"), Some(("::1".to_owned(), 1443)));
-        assert_eq!(place("[::1]:7"), Some(("::1".to_owned(), 7)));
-        assert_eq!(place("[::1]"), Some(("::1".to_owned(), 1443)));
-        for text in ["", ":7", "a:b", "[::1:7", "a:70000"] {
-            assert_eq!(place(text), None, "{text}");
-        }
     }
 }

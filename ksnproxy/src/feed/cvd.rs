@@ -8,10 +8,11 @@ use std::io::{self, BufRead, BufReader, Read};
 use data_encoding::HEXLOWER;
 use md5::{Digest as _, Md5};
 
+use super::archived::is_plain_name;
 use super::clamav::Signatures;
 use super::error::{FeedError, Reason};
 use super::intake::Intake;
-use super::source::Unpacked;
+use super::unpacked::Unpacked;
 
 /// Reads a container of `packed` bytes.
 pub(super) fn read(mut input: impl Read, packed: u64, intake: &mut Intake) -> Result<(), FeedError> {
@@ -83,12 +84,6 @@ fn archive(input: impl Read, intake: &mut Intake) -> Result<(), FeedError> {
         lists += 1;
     }
     if lists == 0 { Err(Reason::NoList.into()) } else { Ok(()) }
-}
-
-/// The name of a file in this folder: nothing that leads elsewhere, if somebody unpacked it.
-pub(super) fn is_plain_name(name: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_graphic() && !b"/\\:".contains(byte);
-    !name.is_empty() && name.len() <= 255 && name[0] != b'.' && name.iter().all(plain)
 }
 
 /// What is read, hashed.

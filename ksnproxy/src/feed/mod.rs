@@ -19,6 +19,7 @@
 //! | `stix` | indicators of a STIX 2.1 bundle | their own, else 70 |
 //! | `rpz`, `plain` | names that are blocked or let through | 80 |
 
+mod archived;
 mod cells;
 mod clamav;
 mod cvd;
@@ -32,6 +33,7 @@ mod malwarebazaar;
 mod misp;
 mod nsrl;
 mod plain;
+mod progress;
 mod report;
 mod rice;
 mod rpz;
@@ -43,14 +45,16 @@ mod stamp;
 mod stix;
 mod stix_pattern;
 mod threatfox;
+mod unpacked;
 mod urlhaus;
 
 pub use error::{FeedError, Reason};
 pub use format::{Format, UnknownFormat};
 pub use hash_list::{HashList, HashLists};
 pub use intake::Intake;
+pub use progress::Progress;
 pub use report::{Report, Skipped};
-pub use source::{Progress, read_bytes, read_file};
+pub use source::{read_bytes, read_file};
 
 #[cfg(test)]
 mod tests;

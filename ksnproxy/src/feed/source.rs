@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::cvd::is_plain_name;
+use super::archived::is_plain_name;
 use super::error::{FeedError, Reason};
 use super::format::Format;
 use super::intake::Intake;
-
-/// Is told how many bytes of a feed were read, now and then.
-pub type Progress<'a> = &'a dyn Fn(u64);
+use super::progress::{Counted, Progress};
+use super::unpacked::{Unpacked, bomb};
 
 /// Reads a feed from a file into `intake`.
 ///
@@ -28,7 +27,7 @@ pub fn read_file(
     let file = File::open(path).map_err(FeedError::Read)?;
     let length = file.metadata().map_err(FeedError::Read)?.len();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    read_input(format, &name, Counted { input: file, read: 0, progress }, length, intake)
+    read_input(format, &name, Counted::new(file, progress), length, intake)
 }
 
 /// Reads a feed from memory; `name` is that of its file, whose extension some formats need.
@@ -81,68 +80,6 @@ fn zipped(format: Format, input: impl Read + Seek, intake: &mut Intake) -> Resul
     }
     Ok(())
 }
-
-/// What comes out of a decompressor, as long as it stays in proportion to what went in.
-pub(super) struct Unpacked<R> {
-    input: R,
-    rest: u64,
-    most: u64,
-}
-
-/// What an [`Unpacked`] fails with.
-#[derive(Debug, thiserror::Error)]
-#[error("unpacks to more than {0} bytes")]
-struct Bomb(u64);
-
-impl<R> Unpacked<R> {
-    pub(super) fn new(input: R, packed: u64) -> Self {
-        let most = packed.saturating_mul(RATIO_MOST).max(UNPACKED_ALWAYS);
-        Self { input, rest: most, most }
-    }
-}
-
-impl<R: Read> Read for Unpacked<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        self.rest = self.rest.checked_sub(read as u64).ok_or_else(|| io::Error::other(Bomb(self.most)))?;
-        Ok(read)
-    }
-}
-
-/// Whether reading failed because of what it would unpack to.
-pub(super) fn bomb(error: &io::Error) -> Option<Reason> {
-    let bomb = error.get_ref()?.downcast_ref::<Bomb>()?;
-    Some(Reason::Bomb(bomb.0))
-}
-
-/// A file whose reader is told how far it is.
-struct Counted<'a> {
-    input: File,
-    read: u64,
-    progress: Progress<'a>,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        self.read += read as u64;
-        (self.progress)(self.read);
-        Ok(read)
-    }
-}
-
-impl Seek for Counted<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.read = self.input.seek(to)?;
-        Ok(self.read)
-    }
-}
-
-/// Lists of hashes pack to a half, of addresses to a tenth; nothing honest to a hundredth.
-const RATIO_MOST: u64 = 100;
-
-/// Small files may repeat themselves: a few megabytes do no harm.
-const UNPACKED_ALWAYS: u64 = 16 * 1024 * 1024;
 
 /// The archives of publishers have one list each.
 const LISTS_MOST: usize = 1000;

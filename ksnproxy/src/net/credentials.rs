@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use klnet_wire::id::FabricId;
+use klnet_wire::id::{DeviceId, FabricId};
 use klnet_wire::identity::crl::{Crls, Freshness};
 use klnet_wire::identity::enroll::unix;
-use klnet_wire::identity::tls::{Clients, Identity, Shown, checking_config, client_config, server_config};
+use klnet_wire::identity::tls::{
+    Clients, Identity, Shown, checking_config, client_config, device_config, server_config,
+};
 use klnet_wire::identity::{ChainError, Role, Trust};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-use crate::responder::Shared;
 
 /// TLS as each port has it, as of now.
 pub(super) struct Credentials {
@@ -30,7 +30,9 @@ struct Current {
     trust: Trust,
     devices: Arc<ServerConfig>,
     https: Arc<ServerConfig>,
-    upstream: Arc<ClientConfig>,
+    /// For reputation servers that are servers of the fabric.
+    servers: Arc<ClientConfig>,
+    identity: Identity,
 }
 
 /// What decides about those who were let in.
@@ -72,9 +74,12 @@ impl Credentials {
         Arc::clone(&self.current.load().https)
     }
 
-    /// For reputation servers.
-    pub(super) fn upstream(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.current.load().upstream)
+    /// For a reputation server, which is this device or a server of the fabric.
+    pub(super) fn upstream(&self, device: Option<DeviceId>) -> Arc<ClientConfig> {
+        let current = self.current.load();
+        let Some(device) = device else { return Arc::clone(&current.servers) };
+        let config = device_config(&current.identity, current.trust.clone(), self.crls.clone(), device, &[]);
+        config.expect("an identity that is usable towards servers is so towards devices")
     }
 
     /// What happens from now on, for [`Self::until_refused`]: to be taken before the handshake.
@@ -97,8 +102,13 @@ impl Credentials {
         std::future::pending().await
     }
 
-    /// Ends, until shutdown, the tickets and connections of whoever is revoked: lists change where they are.
-    pub(super) async fn follow(self: Arc<Self>, shared: Arc<Shared>, shutdown: CancellationToken) {
+    /// Ends, until shutdown, the connections of whoever is revoked, and the tickets by `end_tickets`, which is told of whom and
+    /// says how many those were: lists change where they are.
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        end_tickets: impl Fn(&dyn Fn(&[u8]) -> bool) -> usize,
+        shutdown: CancellationToken,
+    ) {
         let mut standing = self.standing();
         loop {
             tokio::select! {
@@ -110,7 +120,7 @@ impl Credentials {
                 continue;
             }
             let is_moved = standing.fabric != before.fabric;
-            let ended = shared.tickets.end(|serial| is_moved || self.is_revoked(serial));
+            let ended = end_tickets(&|serial| is_moved || self.is_revoked(serial));
             if ended > 0 {
                 tracing::info!(
                     ended,
@@ -147,7 +157,7 @@ impl Current {
         let shown = Shown::new(identity);
         let server =
             |clients, alpn: &[&[u8]]| server_config(&shown, trust.clone(), crls.cloned(), clients, alpn);
-        let upstream = match crls.cloned() {
+        let servers = match crls.cloned() {
             Some(crls) => checking_config(Some(identity), trust.clone(), crls, Freshness::Enforced, &[]),
             None => client_config(Some(identity), trust.clone(), &[]),
         };
@@ -155,7 +165,8 @@ impl Current {
             trust: trust.clone(),
             devices: server(Clients::Required(DEVICES), &[])?,
             https: server(Clients::Optional(DEVICES), ALPN_HTTPS)?,
-            upstream: upstream?,
+            servers: servers?,
+            identity: identity.clone(),
         })
     }
 }

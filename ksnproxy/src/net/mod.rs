@@ -27,3 +27,6 @@ mod tls;
 mod upstream;
 pub(crate) mod version;
 mod worker;
+
+/// The port of a reputation server.
+pub const SERVER_PORT: u16 = 1443;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use klnet_wire::net::dial::{DialError, dial};
+use klnet_wire::place::Place;
 use klnet_wire::signed::Signed;
 use prost::Message as _;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -93,14 +94,14 @@ impl Replicator {
     /// Asks one server after the other until one has what can be taken, or nothing newer.
     async fn round(&mut self) -> Result<Option<Manifest>, RoundError> {
         let mut last = RoundError::Nobody;
-        for (host, port) in self.from.servers.clone() {
-            match self.follow(&host, port).await {
+        for place in self.from.servers.clone() {
+            match self.follow(&place).await {
                 Ok(news) => {
                     self.checked.store(moment().unix, Ordering::Relaxed);
                     return Ok(news);
                 }
                 Err(error) => {
-                    tracing::debug!(host, port, %error, "no snapshot was taken");
+                    tracing::debug!(host = place.host, port = place.port, %error, "no snapshot was taken");
                     last = error;
                 }
             }
@@ -108,8 +109,9 @@ impl Replicator {
         Err(last)
     }
 
-    async fn follow(&mut self, host: &str, port: u16) -> Result<Option<Manifest>, RoundError> {
-        let mut line = Line::new(dial(host, port, self.credentials.upstream()).await?.0);
+    async fn follow(&mut self, place: &Place) -> Result<Option<Manifest>, RoundError> {
+        let tls = self.credentials.upstream(place.device);
+        let mut line = Line::new(dial(&place.host, place.port, tls).await?.0);
         let signed = line.fetch(0, Item::Manifest, SIGNED_MOST).await?;
         let signed = Signed::decode(Bytes::from(signed)).map_err(|_| FrameError::from(Malformed))?;
         let Some(mut filling) = self.replica.begin(signed)? else { return Ok(None) };

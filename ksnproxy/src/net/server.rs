@@ -1,18 +1,23 @@
 //! The answering side of 1443: frames within TLS, from proxies that show a certificate.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use klnet_wire::identity::Trust;
+use klnet_wire::identity::crl::Crls;
+use klnet_wire::identity::tls::Identity;
 use tokio::io::{AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::credentials::Credentials;
 use super::seats::Seats;
 use super::stream::{FrameError, Frames};
+use super::tls::{HANDSHAKE, chain};
 use crate::frame::{self, Header, Op, Prefix, QUERY_LIMIT, Reason};
 use crate::piece::{Fetch, Piece};
 use crate::subject::Key;
@@ -42,70 +47,92 @@ pub enum Reply {
     Refused(Reason),
 }
 
-/// Answers whatever proxies ask with what `answer` says, until shutdown.
-pub async fn serve<A, F>(
-    listener: TcpListener,
-    tls: Arc<ServerConfig>,
-    answer: A,
-    shutdown: CancellationToken,
-) where
-    A: Fn(Question) -> F + Clone + Send + 'static,
-    F: Future<Output = Reply> + Send + 'static,
-{
-    serve_as(listener, watch::Sender::new(tls).subscribe(), answer, shutdown).await;
-}
+/// Who answers, as of now: another identity may take its place while it serves, and a list may revoke whoever was let in.
+#[derive(Debug, Clone)]
+pub struct Server(Arc<Credentials>);
 
-/// As [`serve`], each handshake with the configuration of its time.
-pub async fn serve_as<A, F>(
-    listener: TcpListener,
-    tls: watch::Receiver<Arc<ServerConfig>>,
-    answer: A,
-    shutdown: CancellationToken,
-) where
-    A: Fn(Question) -> F + Clone + Send + 'static,
-    F: Future<Output = Reply> + Send + 'static,
-{
-    let seats = Seats::new(SEATS);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => return,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::debug!(%error, "cannot accept a connection");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
-        let Some(seat) = seats.take(peer.ip()) else { continue };
-        let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-        let (answer, shutdown) = (answer.clone(), shutdown.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection(stream, &acceptor, answer) => {
-                    tracing::debug!(%peer, ?ended, "connection ended");
+impl Server {
+    /// A server that is `identity`. It lets in holders of certificates under `trust`, devices and servers; with `crls` none
+    /// that is on one, or whose issuer has no fresh one.
+    ///
+    /// # Errors
+    /// The rustls error when the identity is not usable.
+    pub fn new(identity: &Identity, trust: &Trust, crls: Option<Arc<Crls>>) -> Result<Self, rustls::Error> {
+        Credentials::new(identity, trust, crls).map(|credentials| Self(Arc::new(credentials)))
+    }
+
+    /// Has every handshake from now on be that of another identity. Who was let in and is not any more, is put out.
+    ///
+    /// # Errors
+    /// The rustls error when the identity is not usable; the one before stays.
+    pub fn identify(&self, identity: &Identity, trust: &Trust) -> Result<(), rustls::Error> {
+        self.0.identify(identity, trust)
+    }
+
+    /// Answers whatever proxies ask with what `answer` says, until shutdown.
+    pub async fn serve<A, F>(self, listener: TcpListener, answer: A, shutdown: CancellationToken)
+    where
+        A: Fn(Question) -> F + Clone + Send + 'static,
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let without_tickets = |_: &dyn Fn(&[u8]) -> bool| 0;
+        tokio::spawn(Arc::clone(&self.0).follow(without_tickets, shutdown.clone()));
+        let seats = Seats::new(SEATS);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shutdown.cancelled() => return,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
                 }
-                () = shutdown.cancelled() => {}
-            }
-            drop(seat);
-        });
+            };
+            let Some(seat) = seats.take(peer.ip()) else { continue };
+            let (credentials, answer) = (Arc::clone(&self.0), answer.clone());
+            let shutdown = shutdown.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    ended = connection(stream, &credentials, answer) => {
+                        tracing::debug!(%peer, ?ended, "connection ended");
+                    }
+                    () = shutdown.cancelled() => {}
+                }
+                drop(seat);
+            });
+        }
     }
 }
 
-async fn connection<A, F>(stream: TcpStream, acceptor: &TlsAcceptor, answer: A) -> Result<(), FrameError>
+async fn connection<A, F>(stream: TcpStream, credentials: &Credentials, answer: A) -> Result<(), FrameError>
 where
     A: Fn(Question) -> F,
     F: Future<Output = Reply>,
 {
     stream.set_nodelay(true)?;
-    let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await.unwrap_or_else(|late| Err(late.into()))?;
+    let changes = credentials.changes();
+    let accepting = TlsAcceptor::from(credentials.devices()).accept(stream);
+    let stream = timeout(HANDSHAKE, accepting).await.unwrap_or_else(|late| Err(late.into()))?;
+    let chain = chain(stream.get_ref().1);
+    tokio::select! {
+        ended = serve_proxy(stream, answer) => ended,
+        refused = credentials.until_refused(&chain, changes) => Err(io::Error::other(refused).into()),
+    }
+}
+
+async fn serve_proxy<A, F>(stream: TlsStream<TcpStream>, answer: A) -> Result<(), FrameError>
+where
+    A: Fn(Question) -> F,
+    F: Future<Output = Reply>,
+{
     let (reader, mut writer) = split(stream);
     let mut frames = Frames::new(reader, QUERY_LIMIT);
     let mut output = Vec::new();
     while let Some((header, frame)) =
-        timeout(IDLE, frames.next()).await.unwrap_or_else(|late| Err(std::io::Error::from(late).into()))?
+        timeout(IDLE, frames.next()).await.unwrap_or_else(|late| Err(io::Error::from(late).into()))?
     {
         let body = &frame[Header::LENGTH..];
         let reply = match (header.op, header.sealed) {
@@ -138,9 +165,6 @@ fn encode(query: Header, reply: &Reply, output: &mut Vec<u8>) {
 
 /// Connections at once; above it one is closed.
 const SEATS: usize = 1024;
-
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long a proxy may be silent, or not take what it asked for.
 const IDLE: Duration = Duration::from_mins(5);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use klnet_wire::place::Place;
 use klnet_wire::signed::PublicKey;
 
 use crate::snapshot::Wanted;
@@ -21,8 +22,8 @@ pub struct SnapshotFile {
 /// Whose snapshots a proxy follows, and how.
 #[derive(Debug, Clone)]
 pub struct Replication {
-    /// Reputation servers, the best first: name or address, and port.
-    pub servers: Vec<(String, u16)>,
+    /// Reputation servers, the best first.
+    pub servers: Vec<Place>,
     /// Which part of their snapshots is wanted.
     pub wanted: Wanted,
     /// How often they are asked for another one.

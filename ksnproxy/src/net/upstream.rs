@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klnet_wire::net::dial::dial;
+use klnet_wire::place::Place;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -35,8 +36,7 @@ pub(super) struct Answered {
 /// An upstream.
 pub(super) struct Upstream {
     pub(super) number: usize,
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) place: Place,
     pub(super) credentials: Arc<Credentials>,
     /// How many bits of each key it learns; all of them with 0.
     pub(super) prefix_bits: u8,
@@ -67,16 +67,17 @@ impl Upstream {
     pub(super) async fn run(self, mut requests: mpsc::Receiver<Request>) {
         let mut outage = false;
         while let Some(request) = requests.recv().await {
-            let dialled =
-                timeout(self.timeout, dial(&self.host, self.port, self.credentials.upstream())).await;
+            let Place { host, port, device } = &self.place;
+            let tls = self.credentials.upstream(*device);
+            let dialled = timeout(self.timeout, dial(host, *port, tls)).await;
             match dialled {
                 Ok(Ok((stream, _))) => {
                     if std::mem::take(&mut outage) {
-                        tracing::info!(host = self.host, port = self.port, "upstream is back");
+                        tracing::info!(host, port, "upstream is back");
                     }
                     let mut connection = Connection::new(stream);
                     let error = self.serve(&mut connection, request, &mut requests).await;
-                    tracing::debug!(host = self.host, ?error, "connection to upstream ended");
+                    tracing::debug!(host, ?error, "connection to upstream ended");
                     for batch in connection.asked.into_keys() {
                         self.tell(batch, None).await;
                     }
@@ -85,12 +86,7 @@ impl Upstream {
                     if !std::mem::replace(&mut outage, true) {
                         let error =
                             failed.map_or_else(|late| late.to_string(), |dialled| reason(dialled.err()));
-                        tracing::warn!(
-                            host = self.host,
-                            port = self.port,
-                            error,
-                            "upstream cannot be reached"
-                        );
+                        tracing::warn!(host, port, error, "upstream cannot be reached");
                     }
                     self.tell(request.batch, None).await;
                 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::error::{URL_MOST, UrlError};
+use super::escape::{escaped, unescape};
 use super::host::{self, Host};
 use super::path;
 
@@ -12,20 +14,6 @@ pub struct CanonicalUrl {
     host: Host,
     path: String,
     query: Option<String>,
-}
-
-/// What is no address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// Longer than [`URL_MOST`].
-    #[error("URL of {0} bytes exceeds the limit of {URL_MOST}")]
-    Length(usize),
-    /// There is nothing between scheme and path.
-    #[error("URL without a host")]
-    NoHost,
-    /// The host is longer than a name can be, or is no name.
-    #[error("URL with a host that is no name and no address")]
-    Host,
 }
 
 impl CanonicalUrl {
@@ -77,38 +65,6 @@ impl fmt::Display for CanonicalUrl {
     }
 }
 
-/// Escapes what is no visible ASCII character, and the two that mean something else.
-pub(super) fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        if byte <= b' ' || byte >= 0x7f || byte == b'#' || byte == b'%' {
-            text.extend([
-                '%',
-                char::from(HEX[usize::from(byte >> 4)]),
-                char::from(HEX[usize::from(byte & 15)]),
-            ]);
-        } else {
-            text.push(char::from(byte));
-        }
-    }
-    text
-}
-
-/// Undoes escapes until none is left. Each byte is taken once: as `%` is no hexadecimal digit two escapes never overlap,
-/// and so it makes no difference in which order they are undone.
-fn unescape(bytes: impl Iterator<Item = u8>) -> Vec<u8> {
-    let mut text = Vec::new();
-    for byte in bytes {
-        text.push(byte);
-        while let [.., b'%', high, low] = text[..] {
-            let (Some(high), Some(low)) = (digit(high), digit(low)) else { break };
-            text.truncate(text.len() - 3);
-            text.push(high << 4 | low);
-        }
-    }
-    text
-}
-
 fn without_fragment(bytes: &[u8]) -> impl Iterator<Item = u8> {
     let end = memchr::memchr(b'#', bytes).unwrap_or(bytes.len());
     bytes[..end].iter().copied().filter(|byte| !matches!(byte, b'\t' | b'\r' | b'\n'))
@@ -122,13 +78,3 @@ fn split_scheme(text: &[u8]) -> (&str, &[u8]) {
         _ => ("http", text),
     }
 }
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
-/// Addresses of more bytes are refused. Browsers send up to 2 MiB; feeds have none above 2 KiB, and a query must fit into
-/// one frame.
-pub const URL_MOST: usize = 8192;
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";

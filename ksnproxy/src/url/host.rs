@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::canonical::{UrlError, escaped};
+use super::error::UrlError;
+use super::escape::escaped;
 
 /// A host in the one form that is hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]

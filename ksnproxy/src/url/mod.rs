@@ -13,11 +13,14 @@
 //! Nothing here allocates more than the input is long, and all of it takes time in proportion to it.
 
 mod canonical;
+mod error;
+mod escape;
 mod expression;
 mod host;
 mod path;
 
-pub use canonical::{CanonicalUrl, URL_MOST, UrlError};
+pub use canonical::CanonicalUrl;
+pub use error::{URL_MOST, UrlError};
 pub use expression::{EXPRESSIONS_MOST, Expression, PARENTS_MOST};
 pub use host::{HOST_MOST, Host};
 

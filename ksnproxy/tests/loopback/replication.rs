@@ -1,6 +1,7 @@
 //! A proxy that follows a server's snapshots: it answers when the server is gone, and believes what was signed alone.
 
 use std::io::Cursor;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,7 +19,7 @@ use klnet_ksnproxy::verdict::{Category, Reputation};
 use klnet_wire::signing::SigningKey;
 use tokio_util::sync::CancellationToken;
 
-use super::stage::{Stage, until};
+use super::stage::{Stage, place, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_replicated_is_answered_without_any_server() {
@@ -90,7 +91,7 @@ async fn a_snapshot_that_finds_no_room_on_disk_leaves_the_one_before() {
 struct Replicating {
     stage: Stage,
     folder: tempfile::TempDir,
-    port: u16,
+    address: SocketAddr,
     shutdown: CancellationToken,
     key: SigningKey,
     snapshot: Arc<Mutex<Arc<Snapshot>>>,
@@ -112,8 +113,8 @@ impl Replicating {
             async move { reply }
         };
         let (address, shutdown) = stage.server(answer).await;
-        let (folder, port) = (tempfile::tempdir().unwrap(), address.port());
-        Self { stage, folder, port, shutdown, key, snapshot, asked, tampers }
+        let folder = tempfile::tempdir().unwrap();
+        Self { stage, folder, address, shutdown, key, snapshot, asked, tampers }
     }
 
     fn serve(&self, sequence: u64, files: u32) {
@@ -123,7 +124,7 @@ impl Replicating {
 
     fn proxy(&self, folder: &Path) -> Service {
         let replicated = Replication {
-            servers: vec![("127.0.0.1".to_owned(), self.port)],
+            servers: vec![place(self.address)],
             wanted: Wanted { kinds: Vec::new(), limit: 1 << 30 },
             every: Duration::from_millis(200),
         };

@@ -9,15 +9,16 @@ use klnet_ksnproxy::counters::Counts;
 use klnet_ksnproxy::frame::{Prefix, Reason};
 use klnet_ksnproxy::limiter::Rate;
 use klnet_ksnproxy::net::client::Secure;
-use klnet_ksnproxy::net::server::{Question, Reply, serve};
+use klnet_ksnproxy::net::server::{Question, Reply, Server};
 use klnet_ksnproxy::net::service::{Config, Service};
 use klnet_ksnproxy::subject::{Digest, Key, Subject};
 use klnet_ksnproxy::verdict::{Category, Reputation, Verdict};
 use klnet_wire::id::TenantId;
 use klnet_wire::identity::authority::{Authority, Leaf, make_root};
-use klnet_wire::identity::tls::{Clients, Identity, Shown, server_config};
+use klnet_wire::identity::tls::Identity;
 use klnet_wire::identity::{Principal, Role, Trust};
 use klnet_wire::net::https::Client;
+use klnet_wire::place::Place;
 use klnet_wire::signing::SigningKey;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,7 @@ pub(crate) struct Cloud {
     address: SocketAddr,
     seen: Arc<Seen>,
     shutdown: CancellationToken,
-    tls: Arc<rustls::ServerConfig>,
+    server: Server,
 }
 
 #[derive(Default)]
@@ -55,7 +56,7 @@ impl Stage {
         let fabric = Fabric::new();
         let cloud = Cloud::start(&fabric, ([127, 0, 0, 1], 0).into(), Arc::default()).await;
         let identity = Some((fabric.issue(Role::Server), fabric.trust.clone()));
-        let upstreams = vec![("127.0.0.1".to_owned(), cloud.address.port())];
+        let upstreams = vec![place(cloud.address)];
         let config = Config { upstreams, ..loopback(identity) };
         Self { proxy: Service::start(change(config)).unwrap(), cloud, fabric }
     }
@@ -74,7 +75,7 @@ impl Stage {
     {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-        tokio::spawn(serve(listener, Arc::clone(&self.cloud.tls), answer, shutdown.clone()));
+        tokio::spawn(self.cloud.server.clone().serve(listener, answer, shutdown.clone()));
         (address, shutdown)
     }
 
@@ -112,17 +113,15 @@ impl Stage {
 
 impl Cloud {
     async fn start(fabric: &Fabric, address: SocketAddr, seen: Arc<Seen>) -> Self {
-        let shown = Shown::new(&fabric.issue(Role::Server));
-        let clients = Clients::Required(&[Role::Server, Role::Agent]);
-        let tls = server_config(&shown, fabric.trust.clone(), None, clients, &[]).unwrap();
-        Self::run(tls, address, seen).await
+        let server = Server::new(&fabric.issue(Role::Server), &fabric.trust, None).unwrap();
+        Self::run(server, address, seen).await
     }
 
     pub(crate) async fn restart(stopped: &Self) -> Self {
-        Self::run(Arc::clone(&stopped.tls), stopped.address, Arc::clone(&stopped.seen)).await
+        Self::run(stopped.server.clone(), stopped.address, Arc::clone(&stopped.seen)).await
     }
 
-    async fn run(tls: Arc<rustls::ServerConfig>, address: SocketAddr, seen: Arc<Seen>) -> Self {
+    async fn run(server: Server, address: SocketAddr, seen: Arc<Seen>) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(address).unwrap();
@@ -131,8 +130,8 @@ impl Cloud {
         let shutdown = CancellationToken::new();
         let answering = Arc::clone(&seen);
         let answer = move |question| answer(question, Arc::clone(&answering));
-        tokio::spawn(serve(listener, Arc::clone(&tls), answer, shutdown.clone()));
-        Self { address, seen, shutdown, tls }
+        tokio::spawn(server.clone().serve(listener, answer, shutdown.clone()));
+        Self { address, seen, shutdown, server }
     }
 
     /// No question is answered before the gate is dropped.
@@ -184,6 +183,10 @@ impl Fabric {
             Leaf::new(principal, vec!["127.0.0.1".to_owned()], SystemTime::now(), Duration::from_hours(24));
         Identity { chain: self.authority.issue(key.public(), &leaf).unwrap(), key }
     }
+}
+
+pub(crate) fn place(address: SocketAddr) -> Place {
+    Place { host: address.ip().to_string(), port: address.port(), device: None }
 }
 
 fn loopback(identity: Option<(Identity, Trust)>) -> Config {

@@ -194,6 +194,10 @@ impl Agents {
         }
         let (epoch, tenant) = (live.epoch, live.tenant);
         self.sessions.insert(device, live);
+        // What is signed from now on is told to everyone who is there.
+        if let Some(lists) = self.lists() {
+            let _ = self.sessions.send(device, None, Message::Lists(lists));
+        }
         self.distribution.arrived(tenant, device);
         self.count();
         if self.relay.online(device, epoch).await.is_err() {

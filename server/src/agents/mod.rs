@@ -4,6 +4,7 @@
 //! device's certificate. Nothing durable happens on this path; what a session is told comes from memory.
 
 mod admission;
+mod lists;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use klnet_tunnel::net::relay::{Arrival, RelayHandle};
 use klnet_tunnel::relay::Scope;
 use klnet_wire::id::DeviceId;
 use klnet_wire::identity::ChainError;
+use klnet_wire::identity::crl::Crls;
 use klnet_wire::identity::tls::chain_error;
 use klnet_wire::message::GoAway;
 use klnet_wire::net::dial::tuned;
@@ -47,6 +49,8 @@ pub struct Agents {
     config: Arc<Config>,
     sessions: Arc<Sessions>,
     distribution: Arc<Distribution>,
+    /// The newest revocation lists, which devices are told of.
+    crls: Arc<Crls>,
     /// Numbers sessions: an epoch is the agent's word, and two sessions may name the same.
     serials: AtomicU64,
     /// Held while sessions, presence and relay are told who comes and goes, so that all hear of it in one order.
@@ -63,6 +67,7 @@ impl Agents {
         fleet: Arc<Fleet>,
         sessions: Arc<Sessions>,
         distribution: Arc<Distribution>,
+        crls: Arc<Crls>,
         relay: RelayHandle,
         metrics: Arc<Metrics>,
         config: Arc<Config>,
@@ -74,6 +79,7 @@ impl Agents {
             config,
             sessions,
             distribution,
+            crls,
             serials: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
             handshakes: Lobby::new(HANDSHAKES),
@@ -218,6 +224,8 @@ fn failure(error: &std::io::Error) -> &'static str {
 const REVOKED: &str = "this device was revoked";
 /// From the first flight to an established TLS connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What an agent that shakes hands takes of the server's time, twice over.
+const HANDSHAKE_TIME: Duration = Duration::from_micros(500);
 /// Handshakes under way at once; above it a connection is closed, and its agent comes back by its own backoff. A whole
 /// fleet may come back at once from behind one address, so one source may have many; but never all: a core does about
 /// four thousand handshakes a second, and whoever only holds seats loses each after [`HANDSHAKE_TIMEOUT`].

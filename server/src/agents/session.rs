@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Principal;
@@ -16,8 +16,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::Agents;
 use super::admission::{Known, Newcomer};
+use super::{Agents, HANDSHAKE_TIME};
 use crate::fleet::Kind;
 use crate::tunnels::Tunnels;
 use crate::unix::millis;
@@ -163,8 +163,6 @@ impl Agents {
     }
 }
 
-/// What an agent that comes back takes of the server's time, twice over.
-const HANDSHAKE_TIME: Duration = Duration::from_micros(500);
 /// What waits for a session's task; its outbox is bounded apart.
 const COMMANDS_CAPACITY: usize = 64;
 /// What waits for the server to look at; while it is full nothing more is read from the device.

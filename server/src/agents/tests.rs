@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use klnet_tunnel::net::relay;
 use klnet_wire::id::{ServerId, TenantId};
-use klnet_wire::message::Hello;
+use klnet_wire::message::{Hello, Message};
 use klnet_wire::net::link::Command;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use crate::directory::{Announced, Directory};
 use crate::distribution::Contents;
 use crate::fabric::Fabric;
 use crate::fleet::Device;
+use crate::revocation::Revocation;
 use crate::sessions::Live;
 use crate::store::SqliteStore;
 
@@ -114,6 +115,60 @@ async fn who_comes_while_the_session_before_is_asked_is_not_replaced_unasked() {
     assert_eq!(agents.sessions.live(device.id).unwrap().serial, 2);
 }
 
+#[tokio::test]
+async fn everyone_is_told_of_the_newest_lists_when_they_come_and_of_newer_ones_later() {
+    let (agents, folder) = agents().await;
+    let ((early, mut told_early), (late, mut told_late)) = (live(1), live(2));
+    come(&agents, DeviceId::random(), early).await;
+    let first = sign(&agents, &folder).await;
+    come(&agents, DeviceId::random(), late).await;
+    assert_eq!((lists(&mut told_early), lists(&mut told_late)), (None, Some(first)));
+    let second = sign(&agents, &folder).await;
+    tokio::time::pause();
+    let following = tokio::spawn(Arc::clone(&agents).follow_lists(CancellationToken::new()));
+    for told in [&mut told_early, &mut told_late] {
+        let told = told.recv().await.map(|command| *command);
+        assert!(matches!(told, Some(Command::Send(Message::Lists(lists))) if lists.number == second));
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!((lists(&mut told_early), lists(&mut told_late)), (None, None), "once");
+    following.abort();
+}
+
+#[tokio::test]
+async fn one_that_takes_nothing_more_is_told_of_the_newest_lists_when_it_does() {
+    let (agents, folder) = agents().await;
+    let (busy, mut told) = live(1);
+    come(&agents, DeviceId::random(), busy.clone()).await;
+    while busy.commands.try_send(Box::new(Command::Ping)).is_ok() {}
+    sign(&agents, &folder).await;
+    tokio::time::pause();
+    let following = tokio::spawn(Arc::clone(&agents).follow_lists(CancellationToken::new()));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let newest = sign(&agents, &folder).await;
+    assert_eq!(lists(&mut told), None);
+    let told = told.recv().await.map(|command| *command);
+    assert!(matches!(told, Some(Command::Send(Message::Lists(lists))) if lists.number == newest));
+    following.abort();
+}
+
+/// Signs lists of a higher number, which it says.
+async fn sign(agents: &Agents, folder: &TempDir) -> u64 {
+    let fabric = Arc::new(Fabric::load(folder.path()).unwrap());
+    let revocation = Revocation::new(fabric, Arc::clone(&agents.fleet), Arc::clone(&agents.crls));
+    revocation.sign(SystemTime::now()).await.unwrap();
+    agents.lists().unwrap().number
+}
+
+/// The number of the lists that a session was told of last, in all that it was told until now.
+fn lists(commanded: &mut mpsc::Receiver<Box<Command>>) -> Option<u64> {
+    let told = std::iter::from_fn(|| commanded.try_recv().ok()).filter_map(|command| match *command {
+        Command::Send(Message::Lists(lists)) => Some(lists.number),
+        _ => None,
+    });
+    told.last()
+}
+
 /// Comes in the place of whoever is there.
 fn size_of_task<'a, F: Future>(
     _: impl FnOnce(&'a Agents, TcpStream, SocketAddr, TlsAcceptor, &'a Tunnels, CancellationToken) -> F,
@@ -151,7 +206,7 @@ fn known(id: DeviceId) -> Device {
 }
 
 fn live(serial: u64) -> (Live, mpsc::Receiver<Box<Command>>) {
-    let (commands, commanded) = mpsc::channel(2);
+    let (commands, commanded) = mpsc::channel(4);
     let cut = CancellationToken::new();
     let (boot_id, pongs) = Default::default();
     let tenant = TenantId::random();
@@ -166,7 +221,8 @@ async fn agents() -> (Arc<Agents>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let fabric = Arc::new(Fabric::init(folder.path(), SystemTime::now()).unwrap());
     let store = Arc::new(SqliteStore::open(&folder.path().join("state.db")).unwrap());
-    let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::default(), Announced::example()));
+    let crls = Arc::<Crls>::default();
+    let directory = Arc::new(Directory::new(Arc::clone(&fabric), Arc::clone(&crls), Announced::example()));
     let fleet = Fleet::load(store, fabric, directory).await.unwrap();
     let (relay, _events) = relay::start(relay::Config::new(klnet_tunnel::relay::Config {
         secret: [7; 32],
@@ -178,7 +234,7 @@ async fn agents() -> (Arc<Agents>, TempDir) {
     let contents = Arc::new(Contents::new(folder.path()));
     let distribution =
         Distribution::new(Arc::clone(&fleet), Arc::clone(&sessions), Arc::clone(&metrics), contents);
-    (Agents::new(fleet, sessions, distribution, relay, metrics, config), folder)
+    (Agents::new(fleet, sessions, distribution, crls, relay, metrics, config), folder)
 }
 
 /// Bytes: each is one more agent's for each of thousands.

@@ -289,7 +289,7 @@ pub(super) struct SetKsnArgs {
     /// Its name, its id, or the start of its id
     pub(super) device: String,
     /// A reputation server, the best first; may be given several times
-    #[arg(long = "upstream", value_name = "HOST:PORT")]
+    #[arg(long = "upstream", value_name = "[DEVICE@]HOST:PORT")]
     pub(super) upstreams: Vec<String>,
     /// Serve HTTPS, too
     #[arg(long)]

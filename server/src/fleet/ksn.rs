@@ -2,6 +2,7 @@
 
 use klnet_wire::duties::{KsnProxy, UPSTREAM_LIMIT, UPSTREAMS_LIMIT};
 use klnet_wire::id::{DeviceId, TenantId};
+use klnet_wire::place::Place;
 
 use super::operators::Caller;
 use super::record::KsnRecord;
@@ -87,16 +88,15 @@ fn checked(proxy: &KsnProxy) -> Result<(), FleetError> {
     if proxy.upstreams.len() > UPSTREAMS_LIMIT {
         return Err(FleetError::invalid(format!("at most {UPSTREAMS_LIMIT} reputation servers")));
     }
-    let is_sound = |text: &String| {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let named = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-.:".contains(c));
-        (named && port.parse::<u16>().ok()? != 0 && text.len() <= UPSTREAM_LIMIT).then_some(())
-    };
-    match proxy.upstreams.iter().find(|text| is_sound(text).is_none()) {
-        Some(text) => Err(FleetError::invalid(format!("{text:?} is not HOST:PORT"))),
-        None => Ok(()),
+    for text in &proxy.upstreams {
+        let Place { host, port, .. } =
+            Place::parse(text, 0).map_err(|error| FleetError::invalid(error.to_string()))?;
+        let is_named = host.chars().all(|c| c.is_ascii_alphanumeric() || "-.:".contains(c));
+        if !is_named || port == 0 || text.len() > UPSTREAM_LIMIT {
+            return Err(FleetError::invalid(format!("{text:?} is no HOST:PORT")));
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -106,10 +106,20 @@ mod tests {
     #[test]
     fn a_reputation_server_is_a_host_and_a_port() {
         let of = |upstream: &str| KsnProxy { upstreams: vec![upstream.to_owned()], ..KsnProxy::default() };
-        for good in ["ksn.example.org:1443", "192.0.2.1:1443", "[2001:db8::1]:1443"] {
+        let device = format!("{}@ksn.example.org:1443", DeviceId::random());
+        for good in ["ksn.example.org:1443", "192.0.2.1:1443", "[2001:db8::1]:1443", &device] {
             assert!(checked(&of(good)).is_ok(), "{good}");
         }
-        for bad in ["ksn.example.org", ":1443", "a b:1443", "a:0", "a:70000", "a\u{1b}:1443", ""] {
+        for bad in [
+            "ksn.example.org",
+            "web-7@ksn.example.org:1443",
+            ":1443",
+            "a b:1443",
+            "a:0",
+            "a:70000",
+            "a\u{1b}:1443",
+            "",
+        ] {
             assert!(checked(&of(bad)).is_err(), "{bad}");
         }
     }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod datagram;
+pub(crate) mod held;
+pub(crate) mod site;
 
 use std::fs;
 use std::net::Ipv4Addr;

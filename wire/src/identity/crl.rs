@@ -214,6 +214,12 @@ impl Crls {
         issuers.iter().all(|issuer| lists.iter().any(|crl| crl.issuer == *issuer && crl.is_fresh(now)))
     }
 
+    /// Whether every one of `issuers` has a list of this number or a higher one.
+    pub fn are_of(&self, issuers: &[PublicKey], number: u64) -> bool {
+        let lists = self.all();
+        issuers.iter().all(|issuer| lists.iter().any(|crl| crl.issuer == *issuer && crl.number >= number))
+    }
+
     /// Every list.
     pub fn all(&self) -> Vec<Arc<Crl>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()

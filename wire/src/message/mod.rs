@@ -15,7 +15,7 @@ use crate::frame::{Frame, FrameError, IGNORABLE, SIGNED};
 use crate::signed::Signed;
 pub use distribution::{Delivery, DeliveryState, PointState};
 pub use ksn::{KsnCounts, KsnState};
-pub use session::{GoAway, Goodbye, Hello, ProtocolError, Welcome};
+pub use session::{GoAway, Goodbye, Hello, Lists, ProtocolError, Welcome};
 pub use sighting::{Sighting, Sightings};
 pub use tunnel::{Open, Recorded, Revoke, TunnelState, Tunnels};
 
@@ -50,6 +50,8 @@ pub enum Kind {
     Keys = 0x08,
     /// A newer signed server list.
     Servers = 0x09,
+    /// Which revocation lists are the newest.
+    Lists = 0x0a,
     /// A signed tunnel grant.
     Grant = 0x20,
     /// Dial back for a connection of a grant.
@@ -87,7 +89,7 @@ pub enum Queueing {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Hello,
         Self::Welcome,
         Self::Ping,
@@ -97,6 +99,7 @@ impl Kind {
         Self::Error,
         Self::Keys,
         Self::Servers,
+        Self::Lists,
         Self::Grant,
         Self::Open,
         Self::Revoke,
@@ -124,6 +127,7 @@ impl Kind {
             0x07 => Self::Error,
             0x08 => Self::Keys,
             0x09 => Self::Servers,
+            0x0a => Self::Lists,
             0x20 => Self::Grant,
             0x21 => Self::Open,
             0x22 => Self::Revoke,
@@ -157,6 +161,7 @@ impl Kind {
             | Self::GoAway
             | Self::Keys
             | Self::Servers
+            | Self::Lists
             | Self::Grant
             | Self::Open
             | Self::Revoke
@@ -177,6 +182,7 @@ impl Kind {
             | Self::Error
             | Self::Keys
             | Self::Servers
+            | Self::Lists
             | Self::Tunnels
             | Self::Duties
             | Self::PointState
@@ -197,7 +203,7 @@ impl Kind {
         match self {
             Self::Keys | Self::Servers | Self::Grant | Self::TunnelRecord => SIGNED,
             // Advice: a peer that does not know it loses nothing.
-            Self::Goodbye | Self::Tunnels | Self::Sightings | Self::KsnState => IGNORABLE,
+            Self::Goodbye | Self::Lists | Self::Tunnels | Self::Sightings | Self::KsnState => IGNORABLE,
             // An agent that does not know of distribution takes no part in it.
             Self::Duties => SIGNED | IGNORABLE,
             _ => 0,
@@ -218,6 +224,7 @@ pub enum Message {
     Error(ProtocolError),
     Keys(Signed),
     Servers(Signed),
+    Lists(Lists),
     Grant(Signed),
     Open(Open),
     Revoke(Revoke),
@@ -268,6 +275,7 @@ impl Message {
             Kind::Error => Self::Error(ProtocolError::decode(payload)?),
             Kind::Keys => Self::Keys(Signed::decode(payload)?),
             Kind::Servers => Self::Servers(Signed::decode(payload)?),
+            Kind::Lists => Self::Lists(Lists::decode(payload)?),
             Kind::Grant => Self::Grant(Signed::decode(payload)?),
             Kind::Open => Self::Open(Open::decode(payload)?),
             Kind::Revoke => Self::Revoke(Revoke::decode(payload)?),
@@ -301,6 +309,7 @@ impl Message {
             | Self::Grant(signed)
             | Self::TunnelRecord(signed)
             | Self::Duties(signed) => Frame::encode_message(kind, flags, stream, signed, output),
+            Self::Lists(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Open(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::Revoke(message) => Frame::encode_message(kind, flags, stream, message, output),
             Self::TunnelState(message) => Frame::encode_message(kind, flags, stream, message, output),
@@ -325,6 +334,7 @@ impl Message {
             Self::Error(_) => Kind::Error,
             Self::Keys(_) => Kind::Keys,
             Self::Servers(_) => Kind::Servers,
+            Self::Lists(_) => Kind::Lists,
             Self::Grant(_) => Kind::Grant,
             Self::Open(_) => Kind::Open,
             Self::Revoke(_) => Kind::Revoke,

@@ -114,6 +114,17 @@ impl fmt::Debug for GoAway {
     }
 }
 
+/// Says which revocation lists are the newest.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Lists {
+    /// Their number, the same for those of every issuer; it rises from list to list.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// An agent that has older ones asks discovery after a random part of this many milliseconds.
+    #[prost(uint32, tag = "2")]
+    pub within_ms: u32,
+}
+
 /// Says why the connection closes.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ProtocolError {

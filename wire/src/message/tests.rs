@@ -84,6 +84,10 @@ fn golden() -> Vec<(Message, &'static str)> {
         (Message::Error(ProtocolError { reason: "no".into() }), "00040700000000000a026e6f"),
         (Message::Keys(signed.clone()), "0014080800000000"),
         (Message::Servers(signed.clone()), "0014090800000000"),
+        (
+            Message::Lists(Lists { number: 1_700_000_000, within_ms: 500 }),
+            "00090a01000000000880e2cfaa0610f403",
+        ),
         (Message::Grant(signed.clone()), "0014200800000000"),
         (Message::Open(Open { grant: bytes(4, 16), cookie: bytes(5, 20), expires_ms: 30_000 }), OPEN),
         (Message::Revoke(Revoke { grants: vec![bytes(4, 16)], reason: "left".into() }), REVOKE),

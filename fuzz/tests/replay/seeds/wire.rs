@@ -13,7 +13,7 @@ use klnet_wire::identity::{Principal, Role};
 use klnet_wire::keyset::{Key, KeySet, Purpose};
 use klnet_wire::message::tunnel::State;
 use klnet_wire::message::{
-    Delivery, DeliveryState, GoAway, Goodbye, Hello, KsnCounts, KsnState, Message, Open, PointState,
+    Delivery, DeliveryState, GoAway, Goodbye, Hello, KsnCounts, KsnState, Lists, Message, Open, PointState,
     ProtocolError, Recorded, Revoke, Sighting, Sightings, TunnelState, Tunnels, Welcome,
 };
 use klnet_wire::servers::{Server, ServerList};
@@ -101,6 +101,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("goodbye", Message::Goodbye(Goodbye { reason: reason.clone() })),
         ("keys", Message::Keys(signed.clone())),
         ("servers", Message::Servers(signed.clone())),
+        ("lists", Message::Lists(Lists { number: NOW, within_ms: 500 })),
         ("grant", Message::Grant(signed.clone())),
         ("record", Message::TunnelRecord(signed.clone())),
         ("duties", Message::Duties(signed)),

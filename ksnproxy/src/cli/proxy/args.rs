@@ -73,7 +73,7 @@ pub(super) struct QueryArgs {
     pub(super) device: Option<DeviceId>,
 
     /// Ask this reputation server when the proxy cannot be reached or has no answer
-    #[arg(long, value_name = "HOST[:PORT]", requires = "identity")]
+    #[arg(long, value_name = "[DEVICE@]HOST[:PORT]", requires = "identity")]
     pub(super) fallback: Option<String>,
 
     /// Print one JSON object per line

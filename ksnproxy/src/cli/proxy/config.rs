@@ -7,7 +7,7 @@
 //! https_port = 17111                  # 0: none
 //! identity = "/var/lib/klnet/agent"   # state folder of klnagent on this machine, or a PEM file with key and chain; without
 //!                                     # one there is no TLS: no tickets, no HTTPS, no upstream
-//! upstreams = ["ksn.example.org:1443"]                # the best first
+//! upstreams = ["ksn.example.org:1443"]                # the best first; "DEVICE@HOST:PORT" has to be this managed device
 //! snapshot = "/var/lib/klnet/ksn/current"             # what is known here, see `ksnserver import`
 //! trusted = ["d75a9801…"]             # keys that sign snapshots, see `ksnserver snapshot key`
 //! prefix_bits = 0                     # 16 to 64: an upstream learns so many bits of what is asked about
@@ -46,13 +46,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use klnet_wire::place::Place;
 use klnet_wire::signed::PublicKey;
 use serde::Deserialize;
 
 use super::args::DEFAULT_METRICS;
 use crate::cli::identity::Source;
-use crate::cli::units::{bytes, duration, place};
+use crate::cli::units::{bytes, duration};
 use crate::limiter::Rate;
+use crate::net::SERVER_PORT;
 use crate::net::service::{self, Replication, SnapshotFile};
 use crate::policy::Policy;
 use crate::proxy;
@@ -188,7 +190,7 @@ impl Raw {
         let (mut mistakes, default) = (Mistakes(Vec::new()), service::Config::default());
         let policy = self.ttl.policy(&mut mistakes);
         let proxy = self.upstream.proxy(&mut mistakes);
-        let upstreams = mistakes.each("upstreams", &self.upstreams, |text| place(text, UPSTREAM_PORT));
+        let upstreams = mistakes.each("upstreams", &self.upstreams, |text| Place::parse(text, SERVER_PORT));
         let trusted = mistakes.each("trusted", &self.trusted, public_key);
         mistakes.expect("trusted", self.snapshot.is_none() || !trusted.is_empty(), "names no key");
         let replicated = self.replicate.replication(&mut mistakes);
@@ -267,7 +269,7 @@ impl RawUpstream {
 
 impl RawReplicate {
     fn replication(&self, mistakes: &mut Mistakes) -> Option<Replication> {
-        let servers = mistakes.each("replicate.from", &self.from, |text| place(text, UPSTREAM_PORT));
+        let servers = mistakes.each("replicate.from", &self.from, |text| Place::parse(text, SERVER_PORT));
         let kinds = mistakes.each("replicate.kinds", &self.kinds, kinds).concat();
         let every = mistakes.or("replicate.every", self.every.as_ref(), EVERY);
         mistakes.expect("replicate.every", every >= LEAST, "is less than 10s");
@@ -317,9 +319,6 @@ impl Mistakes {
         }
     }
 }
-
-/// The port of a reputation server.
-pub(super) const UPSTREAM_PORT: u16 = 1443;
 
 const WORKERS: usize = 256;
 

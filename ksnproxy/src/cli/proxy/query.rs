@@ -3,18 +3,20 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use klnet_wire::id::DeviceId;
 use klnet_wire::identity::Trust;
 use klnet_wire::identity::tls::{ALPN_HTTP, Identity, client_config, device_config};
+use klnet_wire::place::Place;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use super::args::{QueryArgs, Via};
-use super::config::UPSTREAM_PORT;
 use super::failure::Failure;
 use crate::asked::{subjects, worst};
 use crate::cli::identity;
-use crate::cli::units::{place, spoken};
+use crate::cli::units::spoken;
 use crate::frame::{DATAGRAM_KEYS_LIMIT, KEYS_LIMIT};
+use crate::net::SERVER_PORT;
 use crate::net::client::{AskError, Datagrams, Https, Plain, Secure};
 use crate::subject::{Key, Subject};
 use crate::verdict::{Category, Reputation, Verdict};
@@ -50,8 +52,8 @@ async fn ask(
     match asked {
         Ok(verdicts) if !verdicts.iter().any(unavailable) => Ok(verdicts),
         _ => {
-            let (host, port) = place(fallback, UPSTREAM_PORT).map_err(Failure::Usage)?;
-            let mut server = Secure::connect(&host, port, identity, trust.clone()).await?;
+            let Place { host, port, device } = place(fallback, SERVER_PORT)?;
+            let mut server = Secure::with_tls(&host, port, tls(device, identity, trust, &[])?).await?;
             let mut verdicts = Vec::new();
             for keys in keys.chunks(KEYS_LIMIT) {
                 verdicts.extend(server.query(keys).await?);
@@ -66,7 +68,8 @@ async fn ask_proxy(
     identity: Option<&(Identity, Trust)>,
     keys: &[Key],
 ) -> Result<Vec<Verdict>, Failure> {
-    let (host, port) = place(&options.proxy, default_port(options.via)).map_err(Failure::Usage)?;
+    let Place { host, port, device } = place(&options.proxy, default_port(options.via))?;
+    let device = options.device.or(device);
     let mut verdicts = Vec::new();
     match (options.via, identity) {
         (Via::Udp, identity) => {
@@ -74,8 +77,8 @@ async fn ask_proxy(
                 None => None,
                 Some((identity, trust)) => {
                     let tickets = options.tickets.as_deref().unwrap_or(&host);
-                    let (host, port) = place(tickets, TCP_PORT).map_err(Failure::Usage)?;
-                    let tls = tls(options, identity, trust, &[])?;
+                    let Place { host, port, device: named } = place(tickets, TCP_PORT)?;
+                    let tls = tls(named.or(device), identity, trust, &[])?;
                     Some(Secure::with_tls(&host, port, tls).await?.ticket().await?)
                 }
             };
@@ -91,13 +94,13 @@ async fn ask_proxy(
             }
         }
         (Via::Tls, Some((identity, trust))) => {
-            let mut secure = Secure::with_tls(&host, port, tls(options, identity, trust, &[])?).await?;
+            let mut secure = Secure::with_tls(&host, port, tls(device, identity, trust, &[])?).await?;
             for keys in keys.chunks(KEYS_LIMIT) {
                 verdicts.extend(secure.query(keys).await?);
             }
         }
         (Via::Https, Some((identity, trust))) => {
-            let proxy = Https::with_tls(&host, port, tls(options, identity, trust, &[ALPN_HTTP])?)?;
+            let proxy = Https::with_tls(&host, port, tls(device, identity, trust, &[ALPN_HTTP])?)?;
             for keys in keys.chunks(KEYS_LIMIT) {
                 verdicts.extend(proxy.query(keys).await?);
             }
@@ -109,14 +112,18 @@ async fn ask_proxy(
     Ok(verdicts)
 }
 
-/// Whom this command takes for the proxy: a server of the fabric, or the one device that was named.
+fn place(text: &str, port: u16) -> Result<Place, Failure> {
+    Place::parse(text, port).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Whom this command takes for who it asks: a server of the fabric, or the one device that was named.
 fn tls(
-    options: &QueryArgs,
+    device: Option<DeviceId>,
     identity: &Identity,
     trust: &Trust,
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, Failure> {
-    let config = match options.device {
+    let config = match device {
         Some(device) => device_config(identity, trust.clone(), None, device, alpn),
         None => client_config(Some(identity), trust.clone(), alpn),
     };

@@ -15,7 +15,6 @@ use super::args::ServeArgs;
 use super::config::Config;
 use super::failure::Failure;
 use super::page::Report;
-use crate::cli::identity::Source;
 use crate::net::service::{Service, StartError};
 
 /// Runs a proxy until it is told to end.
@@ -37,7 +36,8 @@ pub(super) fn main(options: &ServeArgs) -> Result<(), Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::System)?;
     runtime.block_on(async {
         if let Some(source) = source {
-            tokio::spawn(follow(source, Arc::clone(&service)));
+            let service = Arc::clone(&service);
+            tokio::spawn(source.follow(move |identity, trust| service.identify(identity, trust)));
         }
         until_told(metrics, &service).await
     })
@@ -70,22 +70,6 @@ async fn until_told(metrics: Option<SocketAddr>, service: &Arc<Service>) -> Resu
     }
     tracing::info!("proxy ends");
     Ok(())
-}
-
-/// Has the service be whoever the files say, as they change.
-async fn follow(mut source: Source, service: Arc<Service>) {
-    loop {
-        tokio::time::sleep(LOOK_EACH).await;
-        // Some small files, on a runtime that has the metrics alone.
-        match source.look() {
-            None => {}
-            Some(Ok((identity, trust))) => match service.identify(&identity, &trust) {
-                Ok(()) => tracing::info!("certificate, roots and revocation lists were read again"),
-                Err(error) => tracing::warn!(%error, "the certificate before is shown"),
-            },
-            Some(Err(error)) => tracing::warn!(%error, "the certificate and roots before are in force"),
-        }
-    }
 }
 
 /// One answer for each connection, one connection after the other.
@@ -128,9 +112,6 @@ async fn answer(mut stream: TcpStream, service: &Service) -> std::io::Result<()>
 fn now() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
-
-/// How soon what an agent has stored is in force.
-const LOOK_EACH: Duration = Duration::from_secs(2);
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(2);

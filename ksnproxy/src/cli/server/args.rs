@@ -41,8 +41,9 @@ pub(super) struct ServeArgs {
     /// Address and port.
     #[arg(long, default_value = "0.0.0.0:1443")]
     pub(super) listen: SocketAddr,
-    /// PEM file with key and certificate chain of the role server, such as klserver's server.identity on its machine; it is
-    /// read again when it changes. Proxies have to show certificates of the same root. Revocation lists are not consulted.
+    /// State folder of klnagent on this machine, whose revocation lists are in force: proxies name the device before the host.
+    /// Or a PEM file with key and certificate chain of the role server, such as klserver's server.identity on its machine,
+    /// without lists. It is read again when it changes. Proxies have to show certificates of the same root.
     #[arg(long)]
     pub(super) identity: PathBuf,
 }
@@ -104,6 +105,6 @@ const EXAMPLES: &str = "Examples:
   ksnserver import urlhaus urlhaus.csv.zip --dry-run
   ksnserver import block own.txt --source own --confidence 100
   ksnserver snapshot show
-  ksnserver serve --identity /var/lib/klnet/server/server.identity
+  ksnserver serve --identity /var/lib/klnet/agent
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 the list was refused and nothing has changed.";

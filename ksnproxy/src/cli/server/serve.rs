@@ -5,12 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use klnet_wire::identity::tls::{Clients, Identity, Shown, server_config};
-use klnet_wire::identity::{Role, Trust};
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -19,15 +15,15 @@ use super::failure::Failure;
 use super::{key, now};
 use crate::cli::identity::Source;
 use crate::frame::{MATCHES_LIMIT, Reason};
-use crate::net::server::{Question, Reply, serve_as};
+use crate::net::server::{Question, Reply, Server};
 use crate::snapshot::{Live, Refreshed, Snapshot, SnapshotStore};
 
 /// Answers until it is told to end.
 pub(super) fn main(folder: &Path, options: &ServeArgs) -> Result<(), Failure> {
     log_to_stderr();
     let trusted = vec![key::open(folder)?.public().clone()];
-    let (source, who) = Source::open(&options.identity)?;
-    let tls = watch::Sender::new(tls(&source, who)?);
+    let (source, (identity, trust)) = Source::open(&options.identity)?;
+    let server = Server::new(&identity, &trust, source.crls())?;
     let (live, wrong) = Live::open(SnapshotStore::open(folder)?, trusted)?;
     if let Some(error) = wrong {
         tracing::warn!(%error, "the snapshot before is answered from");
@@ -45,8 +41,8 @@ pub(super) fn main(folder: &Path, options: &ServeArgs) -> Result<(), Failure> {
             let live = Arc::clone(&answering);
             async move { reply(&live.snapshot(), question) }
         };
-        tokio::spawn(serve_as(listener, tls.subscribe(), answer, shutdown.clone()));
-        tokio::spawn(follow_identity(source, tls));
+        tokio::spawn(server.clone().serve(listener, answer, shutdown.clone()));
+        tokio::spawn(source.follow(move |identity, trust| server.identify(identity, trust)));
         tokio::spawn(follow(live, shutdown.clone()));
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
         tokio::select! {
@@ -57,27 +53,6 @@ pub(super) fn main(folder: &Path, options: &ServeArgs) -> Result<(), Failure> {
         tracing::info!("reputation server ends");
         Ok(())
     })
-}
-
-fn tls(source: &Source, (identity, trust): (Identity, Trust)) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let clients = Clients::Required(&[Role::Server, Role::Agent]);
-    server_config(&Shown::new(&identity), trust, source.crls(), clients, &[])
-}
-
-/// Has every handshake be that of whoever the files say, as they change.
-async fn follow_identity(mut source: Source, shown: watch::Sender<Arc<ServerConfig>>) {
-    loop {
-        tokio::time::sleep(INTERVAL).await;
-        // Some small files.
-        let Some(read) = source.look() else { continue };
-        match read.map_err(Failure::from).and_then(|who| Ok(tls(&source, who)?)) {
-            Ok(tls) => {
-                shown.send_replace(tls);
-                tracing::info!("certificate and roots were read again");
-            }
-            Err(error) => tracing::warn!(%error, "the certificate and roots before are in force"),
-        }
-    }
 }
 
 fn reply(snapshot: &Snapshot, question: Question) -> Reply {
@@ -117,5 +92,5 @@ fn log_to_stderr() {
     let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
 }
 
-/// How soon another snapshot is answered from, or another certificate shown.
+/// How soon another snapshot is answered from.
 const INTERVAL: Duration = Duration::from_secs(2);

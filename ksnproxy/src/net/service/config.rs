@@ -6,6 +6,7 @@ use std::sync::Arc;
 use klnet_wire::identity::Trust;
 use klnet_wire::identity::crl::Crls;
 use klnet_wire::identity::tls::Identity;
+use klnet_wire::place::Place;
 
 use crate::limiter::Rate;
 use crate::net::snapshot_file::SnapshotFile;
@@ -28,8 +29,8 @@ pub struct Config {
     /// Lists of revoked certificates: with them nobody is let in, nor taken for a reputation server, who is on one, or whose
     /// issuer has no fresh one. Whoever comes onto one is put out within seconds.
     pub crls: Option<Arc<Crls>>,
-    /// Reputation servers, the best first: name or address, and port.
-    pub upstreams: Vec<(String, u16)>,
+    /// Reputation servers, the best first.
+    pub upstreams: Vec<Place>,
     /// A snapshot to answer from.
     pub snapshot: Option<SnapshotFile>,
     /// How many bits of a key an upstream learns; the whole key with 0.

@@ -131,8 +131,9 @@ impl Service {
         let (shared, shutdown) = (Arc::new(shared(&config)), CancellationToken::new());
         let (credentials, checked) = (credentials(&config)?, Arc::<AtomicU32>::default());
         if let Some(credentials) = &credentials {
-            let following = Arc::clone(credentials).follow(Arc::clone(&shared), shutdown.clone());
-            runtime.spawn(following);
+            let tickets = Arc::clone(&shared);
+            let end = move |of: &dyn Fn(&[u8]) -> bool| tickets.tickets.end(of);
+            runtime.spawn(Arc::clone(credentials).follow(end, shutdown.clone()));
         }
         if let Some(file) = &config.snapshot {
             let (local, sound) = Local::open(file, &shared)?;
@@ -283,12 +284,11 @@ fn upstreams(
     runtime: &Runtime,
 ) -> Vec<mpsc::Sender<super::upstream::Request>> {
     let Some(credentials) = credentials else { return Vec::new() };
-    let upstreams = config.upstreams.iter().enumerate().map(|(number, (host, port))| {
+    let upstreams = config.upstreams.iter().enumerate().map(|(number, place)| {
         let (sender, receiver) = mpsc::channel(2 * config.proxy.window);
         let upstream = Upstream {
             number,
-            host: host.clone(),
-            port: *port,
+            place: place.clone(),
             credentials: Arc::clone(credentials),
             prefix_bits: config.prefix_bits,
             timeout: config.proxy.timeout,

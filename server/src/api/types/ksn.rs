@@ -14,7 +14,7 @@ use crate::unix::seconds;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SetKsn {
-    /// Reputation servers, the best first, each HOST:PORT.
+    /// Reputation servers, the best first, each `HOST:PORT` or `DEVICE@HOST:PORT`.
     pub upstreams: Vec<String>,
     /// Whether it serves HTTPS, too.
     pub https: bool,

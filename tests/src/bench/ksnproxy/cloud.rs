@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use klnet_ksnproxy::frame::Reason;
-use klnet_ksnproxy::net::server::{Question, Reply, serve};
+use klnet_ksnproxy::net::server::{Question, Reply, Server};
 use klnet_ksnproxy::verdict::{Category, Reputation, Verdict};
 use klnet_wire::identity::Role;
-use klnet_wire::identity::tls::{Clients, Shown, server_config};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -37,16 +36,15 @@ impl Cloud {
         let listener = rig.client.inside(|| TcpListener::bind((rig.client.address(), 1443)))??;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let shown = Shown::new(&fabric.issue(Role::Server, rig.client.address())?);
-        let clients = Clients::Required(&[Role::Server]);
-        let tls = server_config(&shown, fabric.trust.clone(), None, clients, &[])?;
+        let identity = fabric.issue(Role::Server, rig.client.address())?;
+        let server = Server::new(&identity, &fabric.trust, None)?;
         let seen = Arc::new(Seen::default());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let answering = Arc::clone(&seen);
         let answer = move |question| answer(question, Arc::clone(&answering));
         let inside = runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        runtime.spawn(serve(listener, tls, answer, CancellationToken::new()));
+        runtime.spawn(server.serve(listener, answer, CancellationToken::new()));
         drop(inside);
         Ok(Self { address, seen, runtime: Some(runtime) })
     }

@@ -112,6 +112,17 @@ fn no_flipped_bit_makes_another_list() {
     }
 }
 
+#[test]
+fn lists_are_of_a_number_once_every_issuer_has_one_of_it() {
+    let (site, other) = (Site::new(), Site::new());
+    let issuers = [site.issuers(), other.issuers()].concat();
+    assert!(site.crls.are_of(&[], 1) && !site.crls.are_of(&issuers, 1));
+    let _ = site.crls.update(&issuers, &[site.list(2, &[]), other.list(1, &[])]);
+    assert!(site.crls.are_of(&issuers, 1) && !site.crls.are_of(&issuers, 2));
+    let _ = site.crls.update(&issuers, &[other.list(3, &[])]);
+    assert!(site.crls.are_of(&issuers, 2));
+}
+
 /// How a client comes.
 #[derive(Debug, Clone, Copy)]
 enum Way {
