@@ -1,10 +1,11 @@
 //! Finds the devices of a network: polls ranges, asks for names, and merges what it hears into hosts.
 //!
 //! The lower floor decides in virtual time and never touches a socket: which addresses may be asked ([`plan`], made of
-//! [`range`]s), in which order ([`walk`]), how fast ([`pacer`], by a [`profile`]), how often and until when ([`sweep`],
-//! by [`loss`] and [`rtt`]); what a probe looks like and which frames are its answers ([`probe`], [`packet`],
-//! [`cookie`]); names ([`dns`], [`windows`]); what a [`directory`] says. Everything learned is a [`fact`]; an [`inventory`] makes hosts of
-//! facts, and a [`guard`] says which answers do not count. `net` holds the sockets, `cli` the `klpoll` command.
+//! [`range`]s), in which order ([`walk`]), how fast ([`pacer`], by a [`profile`], and by what a kernel sends by itself:
+//! [`resolution`]), how often and until when ([`sweep`], by [`loss`] and [`rtt`]); what a probe looks like and which frames
+//! are its answers ([`probe`], [`packet`], [`cookie`]); names ([`dns`], [`windows`]); what a [`directory`] says. Everything
+//! learned is a [`fact`]; an [`inventory`] makes hosts of facts, and a [`guard`] says which answers do not count. `net` holds
+//! the sockets, `cli` the `klpoll` command.
 //!
 //! ```text
 //! ranges ─▶ Plan ─▶ Walk ─▶ Sweep ──Probe──▶ Prober ──frame──▶ network
@@ -47,6 +48,7 @@ pub mod probe;
 pub mod profile;
 pub mod range;
 mod read;
+pub mod resolution;
 pub mod rtt;
 pub mod schedule;
 pub mod sweep;

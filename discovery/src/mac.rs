@@ -1,6 +1,7 @@
 //! The hardware address of a network card.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// An EUI-48 address.
@@ -20,6 +21,15 @@ impl Mac {
     pub const fn is_of_a_host(self) -> bool {
         let [first, ..] = self.0;
         first & 1 == 0 && !matches!(self.0, [0, 0, 0, 0, 0, 0])
+    }
+
+    /// The card that an address was made of, when it is one that a maker has numbered: those are no two cards'
+    /// (RFC 4291, appendix A).
+    pub fn in_address(address: IpAddr) -> Option<Self> {
+        let IpAddr::V6(address) = address else { return None };
+        let [.., first, b, c, 0xff, 0xfe, d, e, f] = address.octets() else { return None };
+        let is_universal = first & (UNIVERSAL | GROUP) == UNIVERSAL;
+        is_universal.then_some(Self([first ^ UNIVERSAL, b, c, d, e, f])).filter(|mac| mac.is_of_a_host())
     }
 }
 
@@ -47,9 +57,23 @@ impl fmt::Debug for Mac {
     }
 }
 
+/// Of the first byte of an interface identifier: a maker has numbered the card.
+const UNIVERSAL: u8 = 0b10;
+/// It is a group's.
+const GROUP: u8 = 0b01;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_shows_the_card_it_was_made_of() {
+        let card = |address: &str| Mac::in_address(address.parse().unwrap()).map(|mac| mac.to_string());
+        assert_eq!(card("fd00::21b:21ff:fe12:3456").as_deref(), Some("00:1b:21:12:34:56"));
+        for other in ["fd00::21b:21ff:ff12:3456", "fd00::5054:ff:fe12:3456", "fd00::3", "10.1.0.1"] {
+            assert_eq!(card(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn what_is_shown_is_read_again() {

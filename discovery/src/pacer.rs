@@ -4,23 +4,24 @@
 //! the length of the span, so that no delay of the machine makes a crowd of what became late. A packet counts from when
 //! it was *surely* gone: whoever sends tells when that was ([`Pacer::settle`]).
 
-use std::collections::VecDeque;
+mod span;
+
 use std::time::{Duration, Instant};
+
+use span::Span;
 
 use crate::profile::Pace;
 
 /// When how many packets may go.
 #[derive(Debug, Clone)]
 pub struct Pacer {
-    pace: Pace,
+    span: Span,
+    /// How many may go in a longer time, whatever the pace.
+    bound: Option<Span>,
     /// As how many packets each counts.
     weight: u32,
     /// When the next packet is due.
     due: Instant,
-    /// What went, and until when it counts from; in order.
-    sent: VecDeque<(Instant, u32)>,
-    /// The sum of `sent`.
-    counted: u32,
     /// Sixteenths of the pace: halved by trouble, won back one by one.
     share: u32,
     /// When the share was changed, and when there was trouble for the last time.
@@ -31,53 +32,58 @@ pub struct Pacer {
 impl Pacer {
     /// A pacer that has sent nothing yet.
     pub fn new(now: Instant, pace: Pace) -> Self {
-        let (weight, sent) = (1, VecDeque::new());
-        Self { pace, weight, due: now, sent, counted: 0, share: WHOLE, changed: now, troubled: now }
+        let (span, bound) = (Span::new(pace), None);
+        Self { span, bound, weight: 1, due: now, share: WHOLE, changed: now, troubled: now }
     }
 
     /// The same, where each packet from now on brings others with it: it counts as `weight`, at most the burst.
     #[must_use]
     pub fn counting_each_as(self, weight: u32) -> Self {
-        Self { weight: weight.clamp(1, self.pace.burst), ..self }
+        Self { weight: weight.clamp(1, self.span.pace().burst), ..self }
     }
 
     /// The same at another pace: what went before still counts.
     #[must_use]
     pub fn with_pace(self, pace: Pace) -> Self {
-        Self { pace, ..self }
+        Self { span: self.span.with_pace(pace), ..self }
+    }
+
+    /// The same, where no more than that many may go in that time; they need not come evenly.
+    #[must_use]
+    pub fn within(self, bound: Option<Pace>) -> Self {
+        Self { bound: bound.map(Span::new), ..self }
     }
 
     /// How many packets may go now.
     pub fn allowance(&mut self, now: Instant) -> u32 {
         self.recover(now);
-        self.forget(now);
+        self.span.forget(now);
         // What became late is sent in a short row, not in a crowd.
         self.due = self.due.max(now.checked_sub(LATE).unwrap_or(now));
         let Some(late) = now.checked_duration_since(self.due) else { return 0 };
         let due = late.as_nanos() / self.interval().as_nanos().max(1) + 1;
-        let free = self.pace.burst.saturating_sub(self.counted) / self.weight;
-        u32::try_from(due).unwrap_or(u32::MAX).min(free)
+        let free = self.span.free() / self.weight;
+        let bound = self.bound.as_mut().map_or(u32::MAX, |bound| {
+            bound.forget(now);
+            bound.free()
+        });
+        u32::try_from(due).unwrap_or(u32::MAX).min(free).min(bound)
     }
 
     /// Counts packets that are about to go.
     pub fn spend(&mut self, now: Instant, count: u32) {
         self.due += self.interval() * count;
-        let count = count * self.weight;
-        self.counted += count;
-        match self.sent.back_mut() {
-            // To count a packet from later than it went only makes the next one wait.
-            Some((at, sum)) if now.saturating_duration_since(*at) < self.pace.per / GRAIN => {
-                *at = now.max(*at);
-                *sum += count;
-            }
-            _ => self.sent.push_back((now, count)),
+        self.span.spend(now, count * self.weight);
+        if let Some(bound) = &mut self.bound {
+            bound.spend(now, count);
         }
     }
 
     /// Says that everything spent was gone by `now`.
     pub fn settle(&mut self, now: Instant) {
-        if let Some((at, _)) = self.sent.back_mut() {
-            *at = now.max(*at);
+        self.span.settle(now);
+        if let Some(bound) = &mut self.bound {
+            bound.settle(now);
         }
     }
 
@@ -92,19 +98,15 @@ impl Pacer {
 
     /// When [`Pacer::allowance`] is next more than nothing.
     pub fn wake(&self) -> Instant {
-        let room = self.pace.burst.saturating_sub(self.weight);
-        let full = self.counted > room;
-        let freed = self.sent.iter().scan(self.counted, |left, (at, count)| {
-            *left -= count;
-            Some((*left, *at + self.pace.per))
-        });
-        let freed = freed.filter(|(left, _)| full && *left <= room).map(|(_, at)| at).next();
-        freed.map_or(self.due, |freed| freed.max(self.due))
+        let bound = self.bound.as_ref().and_then(|bound| bound.room_for(1));
+        let room = self.span.room_for(self.weight).max(bound);
+        room.map_or(self.due, |room| room.max(self.due))
     }
 
     /// How long packets are apart.
     fn interval(&self) -> Duration {
-        self.pace.per * (WHOLE * self.weight) / (self.pace.burst * self.share)
+        let Pace { burst, per } = self.span.pace();
+        per * (WHOLE * self.weight) / (burst * self.share)
     }
 
     fn recover(&mut self, now: Instant) {
@@ -112,15 +114,6 @@ impl Pacer {
         if self.share < WHOLE && calm >= STEP {
             self.share += 1;
             self.changed = now;
-        }
-    }
-
-    fn forget(&mut self, now: Instant) {
-        while let Some((at, count)) = self.sent.front()
-            && *at + self.pace.per <= now
-        {
-            self.counted -= count;
-            self.sent.pop_front();
         }
     }
 }
@@ -131,8 +124,6 @@ const WHOLE: u32 = 16;
 const STEP: Duration = Duration::from_millis(100);
 /// How much of what became late may be made up for: sleeping processes wake up to this much after their time.
 const LATE: Duration = Duration::from_millis(3);
-/// Packets this close in time (a part of the span) are counted as one.
-const GRAIN: u32 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -170,6 +161,16 @@ mod tests {
             let sent = run_of(pacer, start, Duration::from_secs(1), jittery());
             assert_eq!(most_within(&sent, Duration::from_millis(10)), most, "{weight} each");
         }
+    }
+
+    #[test]
+    fn what_may_go_in_a_longer_time_goes_at_once_and_then_nothing_until_its_end() {
+        let (start, bound) = (Instant::now(), Pace { burst: 50, per: Duration::from_secs(3) });
+        let pacer = Pacer::new(start, Profile::Lan.pace()).within(Some(bound));
+        let sent = run_of(pacer, start, Duration::from_secs(4), jittery());
+        assert_eq!(sent.len(), 100);
+        assert_eq!(most_within(&sent, bound.per), 50);
+        assert!(sent[49] < start + Duration::from_millis(50), "{:?}", sent[49] - start);
     }
 
     #[test]

@@ -3,13 +3,13 @@
 mod field;
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use field::{Field, Polled, addresses, every_fifth, slices};
-use klnet_tests::lab::Process;
+use klnet_tests::lab::{Process, wait_until};
 use klnet_tests::{need_programs, program};
 
 #[test]
@@ -78,27 +78,26 @@ fn politely_no_10_ms_on_the_wire_see_more_than_20_packets() -> Result<()> {
     }
     let Some(field) = Field::or_skip("polite")? else { return Ok(()) };
     field.on_link("10.89.3.254/22", &["10.89.0.0/26"])?;
-    let mut capture = field.crowd.command("tcpdump");
-    // What a kernel says by IPv6 when a link comes up is no part of the poll.
-    capture.args(["-i", "eth0", "-nn", "-tt", "-l", "--immediate-mode", "-Q", "in", "arp or ip"]);
-    let mut capture = Process::spawn("tcpdump", &mut capture)?;
-    capture.wait_for_line("listening on", Duration::from_secs(5))?;
-    let polled = field.klpoll(&["range", "10.89.0.0/22", "--names", "none", "--csv"])?;
+    let arguments = ["range", "10.89.0.0/22", "--names", "none", "--csv"];
+    let (polled, packets) = captured(&field, || field.klpoll(&arguments))?;
     ensure!(polled.addresses()?.len() == 64, "63 of the crowd, for the network itself is nobody, and ours");
-    capture.terminate(Duration::from_secs(5))?;
-    let text = capture.output()?;
-    let packets: Vec<(f64, &str)> = text
-        .lines()
-        .filter_map(|line| line.split_once(' ').and_then(|(at, what)| Some((at.parse().ok()?, what))))
-        .collect();
     ensure!(packets.len() > 1_900, "{} packets were seen", packets.len());
-    let within = |first: usize| {
-        let end = packets[first].0 + 0.010;
-        packets[first..].iter().take_while(|(at, _)| *at < end).collect::<Vec<_>>()
-    };
-    let crowd = (0..packets.len()).map(within).max_by_key(Vec::len).unwrap_or_default();
-    ensure!(crowd.len() <= 20, "{} packets in 10 ms: {crowd:#?}", crowd.len());
-    Ok(())
+    are_polite(&packets)
+}
+
+#[test]
+fn politely_the_kernel_sends_no_more_than_that_for_a_user_without_privileges() -> Result<()> {
+    if !need_programs(&["tcpdump"]) {
+        return Ok(());
+    }
+    let Some(field) = Field::or_skip("gently")? else { return Ok(()) };
+    field.on_link("10.89.1.254/23", &["10.89.0.0/26"])?;
+    field.poller.run("sysctl", &["-qw", "net.ipv4.ping_group_range=0 2147483647"])?;
+    let arguments = ["range", "10.89.0.0/23", "--names", "none", "--csv"];
+    let (polled, packets) = captured(&field, || nobody(&field, &arguments))?;
+    ensure!(polled.addresses()?.len() == 64, "{}", polled.err);
+    ensure!(packets.len() > 900, "{} packets were seen", packets.len());
+    are_polite(&packets)
 }
 
 #[test]
@@ -183,6 +182,39 @@ fn a_user_without_privileges_finds_hosts_and_is_told_what_could_not_be_used() ->
 }
 
 #[test]
+fn a_user_without_privileges_finds_neighbours_with_their_cards_also_those_that_answer_no_ping() -> Result<()>
+{
+    let Some(field) = Field::or_skip("kernel")? else { return Ok(()) };
+    field.on_link("10.89.0.254/24", &["10.89.0.16/28", "10.89.0.64/28"])?;
+    field.poller.run("sysctl", &["-qw", "net.ipv4.ping_group_range=0 2147483647"])?;
+    let deaf = "add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }; \
+                add rule ip deaf in ip daddr 10.89.0.64/28 icmp type echo-request drop";
+    field.crowd.run("nft", &[deaf])?;
+    let polled = nobody(&field, &["range", "10.89.0.0/24", "--profile", "lan", "--names", "none", "--csv"])?;
+    let expected = addresses(&["10.89.0.16/28", "10.89.0.64/28", "10.89.0.254"])?;
+    ensure!(polled.addresses()? == expected, "{} {}", polled.out, polled.err);
+    let macs: BTreeSet<_> = polled.out.lines().skip(1).filter_map(|line| line.split(',').nth(2)).collect();
+    ensure!(macs.len() == 2 && !macs.contains(""), "the crowd's card and our own: {macs:?}");
+    Ok(())
+}
+
+#[test]
+fn a_user_without_privileges_finds_more_neighbours_than_the_kernel_looks_for_at_once() -> Result<()> {
+    let Some(field) = Field::or_skip("table")? else { return Ok(()) };
+    let answering = every_fifth("10.89");
+    field.on_link("10.89.15.254/20", &slices(&answering))?;
+    field.poller.run("sysctl", &["-qw", "net.ipv4.ping_group_range=0 2147483647"])?;
+    let loss = field.crowd.loss(100)?;
+    let polled = nobody(&field, &["range", "10.89.0.0/21", "--profile", "max", "--names", "none", "--csv"])?;
+    let truth = addresses(&slices(&answering))?;
+    let truth: BTreeSet<_> = truth.into_iter().filter(|address| in_the_first_21(*address)).collect();
+    let found = polled.addresses()?;
+    ensure!(found.is_subset(&truth) && truth.len() - found.len() <= 1, "{} of {}", found.len(), truth.len());
+    ensure!(loss.lost()? > 0, "there was loss");
+    Ok(())
+}
+
+#[test]
 fn who_may_not_even_ping_knocks() -> Result<()> {
     let Some(field) = Field::or_skip("knock")? else { return Ok(()) };
     field.routed("10.88.0.0/24", &["10.88.0.16/28"])?;
@@ -211,6 +243,31 @@ fn the_opener_hands_sockets_to_a_user_without_privileges() -> Result<()> {
     let polled = Polled::of(command.args(["range", "10.89.0.0/24", "--names", "none", "--csv"]))?;
     ensure!(polled.addresses()?.len() == 17, "{}", polled.err);
     ensure!(polled.err.is_empty(), "{}", polled.err);
+    Ok(())
+}
+
+#[test]
+fn a_poll_of_a_slash_8_keeps_16_mib_at_most() -> Result<()> {
+    let Some(field) = Field::or_skip("eight")? else { return Ok(()) };
+    field.routed("172.0.0.0/8", &["172.16.0.0/28"])?;
+    let count = "add table ip seen; add chain ip seen in { type filter hook prerouting priority -400; }; \
+                 add rule ip seen in ip daddr 172.0.0.0/8 counter";
+    field.crowd.run("nft", &[count])?;
+    let mut poll = field.poller.command(program("klpoll")?);
+    poll.args(["range", "172.0.0.0/8", "--yes", "--profile", "lan", "--names", "none", "--csv"]);
+    let mut poll = Process::spawn("klpoll", &mut poll)?;
+    let many = || {
+        let counted = field.crowd.run("nft", &["list", "table", "ip", "seen"])?;
+        let packets = counted.split_whitespace().skip_while(|word| *word != "packets").nth(1);
+        Ok(packets.and_then(|count| count.parse::<u32>().ok()).filter(|count| *count > 10_000))
+    };
+    wait_until(Duration::from_secs(60), many)?.context("it does not ask")?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", poll.id()))?;
+    // Of the program itself, which a debug build makes large, as much as is used is in memory too.
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
+    let kib: u32 = own.trim().trim_end_matches(" kB").parse()?;
+    ensure!(kib <= 16 << 10, "{kib} KiB");
+    poll.terminate(Duration::from_secs(5))?;
     Ok(())
 }
 
@@ -276,6 +333,36 @@ fn an_interface_that_goes_away_is_an_error_and_not_an_empty_network() -> Result<
     ensure!(status.code() == Some(1), "{status}");
     ensure!(poll.output()?.contains("interface eth0 went away"), "{}", poll.output()?);
     Ok(())
+}
+
+/// What a poll sends of ARP and IPv4, and when, in seconds.
+fn captured(field: &Field, poll: impl FnOnce() -> Result<Polled>) -> Result<(Polled, Vec<(f64, String)>)> {
+    let mut capture = field.crowd.command("tcpdump");
+    // What a kernel says by IPv6 when a link comes up is no part of the poll.
+    capture.args(["-i", "eth0", "-nn", "-tt", "-l", "--immediate-mode", "-Q", "in", "arp or ip"]);
+    let mut capture = Process::spawn("tcpdump", &mut capture)?;
+    capture.wait_for_line("listening on", Duration::from_secs(5))?;
+    let polled = poll()?;
+    capture.terminate(Duration::from_secs(5))?;
+    let packet = |line: &str| {
+        let (at, what) = line.split_once(' ')?;
+        Some((at.parse().ok()?, what.to_owned()))
+    };
+    Ok((polled, capture.output()?.lines().filter_map(packet).collect()))
+}
+
+fn are_polite(packets: &[(f64, String)]) -> Result<()> {
+    let within = |first: usize| {
+        let end = packets[first].0 + 0.010;
+        packets[first..].iter().take_while(|(at, _)| *at < end).collect::<Vec<_>>()
+    };
+    let crowd = (0..packets.len()).map(within).max_by_key(Vec::len).unwrap_or_default();
+    ensure!(crowd.len() <= 20, "{} packets in 10 ms: {crowd:#?}", crowd.len());
+    Ok(())
+}
+
+fn in_the_first_21(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.octets()[2] < 8)
 }
 
 /// Runs `klpoll` on the poller as a user with no rights at all.

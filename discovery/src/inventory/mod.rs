@@ -26,7 +26,8 @@ pub use change::{Change, Face, Watched};
 pub use host::{Host, Seen};
 use key::Key;
 
-use crate::fact::Fact;
+use crate::fact::{Claim, Fact, NameKind};
+use crate::mac::Mac;
 
 /// Hosts, and whose each address and key is.
 #[derive(Debug, Default)]
@@ -45,7 +46,21 @@ pub struct HostId(u64);
 
 impl Inventory {
     /// Takes in a fact; `None` when there is no room for another host.
+    ///
+    /// A name that is claimed on the link for an address that nobody has yet may be all that is ever heard from there: no
+    /// neighbour can be looked for where this machine has no address. Then the card that the address was made of says whose
+    /// it is.
     pub fn learn(&mut self, fact: &Fact) -> Option<HostId> {
+        if matches!(fact.claim, Claim::Name(NameKind::Local, _))
+            && self.holder(fact).is_none()
+            && let Some(mac) = Mac::in_address(fact.address)
+        {
+            self.take(&Fact { claim: Claim::Mac(mac), ..*fact })?;
+        }
+        self.take(fact)
+    }
+
+    fn take(&mut self, fact: &Fact) -> Option<HostId> {
         let key = Key::of(fact);
         let has_room = self.holders.len() < ADDRESS_LIMIT || self.holders.contains_key(&fact.address);
         let Some(id) = has_room.then(|| self.whose(fact, key.as_ref())).flatten() else {

@@ -97,6 +97,36 @@ fn a_name_of_the_link_joins_what_is_claimed_at_one_time_and_no_other() {
     assert_eq!(world.inventory.hosts().count(), 2, "another link may have a printer of that name");
 }
 
+/// What a name of the link is claimed for may be out of reach: a card known on the link is in the address.
+#[test]
+fn a_device_known_by_its_card_here_and_by_its_name_elsewhere_is_one_in_any_order() {
+    let facts = [(LINK, made_card(1)), ("10.9.0.5", local("web-7")), (ELSEWHERE, local("web-7"))];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut world = World::default();
+        for (address, claim) in order.map(|nth| facts[nth].clone()) {
+            world.say_at(address, claim);
+        }
+        let [(_, host)] = &world.inventory.hosts().collect::<Vec<_>>()[..] else {
+            panic!("{order:?}: {:?}", world.hosts());
+        };
+        assert_eq!((host.addresses.len(), host.macs.len(), host.names.len()), (3, 1, 1), "{order:?}");
+    }
+}
+
+#[test]
+fn who_shows_no_card_or_another_one_is_another_device() {
+    let mut world = World::default();
+    world.say_at(LINK, made_card(1));
+    world.say_at("fd09::7", local("web-7"));
+    assert_eq!(world.inventory.hosts().count(), 2, "nothing says that they are one");
+    world.say_at("fe80::21b:21ff:fe00:2", made_card(2));
+    world.say_at("fe80::21b:21ff:fe00:2", local("web-8"));
+    world.say_at(ELSEWHERE, local("web-8"));
+    assert_eq!(world.inventory.hosts().count(), 3, "a name does not outweigh the card in an address");
+    world.say_at("fd09::21b:21ff:fe00:1", made_card(3));
+    assert_eq!(world.inventory.hosts().count(), 4, "nor does that outweigh the card that answers");
+}
+
 #[test]
 fn one_docking_station_under_two_laptops_makes_no_chimera() {
     let mut world = World::default();
@@ -247,6 +277,11 @@ impl World {
         self.inventory.learn(&fact).unwrap();
     }
 
+    fn say_at(&mut self, address: &str, claim: Claim) {
+        let fact = Fact { address: address.parse().unwrap(), claim, source: Source::Mdns, seen: at(0) };
+        self.inventory.learn(&fact).unwrap();
+    }
+
     fn account(&mut self, second: u64, number: u8, dns: Option<&str>, macs: &[u8]) {
         let member = Member {
             id: [number; 16],
@@ -281,6 +316,15 @@ fn mac(last: u8) -> Claim {
     Claim::Mac(Mac([2, 0, 0, 0, 0, last]))
 }
 
+/// One that a maker has numbered.
+fn made_card(last: u8) -> Claim {
+    Claim::Mac(Mac([0, 0x1b, 0x21, 0, 0, last]))
+}
+
+fn local(name: &str) -> Claim {
+    Claim::Name(NameKind::Local, Text::host(&format!("{name}.local")).unwrap())
+}
+
 fn machine(number: u8) -> Claim {
     Claim::Machine([number; 16])
 }
@@ -303,3 +347,6 @@ fn at(second: u64) -> SystemTime {
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
+/// Two addresses of one card.
+const LINK: &str = "fe80::21b:21ff:fe00:1";
+const ELSEWHERE: &str = "fd09::21b:21ff:fe00:1";

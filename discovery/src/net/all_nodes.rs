@@ -91,7 +91,7 @@ impl AllNodes {
         }
         let mut answers = Vec::new();
         for channel in &mut self.channels {
-            channel.receive(|answer| answers.push(answer))?;
+            channel.receive(&mut |answer| answers.push(answer))?;
         }
         answers.retain(|answer| self.prefixes.iter().any(|prefix| prefix.contains(answer.from)));
         Ok(Some(answers))

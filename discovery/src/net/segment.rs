@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use super::linux::resolution;
 use super::route::{Interface, Routes};
 use crate::plan::Plan;
 use crate::range::Range;
+use crate::resolution::Resolution;
 
 /// Addresses that are reached the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,15 @@ pub(super) struct Segment {
     pub(super) source: IpAddr,
     /// None where the hosts are on the link itself.
     pub(super) gateway: Option<IpAddr>,
+}
+
+impl Segment {
+    /// How the kernel looks for those of the segment, where it has to: beyond a router, and where there are no cards, it
+    /// needs to find nobody.
+    pub(super) fn resolution(&self) -> Option<Resolution> {
+        let is_on_link = self.gateway.is_none() && self.interface.mac.is_some();
+        is_on_link.then(|| resolution(&self.interface.name, self.source.is_ipv4()))
+    }
 }
 
 /// A plan, split.

@@ -100,7 +100,10 @@ impl Driver<'_> {
     fn receive(&mut self) -> io::Result<()> {
         let (core, now) = (&mut self.core, Instant::now());
         for (method, channel) in (0..).zip(&mut *self.channels) {
-            channel.receive(|answer| core.handle_input(now, Input::Answered(method, answer)))?;
+            channel.receive(&mut |answer| core.handle_input(now, Input::Answered(method, answer)))?;
+            for target in channel.refused() {
+                core.handle_input(now, Input::Refused(target));
+            }
             if channel.has_dropped() {
                 core.handle_input(now, Input::Congested);
             }

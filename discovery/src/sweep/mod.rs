@@ -12,11 +12,17 @@
 //! to wait for answers to one method before the next is tried would cost a second for each: who answers to nothing but the
 //! last is asked as soon as the packets before are gone. Where answers do come, a round trip is waited for.
 //!
+//! Where a kernel looks for the neighbours that are asked ([`Resolution`]), it repeats its questions by itself: a round is
+//! several attempts, of which only those are waited for that the loss demands, and the loss is measured in the first.
+//!
 //! A round is sent only to the silent, and, for a measure of loss, to some of those that have answered. What is kept
 //! for an address are two bits; an answer is known by what it carries ([`crate::cookie`]). Answers count in any phase.
 
 mod board;
+mod path;
+mod phase;
 mod sample;
+mod seam;
 mod timed;
 
 use std::collections::VecDeque;
@@ -25,14 +31,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use board::{Board, State};
+pub use path::Path;
+use phase::Phase;
 use sample::Sample;
+pub use seam::{Input, Output};
 use timed::Timed;
 
-use crate::loss::Loss;
 use crate::pacer::Pacer;
 use crate::plan::Plan;
-use crate::probe::Answer;
-use crate::rtt::Rtt;
+use crate::probe::{Answer, Kind};
+use crate::resolution::Resolution;
 use crate::walk::Walk;
 
 /// How a sweep goes about it.
@@ -46,42 +54,6 @@ pub struct Config {
     pub key: u64,
     /// How many ways there are to ask; at least one.
     pub methods: u16,
-}
-
-/// Something happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// An answer came to this method; whether it is one to this poll's probes has been checked.
-    Answered(u16, Answer),
-    /// Everything handed out before is on its way.
-    Sent,
-    /// There is no way to this address: it is not asked again.
-    Refused(IpAddr),
-    /// The kernel or the network cannot take so much.
-    Congested,
-}
-
-/// Something is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Output {
-    /// Send a probe.
-    Probe {
-        /// By this method: they are numbered from 0.
-        method: u16,
-        /// To this address.
-        target: IpAddr,
-        /// Which attempt it is: what the probe carries, so that its answer tells.
-        attempt: u16,
-    },
-    /// A host answered for the first time.
-    Found {
-        /// Its answer.
-        answer: Answer,
-        /// The round trip, when it was timed and belongs to one probe beyond doubt.
-        rtt: Option<Duration>,
-    },
-    /// The sweep is over.
-    Over,
 }
 
 /// Where a sweep is; what a progress bar shows.
@@ -99,34 +71,13 @@ pub struct Progress {
     pub found: u32,
 }
 
-/// What a sweep has learned about the way to its addresses.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Path {
-    loss: Loss,
-    rtt: Rtt,
-}
-
-impl Path {
-    /// The way of a machine to itself.
-    pub fn of_this_machine() -> Self {
-        let mut path = Self::default();
-        path.rtt.observe(Duration::ZERO);
-        path
-    }
-
-    /// The same way, where the answers come from programs: a kernel answers at once, a program when its turn comes.
-    #[must_use]
-    pub fn to_programs(mut self) -> Self {
-        self.rtt.allow(TURN);
-        self
-    }
-}
-
 /// One poll of the addresses of one plan.
 #[derive(Debug)]
 pub struct Sweep {
     plan: Arc<Plan>,
     config: Config,
+    /// Where a kernel looks for those that are asked: each round is several attempts then.
+    kernel: Option<Resolution>,
     walk: Walk,
     board: Board,
     pacer: Pacer,
@@ -137,30 +88,11 @@ pub struct Sweep {
     round: u8,
     /// When the round before this one was over.
     before: Option<Instant>,
+    /// When the first address had its turn by the method of the phase.
+    begun: Instant,
     phase: Phase,
     now: Instant,
     outputs: VecDeque<Output>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The method, the next position of the walk, and how many probes may go now.
-    Sending {
-        method: u16,
-        position: u32,
-        allowance: u32,
-    },
-    /// Every address had its turn by the methods before this one.
-    Pausing {
-        method: u16,
-        until: Instant,
-    },
-    /// Every address had its turn.
-    Waiting {
-        since: Instant,
-        until: Instant,
-    },
-    Over,
 }
 
 impl Sweep {
@@ -175,9 +107,11 @@ impl Sweep {
             path: Path::default(),
             round: 1,
             before: None,
+            begun: now,
             phase: Phase::Sending { method: 0, position: 0, allowance: 0 },
             plan,
             config,
+            kernel: None,
             pacer,
             now,
             outputs: VecDeque::new(),
@@ -190,6 +124,12 @@ impl Sweep {
         Self { path, ..self }
     }
 
+    /// The same, where a kernel looks for neighbours so that they can be asked, and tells whom it finds.
+    #[must_use]
+    pub fn through(self, kernel: Resolution) -> Self {
+        Self { kernel: Some(kernel), ..self }
+    }
+
     /// Takes in what happened.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         self.now = now;
@@ -200,6 +140,7 @@ impl Sweep {
                 if let Some(index) = self.plan.index(target) {
                     self.board.set(index, State::Refused);
                 }
+                self.end_if_all_is_known();
             }
             Input::Congested => self.pacer.slow_down(now),
         }
@@ -210,17 +151,27 @@ impl Sweep {
         let Some(index) = self.plan.index(answer.from) else { return };
         let Some(sample) = self.samples.get_mut(usize::from(method)) else { return };
         let rtt = self.timed.take(index, (method, answer.attempt), self.now);
+        // What takes longer may be the answer to a question that the kernel repeated.
+        let rtt = rtt.filter(|rtt| self.kernel.is_none_or(|kernel| *rtt < kernel.every));
         if let Some(rtt) = rtt {
             self.path.rtt.observe(rtt);
         }
-        if sample.answered(index) {
-            self.path.loss.answer();
+        // That the kernel has found a neighbour does not say that it answers what it is asked beyond that.
+        let is_found = self.kernel.is_some() && matches!(answer.kind, Kind::Arp | Kind::Neighbor);
+        if !is_found {
+            if sample.answered(index) {
+                self.path.loss.answer();
+            }
+            sample.add(index);
         }
         if self.board.state(index) != State::Alive {
             self.board.set(index, State::Alive);
-            sample.add(index);
             self.outputs.push_back(Output::Found { answer, rtt });
         }
+        self.end_if_all_is_known();
+    }
+
+    fn end_if_all_is_known(&mut self) {
         let is_idle = matches!(self.phase, Phase::Waiting { .. } | Phase::Pausing { .. });
         if self.board.silent() == 0 && is_idle {
             self.end();
@@ -252,19 +203,23 @@ impl Sweep {
     /// The next probe, as long as the pace allows it.
     fn probe(&mut self) -> Option<Output> {
         while let Phase::Sending { method, position, allowance } = self.phase {
-            if position == self.plan.len() {
+            let (is_over, by_kernel) = (position == self.plan.len(), self.kernel.is_some());
+            if is_over && !by_kernel {
                 return self.end_turn(method);
             }
             if allowance == 0 {
                 return None;
             }
             let sample = &mut self.samples[usize::from(method)];
-            if self.round > 1
+            if (self.round > 1 || by_kernel)
                 && let Some((index, attempt)) = sample.due(position, self.plan.len())
             {
                 self.path.loss.ask();
                 self.phase = Phase::Sending { method, position, allowance: allowance - 1 };
                 return Some(self.send(method, index, attempt));
+            }
+            if is_over {
+                return self.end_turn(method);
             }
             let index = self.walk.at(position);
             let is_silent = self.board.state(index) == State::Silent;
@@ -291,7 +246,10 @@ impl Sweep {
         }
         let (now, next, timeout) = (self.now, method + 1, self.path.rtt.timeout());
         self.phase = if usize::from(next) == self.samples.len() {
-            Phase::Waiting { since: now, until: now + timeout }
+            // All rounds go the same walk. When another is certain, it need not wait for those who were asked just now,
+            // for they are the last whose turn it is again.
+            let waits_for = if self.round + 1 < self.rounds() { self.begun } else { now };
+            Phase::Waiting { since: now, until: waits_for + timeout }
         } else {
             let pause = if self.path.rtt.is_known() { timeout.min(PAUSE) } else { Duration::ZERO };
             Phase::Pausing { method: next, until: now + pause }
@@ -301,26 +259,57 @@ impl Sweep {
 
     /// Gives every address its turn by a method.
     fn begin(&mut self, method: u16) {
-        self.phase = Phase::Sending { method, position: 0, allowance: self.pacer.allowance(self.now) };
+        self.begun = self.now;
+        self.ask_from(method, 0);
+    }
+
+    fn ask_from(&mut self, method: u16, position: u32) {
+        self.phase = Phase::Sending { method, position, allowance: self.pacer.allowance(self.now) };
     }
 
     /// Sends another round when the loss that is known now demands it; after the last, waits for the slowest.
     ///
     /// Patience counts from the end of the round before: a host that takes long answers what it was asked then.
     fn next_round(&mut self, since: Instant) {
-        if self.round < self.path.loss.rounds(self.config.recall) {
+        if self.lacks_a_sample() {
+            self.ask_from(0, self.plan.len());
+            return;
+        }
+        let is_last = self.round >= self.rounds();
+        let until = if is_last {
+            let patient = self.before.unwrap_or(since) + self.config.patience;
+            patient.max(since + self.last_attempt() + self.path.rtt.longest())
+        } else {
+            // What the kernel still looks for it cannot be made to look for again.
+            since + self.kernel.map_or(Duration::ZERO, |kernel| kernel.gives_up())
+        };
+        if until > self.now {
+            self.phase = Phase::Waiting { since, until };
+        } else if is_last {
+            self.end();
+        } else {
             self.round += 1;
             self.before = Some(since);
             self.samples.iter_mut().for_each(Sample::restart);
             self.begin(0);
-            return;
         }
-        let patient = self.before.unwrap_or(since) + self.config.patience;
-        let until = patient.max(since + self.path.rtt.longest());
-        match until <= self.now {
-            true => self.end(),
-            false => self.phase = Phase::Waiting { since, until },
-        }
+    }
+
+    /// Whether the loss of a way where the first round may be the last is not known, and could be: by those who answered
+    /// too late to be asked again among the others.
+    fn lacks_a_sample(&self) -> bool {
+        let owes = |sample: &Sample| sample.owes(self.plan.len());
+        self.kernel.is_some() && self.path.loss.share().is_none() && self.samples.iter().any(owes)
+    }
+
+    /// How long after a round the last attempt that is wanted is gone: of those that the kernel makes, the rest is not
+    /// waited for.
+    fn last_attempt(&self) -> Duration {
+        let Some(kernel) = self.kernel else { return Duration::ZERO };
+        let wanted = self.path.loss.rounds(self.config.recall);
+        let before = (self.round - 1).saturating_mul(kernel.times);
+        let repeated = wanted.saturating_sub(before).clamp(1, kernel.times) - 1;
+        kernel.step() * u32::from(repeated)
     }
 
     fn end(&mut self) {
@@ -346,8 +335,14 @@ impl Sweep {
             Phase::Pausing { method, .. } => len * u64::from(method),
             Phase::Waiting { .. } | Phase::Over => of,
         };
-        let rounds = self.path.loss.rounds(self.config.recall).max(self.round);
+        let rounds = self.rounds().max(self.round);
         Progress { round: self.round, rounds, walked, of, found: self.board.alive() }
+    }
+
+    /// How many rounds there will be, as far as is known.
+    fn rounds(&self) -> u8 {
+        let attempts = self.path.loss.rounds(self.config.recall);
+        attempts.div_ceil(self.kernel.map_or(1, |kernel| kernel.times))
     }
 
     /// The share of packets that was lost, where it could be measured.
@@ -365,6 +360,11 @@ impl Sweep {
         self.plan.index(address).is_some_and(|index| self.board.state(index) == State::Alive)
     }
 
+    /// Who is asked.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Gives the pacer to the next sweep: what this one sent still counts there.
     pub fn into_pacer(self) -> Pacer {
         self.pacer
@@ -373,8 +373,6 @@ impl Sweep {
 
 /// Longest pause between two methods: where round trips take longer, some are asked by both.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A program that serves many networks says something to each of them first.
-const TURN: Duration = Duration::from_millis(350);
 
 #[cfg(test)]
 mod tests;

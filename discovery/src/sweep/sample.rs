@@ -16,7 +16,7 @@ pub(super) struct Sample {
 impl Sample {
     /// A host has answered. The walk's order is random, so the first ones are as good as any.
     pub(super) fn add(&mut self, index: u32) {
-        if self.hosts.len() < LIMIT {
+        if self.hosts.len() < LIMIT && !self.hosts.contains(&index) {
             self.hosts.push(index);
         }
     }
@@ -28,17 +28,26 @@ impl Sample {
 
     /// The probe that is due at a position of the walk, so that they come evenly over the round.
     pub(super) fn due(&mut self, position: u32, of: u32) -> Option<(u32, u16)> {
-        let hosts = u32::try_from(self.hosts.len()).expect("within its limit");
-        let wanted = hosts.min(FEW.max(of / SHARE)).max(FEW.min(hosts * AGAIN));
-        let due = u64::from(position) * u64::from(wanted) / u64::from(of);
-        if hosts == 0 || u64::from(self.sent) >= due {
+        let due = u64::from(position) * u64::from(self.wanted(of)) / u64::from(of);
+        if u64::from(self.sent) >= due {
             return None;
         }
-        let index = self.hosts[usize::try_from(self.sent % hosts).expect("within its limit")];
+        let index = self.hosts[usize::try_from(self.sent).expect("within its limit") % self.hosts.len()];
         self.sent += 1;
         self.serial = self.serial.wrapping_add(1) & !FIRST;
         *self.owing.entry(index).or_default() += 1;
         Some((index, FIRST | self.serial))
+    }
+
+    /// Whether some are still to be asked when a walk of that many addresses is over.
+    pub(super) fn owes(&self, of: u32) -> bool {
+        self.sent < self.wanted(of)
+    }
+
+    /// How many probes a round is to send.
+    fn wanted(&self, of: u32) -> u32 {
+        let hosts = u32::try_from(self.hosts.len()).expect("within its limit");
+        hosts.min(FEW.max(of / SHARE)).max(FEW.min(hosts * AGAIN))
     }
 
     /// Whether an answer was owed.

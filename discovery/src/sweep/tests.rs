@@ -1,7 +1,8 @@
 //! Sweeps of simulated networks in virtual time.
 
+mod by_kernel;
+
 use super::*;
-use crate::probe::Kind;
 use crate::profile::Profile;
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Went;
+use super::went::Went;
 use crate::probe::{Answer, Kind};
 
 /// Hosts that are being knocked at.

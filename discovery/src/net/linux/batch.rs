@@ -1,9 +1,14 @@
-//! The system calls around packet sockets that no crate offers safely: many frames in one call, and four options.
-#![allow(unsafe_code, reason = "sendmmsg, recvmmsg and options of packet(7); each block says why it holds")]
+//! The system calls that no crate offers safely: many frames in one call, options of sockets, and how often the kernel's
+//! clock ticks.
+#![allow(
+    unsafe_code,
+    reason = "sendmmsg, recvmmsg, setsockopt and clock_getres; each block says why it holds"
+)]
 
 use std::io;
 use std::mem::{MaybeUninit, size_of_val};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use socket2::{SockAddr, Socket};
 use tokio::io::unix::AsyncFd;
@@ -59,10 +64,10 @@ pub(super) fn receive(fd: RawFd, buffers: &mut Buffers, take: &mut impl FnMut(&[
     Ok(())
 }
 
-/// Waits for frames with the runtime.
-pub(super) fn registered(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// Waits for what comes in with the runtime.
+pub(super) fn registered<T: AsFd + AsRawFd>(socket: T) -> io::Result<AsyncFd<T>> {
     // SAFETY: the descriptor is owned by what is registered, so it is open, and the same, for as long.
-    Ok(unsafe { AsyncFd::register(fd) }?)
+    Ok(unsafe { AsyncFd::register(socket) }?)
 }
 
 /// Keeps whoever gets the socket from looking past its filter (socket(7), `SO_LOCK_FILTER`).
@@ -81,7 +86,12 @@ pub(super) fn bypass_queue(socket: &Socket) -> io::Result<()> {
     set(socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)
 }
 
-fn set(socket: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
     // SAFETY: the kernel reads `len` bytes of an integer on our stack.
     let result =
@@ -100,6 +110,15 @@ pub(super) fn dropped(fd: BorrowedFd<'_>) -> u32 {
         statistics.assume_init()
     };
     statistics.tp_drops
+}
+
+/// How often the kernel's clock ticks: a coarse clock knows no better (clock_getres(2)).
+pub(super) fn tick() -> Duration {
+    let mut tick = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes a timespec on our stack.
+    let result = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
+    let nanos = u64::try_from(tick.tv_nsec).unwrap_or_default();
+    if result == 0 && nanos > 0 { Duration::from_nanos(nanos) } else { Duration::from_millis(4) }
 }
 
 /// The address of an interface for frames of one kind (packet(7)).

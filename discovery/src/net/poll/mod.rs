@@ -19,7 +19,7 @@ pub use progress::{Progress, Stage};
 
 use super::channel::{Channel, Knocking, PingSocket, StatusSockets};
 use super::error::PollError;
-use super::linux::{PacketSocket, Want, opener};
+use super::linux::{Neighbours, PacketSocket, Want, opener};
 use super::route::Interface;
 use super::segment::{Segment, Split, split};
 use super::{names, random_key, route};
@@ -164,16 +164,21 @@ impl Poll {
     }
 
     fn plain(&mut self, segment: &Segment) -> Result<Way, PollError> {
-        match PingSocket::open(segment.source, self.key) {
-            Ok(socket) => Ok(Way::Plain(Channel::Ping(socket))),
+        let channel = match PingSocket::open(segment.source, self.key) {
+            Ok(socket) => Channel::Ping(socket),
             Err(error) => {
                 let note = Note::NoPing(error.to_string());
                 if !self.notes.contains(&note) {
                     self.notes.push(note);
                 }
-                Ok(Way::Plain(Channel::Knock(Knocking::new(&self.options.tcp))))
+                Channel::Knock(Knocking::new(&self.options.tcp))
             }
+        };
+        if segment.resolution().is_none() {
+            return Ok(Way::Plain(channel));
         }
+        let neighbours = Neighbours::open(segment.interface.index, segment.source.is_ipv4())?;
+        Ok(Way::Plain(Channel::Kernel { asking: Box::new(channel), neighbours }))
     }
 
     /// What a person should know before it runs.

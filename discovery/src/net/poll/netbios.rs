@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::poller::by_kernel;
 use super::{Part, Poller, Way};
 use crate::mac::Mac;
 use crate::net::channel::{Channel, StatusSockets};
@@ -38,15 +37,16 @@ impl Poller<'_> {
                     (Plan::of(there.into_iter().chain(own.drain(..))), path)
                 }
                 _ => {
-                    let is_beyond = segment.gateway.is_some();
-                    pacer = pacer.with_pace(if is_beyond { pace } else { by_kernel(pace) });
+                    if let Some(kernel) = segment.resolution() {
+                        pacer = pacer.with_pace(kernel.pace(pace)).within(Some(kernel.bound()));
+                    }
                     (Some(segment.plan), Path::default())
                 }
             };
             if let Some(plan) = asked {
                 pacer = self.names_of(&segment.interface.name, plan, path, &mut channel, pacer).await?;
             }
-            pacer = pacer.with_pace(pace).counting_each_as(1);
+            pacer = pacer.with_pace(pace).within(None).counting_each_as(1);
         }
         if let Some(own) = Plan::of(own) {
             self.names_of("lo", own, Path::of_this_machine(), &mut channel, pacer).await?;
@@ -67,8 +67,8 @@ impl Poller<'_> {
         let (mut channel, mut answers) = ([Channel::Packet { socket, prober }], Vec::new());
         let quiet = Self { facts: None, ..*self };
         let name = &segment.interface.name;
-        let plan = segment.plan.clone().into();
-        let swept = quiet.sweep(name, &plan, &mut channel, pacer, &mut answers).await?;
+        let core = quiet.core(&segment.plan.clone().into(), channel.len(), pacer);
+        let swept = quiet.sweep(name, core, &mut channel, &mut answers).await?;
         Ok((answers.iter().map(|answer| answer.from).collect(), swept))
     }
 

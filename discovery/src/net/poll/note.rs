@@ -27,8 +27,7 @@ impl fmt::Display for Note {
         match self {
             Self::NoRaw(why) => write!(
                 f,
-                "packet sockets cannot be used ({why}): asking as an ordinary user does, which is slower and finds \
-                 no hardware addresses"
+                "packet sockets cannot be used ({why}): asking as an ordinary user does, which is slower"
             ),
             Self::NoPing(why) => write!(
                 f,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
@@ -18,7 +18,6 @@ use crate::net::sweep::Driver;
 use crate::pacer::Pacer;
 use crate::plan::Plan;
 use crate::probe::{Answer, Link, Method, Prober};
-use crate::profile::Pace;
 use crate::range::Range;
 use crate::sweep::{self, Sweep};
 
@@ -48,13 +47,14 @@ impl Poller<'_> {
             Way::Unknown => Ok(pacer),
             Way::Plain(channel) => {
                 let (own, mut channel) = (self.options.profile.pace(), [channel]);
-                if segment.gateway.is_some() {
-                    let swept = self.sweep(name, &plan, &mut channel, pacer, answers).await?;
-                    return Ok(swept.into_pacer());
-                }
-                let slow = pacer.with_pace(by_kernel(own));
-                let swept = self.sweep(name, &plan, &mut channel, slow, answers).await?;
-                Ok(swept.into_pacer().with_pace(own))
+                let Some(kernel) = segment.resolution() else {
+                    let core = self.core(&plan, channel.len(), pacer);
+                    return Ok(self.sweep(name, core, &mut channel, answers).await?.into_pacer());
+                };
+                let slow = pacer.with_pace(kernel.pace(own)).within(Some(kernel.bound()));
+                let core = self.core(&plan, channel.len(), slow).through(kernel);
+                let swept = self.sweep(name, core, &mut channel, answers).await?;
+                Ok(swept.into_pacer().with_pace(own).within(None))
             }
             Way::Raw { mac, neighbor, beyond, canary } => {
                 let prober = |method, gateway| {
@@ -63,8 +63,8 @@ impl Poller<'_> {
                 let on_link = prober(Method::Neighbor, Mac::BROADCAST);
                 let mut channel = [Channel::Packet { socket: neighbor, prober: on_link }];
                 let Some(gateway) = segment.gateway else {
-                    let swept = self.sweep(name, &plan, &mut channel, pacer, answers).await?;
-                    return Ok(swept.into_pacer());
+                    let core = self.core(&plan, channel.len(), pacer);
+                    return Ok(self.sweep(name, core, &mut channel, answers).await?.into_pacer());
                 };
                 let (pacer, gateway_mac) = self.gateway(gateway, &segment, &mut channel, pacer).await?;
                 let Some(gateway_mac) = gateway_mac else {
@@ -74,7 +74,8 @@ impl Poller<'_> {
                 let channel =
                     |(method, socket)| Channel::Packet { socket, prober: prober(method, gateway_mac) };
                 let mut channels: Vec<_> = beyond.into_iter().map(channel).collect();
-                let swept = self.sweep(name, &plan, &mut channels, pacer, answers).await?;
+                let core = self.core(&plan, channels.len(), pacer);
+                let swept = self.sweep(name, core, &mut channels, answers).await?;
                 match canary {
                     Some(canary) => self.canary(name, channel(canary), swept, answers).await,
                     None => Ok(swept.into_pacer()),
@@ -101,20 +102,18 @@ impl Poller<'_> {
         Ok((driver.core.into_pacer(), answers.first().and_then(|answer| answer.mac)))
     }
 
-    /// Sweeps a plan, by all channels at once, and tells whose answers do not count.
+    /// Runs a sweep by all channels at once, and tells whose answers do not count.
     pub(super) async fn sweep(
         &self,
         interface: &str,
-        plan: &Arc<Plan>,
+        core: Sweep,
         channels: &mut [Channel],
-        pacer: Pacer,
         answers: &mut Vec<Answer>,
     ) -> Result<Sweep, PollError> {
-        let core = self.core(plan, channels.len(), pacer);
         let swept = self.drive(interface, core, channels, answers).await?;
         let mut guard = Guard::default();
         answers.iter().for_each(|answer| guard.answered(answer));
-        for (address, suspicion) in guard.suspects(plan) {
+        for (address, suspicion) in guard.suspects(swept.plan()) {
             let source = match suspicion {
                 Suspicion::ProxyArp => Source::Arp,
                 Suspicion::SynProxy => Source::Tcp,
@@ -162,17 +161,3 @@ impl Poller<'_> {
 fn gone(interface: &str, error: std::io::Error) -> PollError {
     PollError::Interface { name: interface.to_owned(), error }
 }
-
-/// The pace at which the kernel can look for silent neighbours: it has room for so many, and asks for each three times.
-pub(super) fn by_kernel(own: Pace) -> Pace {
-    slower(NEIGHBOUR_TABLE, Pace { burst: (own.burst / 3).max(1), ..own })
-}
-
-/// The slower of two.
-fn slower(a: Pace, b: Pace) -> Pace {
-    let interval = |pace: Pace| pace.per / pace.burst;
-    if interval(a) > interval(b) { a } else { b }
-}
-
-/// The kernel keeps each neighbour it asks for three seconds, and has room for 1024 (arp(7), gc_thresh3).
-const NEIGHBOUR_TABLE: Pace = Pace { burst: 5, per: Duration::from_millis(20) };

@@ -65,8 +65,7 @@ impl Field {
 
     /// Runs a tool of the poller to its end.
     pub(super) fn run(&self, command: &mut Command) -> Result<Run> {
-        let mut placed = self.poller.place(Command::new(command.get_program()));
-        placed.args(command.get_args()).envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let mut placed = self.placed(command);
         let (cpu, begun) = (system::children_cpu_time()?, Instant::now());
         let output =
             placed.stdin(Stdio::null()).output().with_context(|| format!("cannot start {placed:?}"))?;
@@ -75,6 +74,13 @@ impl Field {
         let [out, err] =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Ok(Run { took, cpu, out, err })
+    }
+
+    /// A command of the poller.
+    pub(super) fn placed(&self, command: &Command) -> Command {
+        let mut placed = self.poller.place(Command::new(command.get_program()));
+        placed.args(command.get_args()).envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        placed
     }
 
     /// How many hosts there are.

@@ -9,6 +9,7 @@
 
 mod directory;
 mod field;
+mod memory;
 mod names;
 mod netbios;
 mod peers;
@@ -27,7 +28,7 @@ pub(super) fn run(options: &Options) -> Result<Report> {
     Ok(Report { notes: NOTES.map(str::to_owned).to_vec(), ..report })
 }
 
-const PARTS: [Part<Options>; 14] = [
+const PARTS: [Part<Options>; 15] = [
     ("nmap", |options| sweep::NMAP.measure(options)),
     ("zmap", |options| sweep::ZMAP.measure(options)),
     ("zmap-loss", |options| sweep::ZMAP_LOSS.measure(options)),
@@ -38,16 +39,18 @@ const PARTS: [Part<Options>; 14] = [
     ("unprivileged", |options| sweep::UNPRIVILEGED.measure(options)),
     ("fping", |options| sweep::FPING.measure(options)),
     ("tcp", |options| sweep::TCP.measure(options)),
+    ("memory", memory::of_a_slash_8),
     ("names", names::reverse),
     ("services", services::hundred),
     ("directory", directory::computers),
     ("netbios", netbios::twenty_five),
 ];
 
-const NOTES: [&str; 4] = [
+const NOTES: [&str; 5] = [
     "Both sides run on the cores that also answer for the network. CPU seconds are those of the tool.",
     "A fifth of the addresses has a host. Recall is counted against what is there.",
     "Tables of neighbours are emptied before each run; zmap was told its router's card. It waits 2 s for late answers, as it was told.",
+    "Memory is VmHWM a second after the start: the program itself, and what it keeps for 16,777,216 addresses.",
     "Names: nmap only lists and asks for names, klpoll asks every address as well.",
 ];
 
