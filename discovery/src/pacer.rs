@@ -174,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_gone_counts_from_then_however_often_that_is_said() {
+        let (start, bound) = (Instant::now(), Pace { burst: 1, per: Duration::from_secs(3) });
+        let mut pacer = Pacer::new(start, Profile::Lan.pace()).within(Some(bound));
+        pacer.spend(start, 1);
+        pacer.settle(start);
+        pacer.settle(start + Duration::from_secs(2));
+        assert_eq!(pacer.allowance(start + bound.per), 1);
+    }
+
+    #[test]
     fn packets_are_spread_evenly() {
         let sent =
             a_run(Profile::Polite, Duration::from_secs(1), std::iter::repeat(Duration::from_micros(100)));

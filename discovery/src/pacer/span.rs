@@ -13,11 +13,13 @@ pub(super) struct Span {
     sent: VecDeque<(Instant, u32)>,
     /// The sum of `sent`.
     counted: u32,
+    /// The last of it may not have gone yet.
+    is_going: bool,
 }
 
 impl Span {
     pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, sent: VecDeque::new(), counted: 0 }
+        Self { pace, sent: VecDeque::new(), counted: 0, is_going: false }
     }
 
     /// Another pace: what went before still counts.
@@ -27,6 +29,7 @@ impl Span {
 
     pub(super) fn spend(&mut self, now: Instant, count: u32) {
         self.counted += count;
+        self.is_going = true;
         match self.sent.back_mut() {
             // To count a packet from later than it went only makes the next one wait.
             Some((at, sum)) if now.saturating_duration_since(*at) < self.pace.per / GRAIN => {
@@ -39,7 +42,9 @@ impl Span {
 
     /// Says that everything was gone by `now`.
     pub(super) fn settle(&mut self, now: Instant) {
-        if let Some((at, _)) = self.sent.back_mut() {
+        if std::mem::take(&mut self.is_going)
+            && let Some((at, _)) = self.sent.back_mut()
+        {
             *at = now.max(*at);
         }
     }
