@@ -27,7 +27,7 @@ impl Loss {
         (self.asked >= TELLING).then(|| (lost + 0.5) / f64::from(self.asked + 1))
     }
 
-    /// Rounds after which a host has answered with probability `recall`, or nearly that ([`NEARLY`]).
+    /// Rounds after which a host has answered with probability `recall`, or nearly that: a tenth of a round is not asked for.
     pub fn rounds(&self, recall: f64) -> u8 {
         let Some(share) = self.share() else { return UNKNOWN };
         let wanted = (1.0 - recall).ln() / share.ln() - NEARLY;
