@@ -1,24 +1,20 @@
 //! `SIGHUP`: another process takes the place of a running server, and no tunnel notices; or it cannot, and nothing has
 //! changed.
 
+mod load;
 mod stage;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use klnet_tests::{free_ports, need_programs, program, scale};
-use klnet_tunnel::net::initiator::{Connection, Initiator};
+use load::{Kind, Load, Questions};
 use serde_json::{Value, json};
 use stage::{
     Device, PATIENCE, Redeemed, Target, Upgradable, descriptors, echoes, eventually, field, held, lives,
     redeem, signal_to,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,227 +273,6 @@ async fn a_port_that_is_added_is_served_after_an_upgrade_and_one_that_is_dropped
     server.stage.online(&device).await
 }
 
-/// What one tunnel does while the server is upgraded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Bytes flow both ways all the time.
-    Flowing,
-    /// Nothing flows.
-    Idle,
-    /// The question is asked and its end was passed on; the answer comes after.
-    HalfClosed,
-    /// Nobody reads: every buffer on the way is full.
-    Stalled,
-}
-
-impl Kind {
-    const fn of(at: usize) -> Self {
-        match at {
-            8 | 9 => Self::Stalled,
-            _ => match at % 10 {
-                0..6 => Self::Flowing,
-                6..8 => Self::Idle,
-                _ => Self::HalfClosed,
-            },
-        }
-    }
-}
-
-/// Tunnels, each with what it does.
-struct Load {
-    tasks: JoinSet<Result<()>>,
-    initiators: Vec<(u16, String, Initiator, usize)>,
-    /// Says that the upgrade is over.
-    over: watch::Sender<bool>,
-    moved: Vec<Arc<AtomicU64>>,
-    /// So that many of them do not want more than the machine has.
-    pace: Duration,
-}
-
-impl Load {
-    fn new(count: usize) -> Self {
-        let pace = Duration::from_millis(u64::try_from(count / 5 + 1).unwrap_or(1));
-        Self {
-            tasks: JoinSet::new(),
-            initiators: Vec::new(),
-            over: watch::Sender::new(false),
-            moved: Vec::new(),
-            pace,
-        }
-    }
-
-    /// Another connection of a grant that has room, or of a new one.
-    async fn connect(&mut self, server: &Upgradable, device: &Device, port: u16) -> Result<Connection> {
-        let found = self
-            .initiators
-            .iter_mut()
-            .find(|(of, name, _, used)| *of == port && *name == device.name && *used < CONNECTIONS);
-        let (_, _, initiator, used) = match found {
-            Some(found) => found,
-            None => {
-                let blob = server.stage.grant(device, port).await?;
-                let initiator = Initiator::new(blob, &server.stage.profile.identity.key);
-                self.initiators.push((port, device.name.clone(), initiator, 0));
-                self.initiators.last_mut().context("it is there")?
-            }
-        };
-        *used += 1;
-        Ok(initiator.connect().await?)
-    }
-
-    fn start(&mut self, connection: Connection, at: usize) {
-        let (over, stream, pace) = (self.over.subscribe(), connection.stream, self.pace);
-        let moved = Arc::new(AtomicU64::new(0));
-        let kind = Kind::of(at);
-        if kind == Kind::Flowing || kind == Kind::Stalled {
-            self.moved.push(Arc::clone(&moved));
-        }
-        let task = async move {
-            match kind {
-                Kind::Flowing => flow(stream, over, &moved, pace).await,
-                Kind::Idle => idle(stream, over).await,
-                Kind::HalfClosed => ask(stream).await,
-                Kind::Stalled => stall(stream, over, &moved).await,
-            }
-        };
-        self.tasks.spawn(async move { task.await.with_context(|| format!("tunnel {at}, {kind:?}")) });
-    }
-
-    /// Waits until every tunnel does what it is to do.
-    async fn flows(&self, questions: &Questions) -> Result<()> {
-        eventually(PATIENCE, async || self.moved.iter().all(|moved| moved.load(Ordering::SeqCst) > 0))
-            .await?;
-        let asked = (0..self.tasks.len()).filter(|at| Kind::of(*at) == Kind::HalfClosed).count();
-        eventually(PATIENCE, async || questions.asked.load(Ordering::SeqCst) == asked).await?;
-        Ok(())
-    }
-
-    /// The upgrade is over: everything ends in order, with every byte it ever sent.
-    async fn finish(mut self) -> Result<()> {
-        self.over.send_replace(true);
-        while let Some(ended) = timeout(4 * PATIENCE, self.tasks.join_next()).await.context("they end")? {
-            ended??;
-        }
-        Ok(())
-    }
-}
-
-/// Sends pieces until the upgrade is over, a few more, and the end; each byte comes back once, in order.
-async fn flow(
-    stream: impl AsyncRead + AsyncWrite,
-    over: watch::Receiver<bool>,
-    moved: &AtomicU64,
-    pace: Duration,
-) -> Result<()> {
-    let (reader, mut writer) = split(stream);
-    let sending = async {
-        let (mut pieces, mut left, mut sent) = (tokio::time::interval(pace), 20, 0);
-        while left > 0 {
-            pieces.tick().await;
-            left -= usize::from(*over.borrow());
-            writer.write_all(&pattern(sent, PIECE)).await?;
-            writer.flush().await?;
-            sent += PIECE as u64;
-        }
-        writer.shutdown().await?;
-        anyhow::Ok(sent)
-    };
-    let (sent, received) = tokio::join!(sending, in_order(reader, moved));
-    ensure!(sent? == received?, "bytes are missing at the end");
-    Ok(())
-}
-
-/// Fills every buffer on the way, and reads once the upgrade is over.
-async fn stall(
-    stream: impl AsyncRead + AsyncWrite,
-    mut over: watch::Receiver<bool>,
-    moved: &AtomicU64,
-) -> Result<()> {
-    let (reader, mut writer) = split(stream);
-    let sending = async {
-        for piece in 0..STALLED / PIECE as u64 {
-            writer.write_all(&pattern(piece * PIECE as u64, PIECE)).await?;
-            moved.fetch_add(PIECE as u64, Ordering::SeqCst);
-        }
-        Ok(writer.shutdown().await?)
-    };
-    let reading = async {
-        over.wait_for(|over| *over).await?;
-        in_order(reader, &AtomicU64::new(0)).await
-    };
-    let (sent, received): (Result<()>, _) = tokio::join!(sending, reading);
-    sent?;
-    ensure!(received? == STALLED, "bytes are missing at the end");
-    Ok(())
-}
-
-async fn idle(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    mut over: watch::Receiver<bool>,
-) -> Result<()> {
-    echoes(&mut stream, b"before").await?;
-    over.wait_for(|over| *over).await?;
-    echoes(&mut stream, b"after").await?;
-    stream.shutdown().await?;
-    ensure!(stream.read(&mut [0; 1]).await? == 0, "it ends in order");
-    Ok(())
-}
-
-async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
-    stream.write_all(b"question").await?;
-    stream.shutdown().await?;
-    ensure!(in_order(stream, &AtomicU64::new(0)).await? == ANSWER as u64, "the answer is not whole");
-    Ok(())
-}
-
-/// Reads to the end, and wants the pattern from its beginning; gives its length.
-async fn in_order(mut reader: impl AsyncRead + Unpin, moved: &AtomicU64) -> Result<u64> {
-    let (mut bytes, mut at) = (vec![0; 64 * 1024], 0);
-    loop {
-        let length = reader.read(&mut bytes).await.with_context(|| format!("after {at} bytes"))?;
-        if length == 0 {
-            return Ok(at);
-        }
-        ensure!(bytes[..length] == pattern(at, length), "bytes are lost, repeated or mixed up after {at}");
-        at += length as u64;
-        moved.fetch_add(length as u64, Ordering::SeqCst);
-    }
-}
-
-/// A service that takes a question to its end, and answers when it is told to.
-struct Questions {
-    port: u16,
-    asked: Arc<AtomicUsize>,
-    answer: watch::Sender<bool>,
-}
-
-impl Questions {
-    async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (port, answer) = (listener.local_addr()?.port(), watch::Sender::new(false));
-        let (asked, told) = (Arc::new(AtomicUsize::new(0)), answer.subscribe());
-        let counter = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let (counter, mut told) = (Arc::clone(&counter), told.clone());
-                tokio::spawn(async move {
-                    let mut question = Vec::new();
-                    if stream.read_to_end(&mut question).await.is_ok() && question == b"question" {
-                        counter.fetch_add(1, Ordering::SeqCst);
-                    }
-                    let _ = told.wait_for(|told| *told).await;
-                    let _ = stream.write_all(&pattern(0, ANSWER)).await;
-                });
-            }
-        });
-        Ok(Self { port, asked, answer })
-    }
-
-    fn answer(&self) {
-        self.answer.send_replace(true);
-    }
-}
-
 /// What a server says next to its supervisor.
 async fn told(supervisor: &tokio::net::UnixDatagram) -> Result<String> {
     let mut words = vec![0; 4096];
@@ -554,15 +329,3 @@ fn is_stopped(process: u32) -> bool {
     };
     std::fs::read_dir(format!("/proc/{process}/task")).is_ok_and(|tasks| tasks.flatten().all(stopped))
 }
-
-/// Bytes that are different at every place for a long way.
-fn pattern(from: u64, length: usize) -> Vec<u8> {
-    (from..from + length as u64).map(|at| (at.wrapping_mul(31) ^ (at >> 8)).to_be_bytes()[7]).collect()
-}
-
-const PIECE: usize = 4096;
-const ANSWER: usize = 300_000;
-/// More than every buffer between two ends holds.
-const STALLED: u64 = 48 * 1024 * 1024;
-/// Connections of a grant.
-const CONNECTIONS: usize = 16;
