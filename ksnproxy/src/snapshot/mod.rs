@@ -1,10 +1,9 @@
 //! What a server answers from: one immutable, signed file of everything its sources say.
 //!
 //! ```text
-//!  feed ──▶ Sorter ──┬─▶ sources/NAME
-//!                     └───────────────┐
-//!           others in sources/ ───────┴ merge ──▶ current ──▶ Snapshot::lookup
-//!                                                 previous
+//!  feed ──▶ Sorter ──▶ sources/NAME ─┐
+//!  feed ──▶ Sorter ──▶ sources/NAME ─┼─ merge ──▶ current ──▶ Snapshot::lookup
+//!                                    ┘            previous
 //!  file:  magic | segment … segment | signed manifest | which segments are held | lengths, magic
 //! ```
 //! A segment holds the records of one key space whose keys begin with the same bits, in order; it is what is verified,
@@ -22,8 +21,6 @@
 //! Of several records that fit a query the most particular wins whatever they say: a longer prefix of a network, a whole
 //! hash before a prefix of it. It does not matter in which order sources were imported.
 
-#[cfg(feature = "import")]
-mod copying;
 #[cfg(feature = "import")]
 mod live;
 mod lookup;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::thread;
 
 use super::reader::SnapshotError;
 use super::record::{Claim, RECORD_LENGTH, Record};
@@ -83,13 +82,8 @@ impl Sorter {
         Ok(merge(runs))
     }
 
-    /// Each kind by a thread of its own: a feed of files has three of the same length.
     fn sort(&mut self) {
-        thread::scope(|scope| {
-            for buffer in self.buffers.iter_mut().filter(|buffer| !buffer.is_empty()) {
-                scope.spawn(|| buffer.sort_unstable());
-            }
-        });
+        self.buffers.iter_mut().for_each(|buffer| buffer.sort_unstable());
     }
 
     /// Writes what is in memory to a file that has no name, and so is gone with the process.

@@ -15,13 +15,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use klnet_wire::signed::PublicKey;
 use klnet_wire::signing::SigningKey;
 use tempfile::NamedTempFile;
 
-use super::copying::copied;
 use super::lookup::Snapshot;
 use super::manifest::{Manifest, SOURCES_MOST, Source};
 use super::reader::{Reader, SnapshotError};
@@ -67,14 +65,6 @@ pub enum StoreError {
     TooManySources,
 }
 
-/// What a source says, on its way into a snapshot.
-struct Incoming {
-    about: Source,
-    /// At most so many records of each kind.
-    expected: BTreeMap<Kind, u64>,
-    records: Run,
-}
-
 impl SnapshotStore {
     /// Opens a store, and makes its folders when there are none.
     ///
@@ -100,22 +90,14 @@ impl SnapshotStore {
     pub fn import(&self, source: Source, records: Sorter, key: &SigningKey) -> Result<Manifest, StoreError> {
         let _lock = self.lock()?;
         let path = self.source_path(&source.name)?;
-        let (name, now, expected) = (source.name.clone(), source.imported, records.records());
+        let (name, now) = (source.name.clone(), source.imported);
+        let expected = records.records();
         let records = records.finish().map_err(|error| self.failed(error))?;
-        let (records, copies) = copied(Box::new(records));
-        let about = Manifest::about(0, now, vec![source.clone()]);
-        let incoming = Incoming { about: source, expected: expected.clone(), records };
+        let about = Manifest::about(0, now, vec![source]);
+        let new = self.write(records, expected, about, key)?;
         let mut sources = self.sources(key.public())?;
-        sources.remove(&name);
-        let mut sources = opened(&sources, key.public())?;
-        sources.insert(name, incoming);
-        let (new, combined) = thread::scope(|scope| {
-            let writing = scope.spawn(|| self.write(copies, expected, about, key));
-            let combined = self.combine(sources, now, key);
-            (writing.join().expect("a writer does not panic"), combined)
-        });
-        // When one of them fails so does the other, which was waiting for it.
-        let (new, (snapshot, manifest)) = (new?, combined?);
+        sources.insert(name, new.path().to_owned());
+        let (snapshot, manifest) = self.combine(&sources, now, key)?;
         persist(new, &path)?;
         self.replace_current(snapshot, key.public())?;
         Ok(manifest)
@@ -130,7 +112,7 @@ impl SnapshotStore {
         let path = self.source_path(name)?;
         let mut sources = self.sources(key.public())?;
         sources.remove(name).ok_or_else(|| StoreError::NoSource(name.to_owned()))?;
-        let (snapshot, manifest) = self.combine(opened(&sources, key.public())?, now, key)?;
+        let (snapshot, manifest) = self.combine(&sources, now, key)?;
         fs::remove_file(&path).map_err(|error| StoreError::Io { path, error })?;
         let lists = self.folder.join(LISTS).join(name);
         absent(fs::remove_file(&lists)).map_err(|error| StoreError::Io { path: lists, error })?;
@@ -180,8 +162,8 @@ impl SnapshotStore {
             let new = self.write(reader.records(), expected, about, key)?;
             persist(new, &path)?;
         }
-        let sources = opened(&self.sources(key.public())?, key.public())?;
-        let (snapshot, manifest) = self.combine(sources, now, key)?;
+        let sources = self.sources(key.public())?;
+        let (snapshot, manifest) = self.combine(&sources, now, key)?;
         self.replace_current(snapshot, key.public())?;
         Ok(manifest)
     }
@@ -230,21 +212,22 @@ impl SnapshotStore {
     /// Merges all sources into a file that is not yet in its place. Sources are numbered in the order of their names.
     fn combine(
         &self,
-        sources: BTreeMap<String, Incoming>,
+        sources: &BTreeMap<String, PathBuf>,
         now: u64,
         key: &SigningKey,
     ) -> Result<(NamedTempFile, Manifest), StoreError> {
         let trusted = std::slice::from_ref(key.public());
         let (mut runs, mut about): (Vec<Run>, _) = (Vec::new(), Vec::new());
         let mut expected: BTreeMap<Kind, u64> = BTreeMap::new();
-        for (number, source) in (1..).zip(sources.into_values()) {
+        for (number, path) in (1..).zip(sources.values()) {
             let number = u16::try_from(number).map_err(|_| StoreError::TooManySources)?;
-            about.push(source.about);
-            for (kind, records) in source.expected {
+            let reader = open(path, trusted)?;
+            about.extend(reader.manifest().sources.first().cloned());
+            for (kind, records) in reader.manifest().records() {
                 *expected.entry(kind).or_default() += records;
             }
             let numbered = move |(kind, record): (Kind, Record)| (kind, record.said_by(number));
-            runs.push(Box::new(source.records.map(move |record| record.map(numbered))));
+            runs.push(Box::new(reader.records().map(move |record| record.map(numbered))));
         }
         let about = Manifest::about(self.next_sequence(trusted), now, about);
         let new = self.write(merge(runs), expected, about, key)?;
@@ -317,20 +300,6 @@ impl SnapshotStore {
     fn failed(&self, error: io::Error) -> StoreError {
         StoreError::Io { path: self.folder.clone(), error }
     }
-}
-
-/// Opens the files of sources.
-fn opened(
-    sources: &BTreeMap<String, PathBuf>,
-    trusted: &PublicKey,
-) -> Result<BTreeMap<String, Incoming>, StoreError> {
-    let opened = sources.iter().map(|(name, path)| {
-        let reader = open(path, std::slice::from_ref(trusted))?;
-        let about = reader.manifest().sources.first().cloned().unwrap_or_default();
-        let expected = reader.manifest().records();
-        Ok((name.clone(), Incoming { about, expected, records: Box::new(reader.records()) }))
-    });
-    opened.collect()
 }
 
 /// A name that can be one of a file.

@@ -3,11 +3,10 @@
 //! `FILE` is a table or a view with `sha256`, `sha1` and `md5`. That a file is in it says that somebody published it, and
 //! nothing of whether it does harm.
 
-mod rows;
-
 use std::path::Path;
 
 use rusqlite::limits::Limit;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{FeedError, Reason};
@@ -22,16 +21,18 @@ pub(super) fn read(path: &Path, intake: &mut Intake, progress: Progress<'_>) -> 
     let database = open(path)?;
     let length = std::fs::metadata(path).map_err(FeedError::Read)?.len();
     note_version(&database, intake);
-    rows::each(database, |number, row| {
-        for text in row.hashes() {
-            let digest = Digest::parse(text).map_err(|_| Reason::Hash(text.into()).at(number))?;
-            intake.take(Subject::File(digest, None), KNOWN)?;
+    let mut statement = database.prepare("SELECT sha256, sha1, md5 FROM FILE")?;
+    let mut rows = statement.query([])?;
+    let mut number = 0;
+    while let Some(row) = rows.next()? {
+        number += 1;
+        for (column, digits) in HASHES.into_iter().enumerate() {
+            hash(row.get_ref(column)?, digits, number, intake)?;
         }
         if number % 65_536 == 0 {
             progress((number * ROW).min(length));
         }
-        Ok(())
-    })?;
+    }
     progress(length);
     Ok(())
 }
@@ -44,6 +45,20 @@ fn open(path: &Path) -> Result<Connection, FeedError> {
     database.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     database.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA query_only = ON; PRAGMA mmap_size = 0;")?;
     Ok(database)
+}
+
+fn hash(value: ValueRef<'_>, digits: usize, row: u64, intake: &mut Intake) -> Result<(), FeedError> {
+    let text = match value {
+        ValueRef::Text(text) => text,
+        ValueRef::Null => return Ok(()),
+        _ => return Err(Reason::Hash((&b"a number"[..]).into()).at(row)),
+    };
+    if text.is_empty() {
+        return Ok(());
+    }
+    let digest = Digest::parse(text).ok().filter(|_| text.len() == digits);
+    let digest = digest.ok_or_else(|| Reason::Hash(text.into()).at(row))?;
+    intake.take(Subject::File(digest, None), KNOWN)
 }
 
 /// Absent in a database that was cut down.
@@ -59,6 +74,9 @@ fn note_version(database: &Connection, intake: &mut Intake) {
 
 const KNOWN: Says =
     Says { reputation: Reputation::Known, category: Category::Software, confidence: 50, time: None };
+
+/// Hexadecimal digits of each column.
+const HASHES: [usize; 3] = [64, 40, 32];
 
 /// About how many bytes of a database a row takes, for showing progress.
 const ROW: u64 = 250;
