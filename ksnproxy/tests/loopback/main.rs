@@ -11,7 +11,7 @@ use std::time::Duration;
 use klnet_ksnproxy::counters::Counter;
 use klnet_ksnproxy::net::client::{AskError, Datagrams, Plain, Refusal, Secure};
 use klnet_ksnproxy::verdict::Reputation;
-use stage::{Cloud, Stage, key};
+use stage::{Cloud, Stage, key, place};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_asks_by_every_way_and_gets_one_verdict() {
@@ -119,7 +119,7 @@ async fn an_upstream_that_accepts_and_says_nothing_costs_no_more_than_its_time()
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     let stage = Stage::start(|mut config| {
-        config.upstreams.insert(0, ("127.0.0.1".to_owned(), address.port()));
+        config.upstreams.insert(0, place(address));
         config
     })
     .await;
