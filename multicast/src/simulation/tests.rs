@@ -1,5 +1,7 @@
 //! What has to hold whatever the network does.
 
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -256,24 +258,35 @@ fn many_seeds_complete() {
         Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("KLNET_SEED is a number"),
         Err(_) => 0..scale(60, 10_000),
     };
-    for seed in seeds {
-        let mut dice = Dice::new(seed);
-        let receivers = 1 + usize::try_from(dice.bits() % 50).unwrap();
-        let mut scenario = Scenario::new(seed, dice.bits() % (12 * MIB), receivers, 0.0);
-        scenario.layout = Layout::new(2000, dice.bits() % (3 * MIB), 18, 1024).unwrap();
-        for link in &mut scenario.links {
-            *link = any_link(&mut dice);
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                let seeds_left =
+                    || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end);
+                std::iter::from_fn(seeds_left).for_each(seed_completes);
+            });
         }
-        if dice.bits().is_multiple_of(3) {
-            let who = if dice.bits().is_multiple_of(2) { Who::Sender } else { Who::Receiver(0) };
-            scenario.restarts.push((dice.within(Duration::from_millis(300)), who));
-        }
-        let outcome = scenario.run();
-        assert!(
-            outcome.completed.iter().all(Option::is_some) && outcome.wrong == 0,
-            "KLNET_SEED={seed} does the same again: {outcome:?}"
-        );
+    });
+}
+
+fn seed_completes(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let receivers = 1 + usize::try_from(dice.bits() % 50).unwrap();
+    let mut scenario = Scenario::new(seed, dice.bits() % (12 * MIB), receivers, 0.0);
+    scenario.layout = Layout::new(2000, dice.bits() % (3 * MIB), 18, 1024).unwrap();
+    for link in &mut scenario.links {
+        *link = any_link(&mut dice);
     }
+    if dice.bits().is_multiple_of(3) {
+        let who = if dice.bits().is_multiple_of(2) { Who::Sender } else { Who::Receiver(0) };
+        scenario.restarts.push((dice.within(Duration::from_millis(300)), who));
+    }
+    let outcome = scenario.run();
+    assert!(
+        outcome.completed.iter().all(Option::is_some) && outcome.wrong == 0,
+        "KLNET_SEED={seed} does the same again: {outcome:?}"
+    );
 }
 
 fn any_link(dice: &mut Dice) -> Link {
