@@ -29,7 +29,8 @@ fn arrows_the_other_way_are_refused() {
 #[test]
 fn only_up_imports_the_agent_and_the_commands() -> Result<()> {
     let found = lines("server/src", "rs")?.filter(|line| {
-        line.has_any(&["klnet_agent", "klnet_tunnel::cli"]) && !line.comes_from("server/src/up")
+        line.has_any(&["klnet_agent", "klnet_ksnproxy", "klnet_tunnel::cli"])
+            && !line.comes_from("server/src/up")
     });
     none_of(found, "the server carries the agent and the commands for `up` alone")
 }
